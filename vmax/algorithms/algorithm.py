@@ -1,0 +1,79 @@
+"""The algorithm contract: what the training loop, the evaluation and the export know of a learner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+from flax import struct
+
+from vmax.spaces import Box
+
+Array = jax.Array
+Key = jax.Array
+
+
+@struct.dataclass
+class Batch:
+    """Transitions for learning; leading dimensions `[U, B]`: U gradient updates of B samples each.
+
+    Attributes:
+      observation, next_observation: `[U, B, D]`, raw (a normaliser is applied inside the algorithm).
+      action: `[U, B, A]`.
+      reward: n-step return without bootstrap, `[U, B]`.
+      discount: γ^k, 0 where the world terminated, `[U, B]`; the target is `reward + discount * value(next_observation)`.
+    """
+
+    observation: Array
+    action: Array
+    reward: Array
+    discount: Array
+    next_observation: Array
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What an algorithm needs to know of the environment and the run.
+
+    `post_decision(observation, action, context) -> (known_reward, post_observation)` works on one sample;
+    `context` is a pytree of numbers that it reads (kept in the learner's state, so no value is compiled in).
+    `axis` names the mapped device axis; gradients are averaged over it. `total_updates` sets learning-rate schedules.
+    """
+
+    observation_space: Box
+    action_space: Box
+    total_updates: int
+    axis: str | None = None
+    post_decision: Callable[[Array, Array, Any], tuple[Array, Array]] | None = None
+    context: Any = None
+
+
+class Algorithm(Protocol):
+    """Pure functions on explicit state. Numbers that change no shape are leaves of the state (`state.hyper`)."""
+
+    @property
+    def name(self) -> str: ...
+
+    def init(self, key: Key, spec: Spec) -> Any: ...
+
+    def initial_carry(self, batch: int) -> Any:
+        """The recurrent state of an acting policy; an empty tuple for a feed-forward one."""
+        ...
+
+    def observe(self, state: Any, observation: Array) -> Any:
+        """Takes in fresh observations `[N, D]` once (running statistics of a normaliser)."""
+        ...
+
+    def policy(self, state: Any, averaged: bool = False) -> Any:
+        """The parameters that `act` needs, the averaged ones for evaluation if `averaged` and the option is on."""
+        ...
+
+    def act(self, params: Any, observation: Array, carry: Any, key: Key, explore: bool) -> tuple[Array, Any, Any]:
+        """`[N, D]` -> `(action [N, A] in [-1, 1], carry, extras)`; without `explore` the deterministic action."""
+        ...
+
+    def update(self, state: Any, batch: Batch, key: Key, spec: Spec) -> tuple[Any, dict[str, Array]]:
+        """U gradient updates; metrics are scalars averaged over them."""
+        ...

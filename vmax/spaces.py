@@ -1,0 +1,64 @@
+"""Named, bounded vectors: what an observation, an action or an info entry consists of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One named part of a vector: `size` numbers of one unit within [low, high]."""
+
+    name: str
+    unit: str = "1"
+    low: float = -1.0
+    high: float = 1.0
+    size: int = 1
+
+
+@dataclass(frozen=True)
+class Box:
+    """A vector made of named features, in order."""
+
+    features: tuple[Feature, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(feature.size for feature in self.features)
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (self.size,)
+
+    @property
+    def low(self) -> np.ndarray:
+        """Lower bounds, `[size]` float32."""
+        return np.concatenate([np.full(f.size, f.low, np.float32) for f in self.features])
+
+    @property
+    def high(self) -> np.ndarray:
+        """Upper bounds, `[size]` float32."""
+        return np.concatenate([np.full(f.size, f.high, np.float32) for f in self.features])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One name per number: a feature of several numbers is counted up (`price_0`, `price_1`, …)."""
+        return tuple(
+            name
+            for f in self.features
+            for name in ([f.name] if f.size == 1 else [f"{f.name}_{i}" for i in range(f.size)])
+        )
+
+    def slice(self, name: str) -> slice:
+        """Where the feature stands in the vector. Raises KeyError for a name that is not in it."""
+        start = 0
+        for feature in self.features:
+            if feature.name == name:
+                return slice(start, start + feature.size)
+            start += feature.size
+        raise KeyError(name)
+
+    def __contains__(self, name: str) -> bool:
+        return any(feature.name == name for feature in self.features)
