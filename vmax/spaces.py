@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+Number = float | tuple[float, float]
+"""A setting that is one number, or a range [low, high] to draw from for each episode."""
+
 
 @dataclass(frozen=True)
 class Feature:

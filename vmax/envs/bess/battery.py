@@ -1,0 +1,190 @@
+"""Physics of a battery behind a grid connection, with or without PV: pure functions, powers at the AC terminals.
+
+Limits are applied before the state of charge moves, so no later clip can create or destroy energy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from vmax.errors import UserError
+from vmax.spaces import Number
+
+Array = jax.Array
+
+
+@dataclass(frozen=True)
+class BatteryConfig:
+    """Numbers of the battery; each may be a range [low, high], drawn anew for each episode."""
+
+    capacity_mwh: Number
+    power_mw: Number
+    soc_min: Number
+    soc_max: Number
+    eta_charge: Number
+    eta_discharge: Number
+    quadratic_loss: Number
+    self_discharge_per_h: Number
+    wear_eur_per_mwh: Number
+
+    def __post_init__(self) -> None:
+        for name in ("capacity_mwh", "power_mw"):
+            _require(self, name, 1e-9, float("inf"))
+        for name in ("soc_min", "soc_max"):
+            _require(self, name, 0.0, 1.0)
+        for name in ("eta_charge", "eta_discharge"):
+            _require(self, name, 0.01, 1.0)
+        _require(self, "quadratic_loss", 0.0, 0.4)
+        _require(self, "self_discharge_per_h", 0.0, 0.1)
+        _require(self, "wear_eur_per_mwh", 0.0, float("inf"))
+        if _high(self.soc_min) >= _low(self.soc_max):
+            raise UserError(f"env.battery.soc_min={self.soc_min}: must be below env.battery.soc_max={self.soc_max}")
+
+
+@dataclass(frozen=True)
+class PlantConfig:
+    """PV plant (capacity 0: none) and grid connection."""
+
+    pv_capacity_mw: Number
+    inverter_mw: Number
+    import_limit_mw: Number
+    export_limit_mw: Number
+    import_fee_eur_per_mwh: Number
+    export_fee_eur_per_mwh: Number
+
+    def __post_init__(self) -> None:
+        for name in ("pv_capacity_mw", "inverter_mw", "import_limit_mw", "export_limit_mw"):
+            _require(self, name, 0.0, float("inf"), group="plant")
+        for name in ("import_fee_eur_per_mwh", "export_fee_eur_per_mwh"):
+            _require(self, name, 0.0, float("inf"), group="plant")
+
+
+def _low(value: Number) -> float:
+    return value[0] if isinstance(value, tuple) else value
+
+
+def _high(value: Number) -> float:
+    return value[1] if isinstance(value, tuple) else value
+
+
+def _require(config: object, name: str, low: float, high: float, group: str = "battery") -> None:
+    value = getattr(config, name)
+    if isinstance(value, tuple) and value[0] > value[1]:
+        raise UserError(f"env.{group}.{name}={list(value)}: a range is [low, high] with low <= high")
+    if not (low <= _low(value) and _high(value) <= high):
+        allowed = f"at least {low:g}" if high == float("inf") else f"within [{low:g}, {high:g}]"
+        shown = list(value) if isinstance(value, tuple) else value
+        raise UserError(f"env.{group}.{name}={shown}: must be {'above 0' if low == 1e-9 else allowed}")
+
+
+@struct.dataclass
+class Site:
+    """The numbers of battery, plant and money as arrays: scalars, or `[2]` for a range not drawn yet."""
+
+    capacity_mwh: Array
+    power_mw: Array
+    soc_min: Array
+    soc_max: Array
+    eta_charge: Array
+    eta_discharge: Array
+    quadratic_loss: Array
+    self_discharge_per_h: Array
+    wear_eur_per_mwh: Array
+    pv_capacity_mw: Array
+    inverter_mw: Array
+    import_limit_mw: Array
+    export_limit_mw: Array
+    import_fee_eur_per_mwh: Array
+    export_fee_eur_per_mwh: Array
+
+
+@struct.dataclass
+class Dispatch:
+    """What one step does physically. Powers in MW at the AC side, mean over the step; all non-negative."""
+
+    charge_mw: Array
+    discharge_mw: Array
+    soc_end: Array
+    pv_mw: Array
+    curtailed_mw: Array
+    standby_mw: Array
+
+
+def stored_per_charge(site: Site, charge_mw: Array) -> Array:
+    """Power that reaches the cells: η·p − q·p²/P, q the share of rated power lost at rated power besides 1 − η."""
+    return site.eta_charge * charge_mw - site.quadratic_loss * charge_mw**2 / site.power_mw
+
+
+def drawn_per_discharge(site: Site, discharge_mw: Array) -> Array:
+    """Power taken from the cells: p/η + q·p²/P."""
+    return discharge_mw / site.eta_discharge + site.quadratic_loss * discharge_mw**2 / site.power_mw
+
+
+def feasible_power(site: Site, soc: Array, request_mw: Array, dt_h: float) -> tuple[Array, Array]:
+    """Split a signed request into the charge and discharge power that the battery can carry out for one step.
+
+    Inverts `stored_per_charge` and `drawn_per_discharge` in the form that is exact for q = 0 too.
+
+    Args:
+      soc: state of charge at the start of the step, share of capacity, `[...]`.
+      request_mw: AC power, discharge positive, `[...]`.
+
+    Returns:
+      `(charge_mw, discharge_mw)`, non-negative, at most one of them positive.
+    """
+    kept = soc * (1.0 - site.self_discharge_per_h * dt_h)
+    room_mw = jnp.maximum(site.soc_max - kept, 0.0) * site.capacity_mwh / dt_h
+    stored_mw = jnp.maximum(kept - site.soc_min, 0.0) * site.capacity_mwh / dt_h
+    loss = site.quadratic_loss / site.power_mw
+    root = jnp.sqrt(jnp.maximum(site.eta_charge**2 - 4.0 * loss * room_mw, 0.0))
+    most_charge = jnp.where(
+        site.eta_charge**2 < 4.0 * loss * room_mw, site.power_mw, 2.0 * room_mw / (site.eta_charge + root)
+    )
+    most_discharge = 2.0 * stored_mw / (1.0 / site.eta_discharge + jnp.sqrt(site.eta_discharge**-2 + 4 * loss * stored_mw))
+    charge_mw = jnp.clip(-request_mw, 0.0, jnp.minimum(site.power_mw, most_charge))
+    discharge_mw = jnp.clip(request_mw, 0.0, jnp.minimum(site.power_mw, most_discharge))
+    return charge_mw, discharge_mw
+
+
+def next_soc(site: Site, soc: Array, charge_mw: Array, discharge_mw: Array, dt_h: float) -> tuple[Array, Array]:
+    """State of charge after the step and the standby power that the grid had to add, `(soc_end, standby_mw)`.
+
+    A battery that self-discharges at its lower limit stands still there; the grid covers the loss and is paid for it.
+    The final projection moves less than a float32 rounding.
+    """
+    kept = soc * (1.0 - site.self_discharge_per_h * dt_h)
+    missing = jnp.maximum(jnp.minimum(site.soc_min, soc) - kept, 0.0)
+    moved_mw = stored_per_charge(site, charge_mw) - drawn_per_discharge(site, discharge_mw)
+    soc_end = kept + missing + moved_mw * dt_h / site.capacity_mwh
+    lower = jnp.minimum(site.soc_min, soc)
+    return jnp.clip(soc_end, lower, site.soc_max), missing * site.capacity_mwh / (site.eta_charge * dt_h)
+
+
+def dispatch(site: Site, soc: Array, request_mw: Array, pv_mw: Array, curtail: Array, dt_h: float) -> Dispatch:
+    """Carry out a request behind the grid connection.
+
+    The battery keeps to what the connection leaves: discharge up to the export limit less PV, charging up to the import
+    limit plus PV. PV that finds no room is curtailed, and all that the battery does not take if `curtail` is true.
+    """
+    available_mw = jnp.minimum(pv_mw, site.inverter_mw)
+    fed_in_mw = jnp.where(curtail, 0.0, available_mw)
+    request_mw = jnp.clip(
+        request_mw, -(site.import_limit_mw + available_mw), jnp.maximum(site.export_limit_mw - fed_in_mw, 0.0)
+    )
+    charge_mw, discharge_mw = feasible_power(site, soc, request_mw, dt_h)
+    soc_end, standby_mw = next_soc(site, soc, charge_mw, discharge_mw, dt_h)
+    room_mw = site.export_limit_mw - discharge_mw + charge_mw
+    used_mw = jnp.minimum(available_mw, jnp.where(curtail, charge_mw, room_mw))
+    return Dispatch(charge_mw, discharge_mw, soc_end, used_mw, pv_mw - used_mw, standby_mw)
+
+
+def energy_residual_mwh(site: Site, soc: Array, flows: Dispatch, dt_h: float) -> Array:
+    """Conservation law of one step: energy that appeared from nowhere in the cells, MWh (0 but for rounding)."""
+    lost = soc * site.self_discharge_per_h * dt_h * site.capacity_mwh
+    stored_mw = stored_per_charge(site, flows.charge_mw) + site.eta_charge * flows.standby_mw
+    moved_mw = stored_mw - drawn_per_discharge(site, flows.discharge_mw)
+    return (flows.soc_end - soc) * site.capacity_mwh + lost - moved_mw * dt_h

@@ -1,0 +1,420 @@
+"""The environment `bess`: a battery, alone or with PV behind one grid connection, that trades on real prices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from vmax.data.series import DataConfig, Series
+from vmax.data.solar import SolarConfig
+from vmax.envs.bess import battery, market, observation
+from vmax.envs.bess.battery import BatteryConfig, Dispatch, PlantConfig, Site
+from vmax.envs.bess.known import Known, look
+from vmax.envs.bess.market import Money, RewardConfig
+from vmax.envs.bess.params import BessParams, build_params, series_of
+from vmax.envs.bess.scenarios import HISTORY_H, WINDOW_H, ForecastConfig
+from vmax.envs.environment import Step
+from vmax.errors import UserError
+from vmax.spaces import Box, Feature, Number
+
+Array = jax.Array
+
+
+@dataclass(frozen=True)
+class EpisodeConfig:
+    """Training episodes: length in days and the state of charge to start from (a range: drawn)."""
+
+    days: int
+    start_soc: Number
+
+    def __post_init__(self) -> None:
+        if self.days < 1:
+            raise UserError(f"env.episode.days={self.days}: must be at least 1")
+
+
+@dataclass(frozen=True)
+class ActionConfig:
+    """`dead_band`: share of the action range around 0 that means idle."""
+
+    dead_band: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.dead_band < 1.0:
+            raise UserError(f"env.action.dead_band={self.dead_band}: must be within [0, 1)")
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Per training episode, prices become factor · price + shift; both drawn uniformly (factor: on a log scale)."""
+
+    price_factor: tuple[float, float]
+    price_shift_eur_per_mwh: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        for name in ("price_factor", "price_shift_eur_per_mwh"):
+            low, high = getattr(self, name)
+            if low > high or (name == "price_factor" and low <= 0):
+                raise UserError(f"env.augmentation.{name}={[low, high]}: a range is [low, high], factors above 0")
+
+
+@dataclass(frozen=True)
+class ObservationConfig:
+    """The named features of the observation."""
+
+    features: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        allowed = {**observation.OWN, **observation.EXOGENOUS}
+        for name in self.features:
+            if name not in allowed:
+                raise UserError(f"env.observation.features: '{name}' is unknown; allowed: {', '.join(allowed)}")
+
+
+@dataclass(frozen=True)
+class BessConfig:
+    """Everything that the config says of the environment."""
+
+    name: str
+    battery: BatteryConfig
+    plant: PlantConfig
+    data: DataConfig
+    solar: SolarConfig
+    information: Literal["day_ahead", "forecast"]
+    forecast: ForecastConfig
+    episode: EpisodeConfig
+    action: ActionConfig
+    reward: RewardConfig
+    augmentation: AugmentationConfig
+    observation: ObservationConfig
+
+
+@struct.dataclass
+class Start:
+    """Where an evaluation begins and ends: steps of the split's series, charge, place on the path of forecast errors."""
+
+    time: Array
+    end: Array
+    soc: Array
+    error_offset: Array
+
+
+@struct.dataclass
+class State:
+    """Physical state and the draws of the episode. `drawn` holds the numbers that the config gives as ranges."""
+
+    time: Array
+    end: Array
+    soc: Array
+    previous_soc: Array
+    start_soc: Array
+    error_offset: Array
+    price_factor: Array
+    price_shift: Array
+    drawn: dict[str, Array]
+
+
+INFO = (
+    Feature("price_eur_per_mwh", "EUR/MWh", -1e4, 1e5),
+    Feature("charge_mw", "MW", 0.0, 1e6),
+    Feature("discharge_mw", "MW", 0.0, 1e6),
+    Feature("soc", "share of capacity", 0.0, 1.0),
+    Feature("soc_end", "share of capacity", 0.0, 1.0),
+    Feature("pv_mw", "MW", 0.0, 1e6),
+    Feature("curtailed_mw", "MW", 0.0, 1e6),
+    Feature("standby_mw", "MW", 0.0, 1e6),
+    Feature("energy_revenue_eur", "EUR", -1e9, 1e9),
+    Feature("fee_eur", "EUR", 0.0, 1e9),
+    Feature("wear_cost_eur", "EUR", 0.0, 1e9),
+    Feature("profit_eur", "EUR", -1e9, 1e9),
+    Feature("shaping_eur", "EUR", -1e9, 1e9),
+    Feature("terminal_value_eur", "EUR", -1e9, 1e9),
+    Feature("time", "step", 0, 2**31 - 1),
+)
+
+
+@dataclass(frozen=True)
+class Bess:
+    """Battery environment. Action: one number in [-1, 1], discharge positive. Episodes are only ever truncated."""
+
+    config: BessConfig
+
+    # --- what it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @cached_property
+    def series(self) -> Series:
+        return series_of(self.config)[0]
+
+    @cached_property
+    def dt_h(self) -> float:
+        return self.series.dt_h
+
+    @property
+    def steps_per_day(self) -> int:
+        return round(24 / self.dt_h)
+
+    @property
+    def window(self) -> int:
+        return round(WINDOW_H / self.dt_h)
+
+    @property
+    def episode_steps(self) -> int:
+        return self.config.episode.days * self.steps_per_day
+
+    @property
+    def min_episode_steps(self) -> int:
+        return self.episode_steps
+
+    @cached_property
+    def ranged(self) -> tuple[str, ...]:
+        """Names of the site's numbers that are given as a range."""
+        groups = (self.config.battery, self.config.plant)
+        return tuple(k for group in groups for k, v in vars(group).items() if isinstance(v, tuple))
+
+    @cached_property
+    def features(self) -> tuple[str, ...]:
+        """Chosen features, the battery's own first; the drawn numbers are always among them."""
+        chosen = self.config.observation.features
+        own = [n for n in observation.OWN if n in chosen or (n == "site" and self.ranged)]
+        return (*own, *(n for n in chosen if n in observation.EXOGENOUS))
+
+    @cached_property
+    def observation_space(self) -> Box:
+        limits = {n: 5.0 for n, d in observation.EXOGENOUS.items() if d.fitted} | {"price_mean": 20.0, "price_scale": 20.0}
+        return observation.observation_space(self.features, self.window, len(self.ranged), limits)
+
+    @property
+    def action_space(self) -> Box:
+        return Box((Feature("power", "rated power, discharge positive"),))
+
+    @property
+    def info_space(self) -> tuple[Feature, ...]:
+        return INFO
+
+    def params(self, split: str) -> BessParams:
+        """Arrays and numbers of `train`, `validation` or `test`; scales and estimates are fitted on `train` alone."""
+        return build_params(self.config, split, self.features)
+
+    # --- what is known ----------------------------------------------------------------------------------------------
+
+    def site(self, state: State, params: BessParams) -> Site:
+        """The site's numbers in this episode."""
+        return params.site.replace(**state.drawn) if state.drawn else params.site
+
+    def known(self, state: State, params: BessParams) -> Known:
+        """What may be known at this step: the only way to the future for observations and baselines."""
+        known = look(
+            params.scenarios, params.estimate, params.forecast_factor, state.time, state.error_offset,
+            self.site(state, params).pv_capacity_mw, self.dt_h,
+        )
+        change = lambda price: state.price_factor * price + state.price_shift  # noqa: E731
+        return known.replace(
+            price_eur_per_mwh=jnp.where(known.mask, change(known.price_eur_per_mwh), 0.0),
+            expected_price_eur_per_mwh=jnp.where(known.mask, change(known.expected_price_eur_per_mwh), 0.0),
+            past_price_eur_per_mwh=change(known.past_price_eur_per_mwh),
+            last_error_eur_per_mwh=state.price_factor * known.last_error_eur_per_mwh,
+            profile_eur_per_mwh=change(known.profile_eur_per_mwh),
+            mean_eur_per_mwh=change(known.mean_eur_per_mwh),
+            spread_eur_per_mwh=state.price_factor * known.spread_eur_per_mwh,
+        )
+
+    def observe(self, state: State, params: BessParams) -> Array:
+        """The observation, `[D]`: own features, then those of the outside world (from the table where there is one)."""
+        row = state.time + round(HISTORY_H / self.dt_h)
+        site, scenarios = self.site(state, params), params.scenarios
+        spread = state.price_factor * scenarios.spread_eur_per_mwh[row]
+        mean = state.price_factor * scenarios.mean_eur_per_mwh[row] + state.price_shift
+        own = {
+            "soc": observation.soc_feature(site, state.soc),
+            "previous_soc": observation.soc_feature(site, state.previous_soc),
+            "price_mean": jnp.arcsinh(mean / spread) / params.scales["price_mean"],
+            "price_scale": jnp.arcsinh(observation.SCALE_REFERENCE_EUR / spread) / params.scales["price_scale"],
+        }
+        parts = [own[n][None] for n in self.features if n in own]
+        if self.ranged:
+            low_high = jnp.stack([getattr(params.site, n) for n in self.ranged])
+            value = jnp.stack([state.drawn[n] for n in self.ranged])
+            span = jnp.maximum(low_high[:, 1] - low_high[:, 0], 1e-9)
+            parts.append(2.0 * (value - low_high[:, 0]) / span - 1.0)
+        if params.table is not None:
+            outside = params.table[state.time - params.table_first]
+        else:
+            known = self.known(state, params)
+            per_capacity = known.pv_mw / jnp.maximum(site.pv_capacity_mw, 1e-9)
+            view = observation.View(known.replace(pv_mw=per_capacity), scenarios.calendar[row], self.dt_h)
+            outside = observation.exogenous(view, self.features) / params.scales["exogenous"]
+        return jnp.concatenate([*parts, outside]).astype(jnp.float32)
+
+    # --- what happens -----------------------------------------------------------------------------------------------
+
+    def reset(self, key: Array, params: BessParams, start: Start | None = None) -> tuple[State, Array]:
+        """A fresh episode: start hour, charge, forecast errors, price factor and ranged numbers are drawn.
+
+        `start` (evaluation, debugging) names time, end, charge and errors instead and leaves prices as they are.
+        """
+        keys = jax.random.split(key, 6)
+        drawn = {}
+        for i, name in enumerate(self.ranged):
+            low, high = getattr(params.site, name)
+            draw = jax.random.uniform(jax.random.fold_in(keys[0], i), (), minval=low, maxval=high)
+            drawn[name] = draw if start is None else 0.5 * (low + high)
+        if start is not None:
+            state = State(
+                start.time, start.end, start.soc, start.soc, start.soc, start.error_offset,
+                jnp.float32(1.0), jnp.float32(0.0), drawn,
+            )
+            return state, self.observe(state, params)
+        index = jax.random.randint(keys[1], (), 0, params.scenarios.starts.shape[0])
+        time = params.scenarios.starts[index]
+        soc = jax.random.uniform(keys[2], (), minval=params.start_soc[0], maxval=params.start_soc[1])
+        site = params.site.replace(**drawn)
+        soc = jnp.clip(soc, site.soc_min, site.soc_max)
+        factor = jnp.exp(jax.random.uniform(keys[3], (), minval=params.log_factor[0], maxval=params.log_factor[1]))
+        shift = jax.random.uniform(keys[4], (), minval=params.shift[0], maxval=params.shift[1])
+        offset = jax.random.randint(keys[5], (), 0, 2**30)
+        state = State(time, time + self.episode_steps, soc, soc, soc, offset, factor, shift, drawn)
+        return state, self.observe(state, params)
+
+    def step(self, key: Array, state: State, action: Array, params: BessParams) -> tuple[State, Step]:
+        """One step. Reward: (profit + shaping) / (trailing spread · 1 h at rated power)."""
+        del key
+        scenarios, site = params.scenarios, self.site(state, params)
+        row = state.time + round(HISTORY_H / self.dt_h)
+        price = state.price_factor * scenarios.price_eur_per_mwh[row] + state.price_shift
+        flows = self._flows(state, action, site, params, price)
+        money = market.settle(site, flows, price, self.dt_h)
+        mark, next_mark = (
+            state.price_factor * scenarios.mean_eur_per_mwh[r] + state.price_shift for r in (row, row + 1)
+        )
+        shaping = market.shaping_eur(self.config.reward, site, state.soc, flows.soc_end, mark, next_mark)
+        scale = state.price_factor * scenarios.spread_eur_per_mwh[row] * site.power_mw
+        following = state.replace(time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc)
+        return following, Step(
+            observation=self.observe(following, params),
+            reward=(money.profit_eur + shaping) / scale,
+            terminated=jnp.array(False),
+            truncated=following.time >= state.end,
+            info=self._info(state, following, site, params, price, flows, money, shaping),
+        )
+
+    def _flows(self, state: State, action: Array, site: Site, params: BessParams, price: Array) -> Dispatch:
+        row = state.time + round(HISTORY_H / self.dt_h)
+        pv_mw = params.scenarios.pv_per_mw[row] * site.pv_capacity_mw
+        seen = price if self.config.information == "day_ahead" else self.known(state, params).expected_price_eur_per_mwh[0]
+        curtail = seen < -site.export_fee_eur_per_mwh
+        return battery.dispatch(site, state.soc, self.to_power(action, site), pv_mw, curtail, self.dt_h)
+
+    def _info(
+        self, state: State, following: State, site: Site, params: BessParams, price: Array, flows: Dispatch,
+        money: Money, shaping: Array,
+    ) -> dict[str, Array]:
+        left_mwh = (flows.soc_end - state.start_soc) * site.capacity_mwh
+        value = left_mwh * self.terminal_price(params, following, site)
+        return {
+            "price_eur_per_mwh": price,
+            "charge_mw": flows.charge_mw,
+            "discharge_mw": flows.discharge_mw,
+            "soc": state.soc,
+            "soc_end": flows.soc_end,
+            "pv_mw": flows.pv_mw + flows.curtailed_mw,
+            "curtailed_mw": flows.curtailed_mw,
+            "standby_mw": flows.standby_mw,
+            "energy_revenue_eur": money.energy_revenue_eur,
+            "fee_eur": money.fee_eur,
+            "wear_cost_eur": money.wear_cost_eur,
+            "profit_eur": money.profit_eur,
+            "shaping_eur": shaping,
+            "terminal_value_eur": jnp.where(following.time >= state.end, value, 0.0),
+            "time": state.time,
+        }
+
+    def terminal_price(self, params: BessParams, state: State, site: Site) -> Array:
+        """Value of one stored MWh at `state`, EUR/MWh: the trailing 168-hour mean price, after fees, wear and losses."""
+        row = state.time + round(HISTORY_H / self.dt_h)
+        mean = state.price_factor * params.scenarios.mean_eur_per_mwh[row] + state.price_shift
+        return market.stored_value_eur_per_mwh(site, mean)
+
+    def to_power(self, action: Array, site: Site) -> Array:
+        """Requested AC power in MW, discharge positive, of an action `[1]`; 0 within the dead band."""
+        band = self.config.action.dead_band
+        size = jnp.clip((jnp.abs(action[0]) - band) / (1.0 - band), 0.0, 1.0)
+        return jnp.sign(action[0]) * size * site.power_mw
+
+    def action_for_power(self, power_mw: Any, site: Site) -> Array:
+        """The action `[..., 1]` that requests exactly this power: inverse of `to_power`."""
+        band = self.config.action.dead_band
+        share = jnp.clip(jnp.asarray(power_mw) / site.power_mw, -1.0, 1.0)
+        return (jnp.sign(share) * (band + jnp.abs(share) * (1.0 - band)))[..., None]
+
+    # --- for critics, checks and evaluation -------------------------------------------------------------------------
+
+    def post_decision(self, seen: Array, action: Array, context: Any) -> tuple[Array, Array]:
+        """What is certain once the action is taken: its reward at the expected price, and the features that remain.
+
+        Reads the (scaled) observation alone, so it can be applied to stored transitions; exact in `day_ahead`.
+        `context` is `BessParams` without scenarios (`post_decision_context`). Source: Powell (2011), post-decision state.
+        """
+        get = lambda name: seen[self.observation_space.slice(name)]  # noqa: E731
+        scales, site = context.scales, context.site
+        if self.ranged:
+            unit = 0.5 * (get("site") + 1.0)
+            drawn = {}
+            for i, name in enumerate(self.ranged):
+                low, high = getattr(site, name)
+                drawn[name] = low + unit[i] * (high - low)
+            site = site.replace(**drawn)
+        soc = observation.soc_from_feature(site, get("soc")[0])
+        mean = jnp.sinh(get("price_mean")[0] * scales["price_mean"])
+        price = jnp.sinh(get("price_level")[0] * context.level_scale) + mean
+        inverse = jnp.sinh(get("price_scale")[0] * scales["price_scale"]) / observation.SCALE_REFERENCE_EUR
+        scaled = site.replace(**{n: getattr(site, n) * inverse for n in vars(site) if n.endswith("eur_per_mwh")})
+        pv_mw = get("pv_now")[0] if "pv_now" in self.observation_space else jnp.float32(0.0)
+        curtail = price < -scaled.export_fee_eur_per_mwh
+        flows = battery.dispatch(scaled, soc, self.to_power(action, site), pv_mw * site.pv_capacity_mw, curtail, self.dt_h)
+        money = market.settle(scaled, flows, price, self.dt_h)
+        shaping = market.shaping_eur(self.config.reward, site, soc, flows.soc_end, mean, mean)
+        after = seen.at[self.observation_space.slice("soc")].set(observation.soc_feature(site, flows.soc_end))
+        if "previous_soc" in self.observation_space:
+            after = after.at[self.observation_space.slice("previous_soc")].set(get("soc"))
+        return (money.profit_eur + shaping) / site.power_mw, after
+
+    def post_decision_context(self, params: BessParams) -> Any:
+        """The numbers that `post_decision` reads. Raises UserError if a feature that it needs is not in the observation."""
+        needed = [*observation.NEEDED_BY_POST_DECISION, *(["pv_now"] if self.has_pv else [])]
+        missing = [name for name in needed if name not in self.observation_space]
+        if missing:
+            raise UserError(
+                f"algorithm.post_decision_critic=true: needs env.observation.features to contain {', '.join(missing)}"
+            )
+        return params.replace(scenarios=None, table=None, estimate=None)
+
+    @cached_property
+    def has_pv(self) -> bool:
+        return bool(np.max(self.config.plant.pv_capacity_mw) > 0)
+
+    def residual(self, state: State, step: Step, params: BessParams) -> Array:
+        """Conservation: energy from nowhere in this step, MWh."""
+        info = step.info
+        flows = Dispatch(
+            info["charge_mw"], info["discharge_mw"], info["soc_end"], info["pv_mw"], info["curtailed_mw"], info["standby_mw"]
+        )
+        return battery.energy_residual_mwh(self.site(state, params), state.soc, flows, self.dt_h)
+
+    def evaluation_starts(self, params: BessParams, split: str, error_draws: int = 1) -> Start:
+        """Lanes that cover the split: one for each gap-free block (and error draw in `forecast`), from SOC 0.5, `[L]`."""
+        del params
+        draws = error_draws if self.config.information == "forecast" else 1
+        lanes = [(first, last, draw) for draw in range(draws) for first, last in self.series.splits[split]]
+        first, last, draw = (np.asarray(column, np.int32) for column in zip(*lanes, strict=True))
+        return Start(
+            jnp.asarray(first), jnp.asarray(last), jnp.full(len(lanes), 0.5, jnp.float32), jnp.asarray(draw * 50_000)
+        )

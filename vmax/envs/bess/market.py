@@ -1,0 +1,65 @@
+"""Money of one step: revenue, fees, wear, the value of what is left at the end, and reward shaping."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from vmax.envs.bess.battery import Dispatch, Site
+
+Array = jax.Array
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """`shaping`: `mark` values energy moved at the trailing mean price; `potential` is the strictly potential-based form."""
+
+    shaping: Literal["none", "mark", "potential"]
+    potential_discount: float
+
+
+@struct.dataclass
+class Money:
+    """Money of one step in the market's currency (EUR in names). profit = revenue − fees − wear."""
+
+    energy_revenue_eur: Array
+    fee_eur: Array
+    wear_cost_eur: Array
+
+    @property
+    def profit_eur(self) -> Array:
+        return self.energy_revenue_eur - self.fee_eur - self.wear_cost_eur
+
+
+def settle(site: Site, flows: Dispatch, price_eur_per_mwh: Array, dt_h: float) -> Money:
+    """Settle a step at the meter. Linear in (price, fees, wear), so scaled prices give scaled money.
+
+    Wear is paid per MWh at the AC terminals, each way (throughput model, Cardo-Miota et al. 2025 use the same base).
+    """
+    net_mw = flows.pv_mw + flows.discharge_mw - flows.charge_mw - flows.standby_mw
+    exported_mwh, imported_mwh = jnp.maximum(net_mw, 0.0) * dt_h, jnp.maximum(-net_mw, 0.0) * dt_h
+    fee = exported_mwh * site.export_fee_eur_per_mwh + imported_mwh * site.import_fee_eur_per_mwh
+    wear = (flows.charge_mw + flows.discharge_mw) * dt_h * site.wear_eur_per_mwh
+    return Money(net_mw * dt_h * price_eur_per_mwh, fee, wear)
+
+
+def stored_value_eur_per_mwh(site: Site, mean_price_eur_per_mwh: Array) -> Array:
+    """What one stored MWh is worth at the end: sold at the trailing mean price, after fees and wear; never below 0."""
+    net = mean_price_eur_per_mwh - site.export_fee_eur_per_mwh - site.wear_eur_per_mwh
+    return jnp.maximum(net, 0.0) * site.eta_discharge
+
+
+def shaping_eur(
+    config: RewardConfig, site: Site, soc: Array, soc_end: Array, mark: Array, next_mark: Array
+) -> Array:
+    """Shaping of a step: `mark` pays energy moved at the mark; `potential` is γΦ(s') − Φ(s), Φ = mark · stored energy
+    (Ng, Harada & Russell 1999)."""
+    if config.shaping == "none":
+        return jnp.zeros_like(soc)
+    if config.shaping == "mark":
+        return mark * (soc_end - soc) * site.capacity_mwh
+    return (config.potential_discount * next_mark * soc_end - mark * soc) * site.capacity_mwh

@@ -1,0 +1,184 @@
+"""The observation of the battery: named features, each computed from `Known` and the state, each selectable in the config.
+
+Prices enter relative to the trailing within-day spread of the series, so one policy fits calm and wild years. A feature is
+divided by one constant that is fitted on the training split (99.9 % quantile of its size); zero stays zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from vmax.envs.bess.battery import Site
+from vmax.envs.bess.known import Known
+from vmax.spaces import Box, Feature
+
+Array = jax.Array
+
+SCALE_REFERENCE_EUR = 10.0
+MAX_HORIZONS_H = (1, 2, 3, 4, 6, 8, 12, 18, 24, 36)
+QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+COUNT_HORIZONS_H = (6, 12, 24)
+
+
+@struct.dataclass
+class View:
+    """What a feature may read of the outside world: what is known, the calendar, how prices are scaled."""
+
+    known: Known
+    calendar: Array
+    dt_h: float = struct.field(pytree_node=False)
+
+    @property
+    def relative(self) -> Array:
+        """Expected prices minus the current one in units of the spread, 0 where unknown, `[W]`."""
+        price = self.known.expected_price_eur_per_mwh
+        return jnp.where(self.known.mask, (price - price[0]) / self.known.spread_eur_per_mwh, 0.0)
+
+    def steps(self, hours: float) -> int:
+        return max(1, round(hours / self.dt_h))
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One selectable feature: how many numbers, their unit, how they are computed, whether they are scaled by a fit."""
+
+    size: Callable[[int], int]
+    unit: str
+    compute: Callable[[View], Array]
+    fitted: bool = True
+    limit: float = 4.0
+
+
+def _window(view: View) -> Array:
+    return jnp.arcsinh(view.relative[1:])
+
+
+def _extremes(view: View, sign: float) -> Array:
+    """Highest (sign 1) or lowest (−1) known price up to some horizons, relative to the current one."""
+    running = sign * jax.lax.cummax(sign * view.relative, axis=0)
+    last = [min(view.steps(h), running.shape[0] - 1) for h in MAX_HORIZONS_H]
+    return jnp.arcsinh(running[jnp.asarray(last)])
+
+
+def _quantiles(view: View) -> Array:
+    """Quantiles of the known prices relative to the current one, by sorting with the unknown ones last."""
+    ordered = jnp.sort(jnp.where(view.known.mask, view.relative, jnp.inf))
+    last = jnp.maximum(view.known.mask.sum() - 1, 0)
+    at = (jnp.asarray(QUANTILES) * last).astype(jnp.int32)
+    return jnp.arcsinh(jnp.where(jnp.isfinite(ordered[at]), ordered[at], 0.0))
+
+
+def _counts(view: View, sign: float) -> Array:
+    """Share of the coming hours that are dearer (1) or cheaper (−1) than now, within some horizons."""
+    better = (sign * view.relative > 0.0) & view.known.mask
+    total = jnp.cumsum(better)
+    return jnp.stack([total[min(view.steps(h), total.shape[0] - 1)] * (view.dt_h / h) for h in COUNT_HORIZONS_H])
+
+
+def _time_to(view: View, sign: float) -> Array:
+    """Hours until the highest (1) or lowest (−1) known price, share of 36 h."""
+    scored = jnp.where(view.known.mask, sign * view.relative, -jnp.inf)
+    return jnp.argmax(scored)[None] / scored.shape[0]
+
+
+def _level(view: View) -> Array:
+    known = view.known
+    return jnp.arcsinh((known.expected_price_eur_per_mwh[0] - known.mean_eur_per_mwh) / known.spread_eur_per_mwh)[None]
+
+
+def _profile(view: View) -> Array:
+    known = view.known
+    return jnp.arcsinh((known.profile_eur_per_mwh - known.mean_eur_per_mwh) / known.spread_eur_per_mwh)
+
+
+def _raw_forecast(view: View) -> Array:
+    known = view.known
+    relative = (known.price_eur_per_mwh - known.mean_eur_per_mwh) / known.spread_eur_per_mwh
+    return jnp.arcsinh(jnp.where(known.mask, relative, 0.0))
+
+
+def _past(view: View) -> Array:
+    known = view.known
+    relative = (known.past_price_eur_per_mwh - known.mean_eur_per_mwh) / known.spread_eur_per_mwh
+    return jnp.arcsinh(relative)
+
+
+def _spread_forward(view: View) -> Array:
+    """Best later sale minus purchase within some horizons: max over i < j of price j minus price i, in spreads."""
+    relative = jnp.where(view.known.mask, view.relative, -jnp.inf)
+    lowest = jax.lax.cummin(jnp.where(view.known.mask, view.relative, jnp.inf), axis=0)
+    best = jax.lax.cummax(jnp.where(view.known.mask, relative - lowest, 0.0), axis=0)
+    last = [min(view.steps(h), best.shape[0] - 1) for h in (6, 12, 24, 36)]
+    return jnp.arcsinh(best[jnp.asarray(last)])
+
+
+EXOGENOUS: dict[str, Definition] = {
+    "price_window": Definition(lambda w: w - 1, "spread", _window),
+    "price_mask": Definition(lambda w: w - 1, "1", lambda v: v.known.mask[1:].astype(jnp.float32), fitted=False),
+    "price_level": Definition(lambda w: 1, "spread", _level),
+    "price_maxima": Definition(lambda w: len(MAX_HORIZONS_H), "spread", lambda v: _extremes(v, 1.0)),
+    "price_minima": Definition(lambda w: len(MAX_HORIZONS_H), "spread", lambda v: _extremes(v, -1.0)),
+    "price_quantiles": Definition(lambda w: len(QUANTILES), "spread", _quantiles),
+    "price_swing": Definition(lambda w: 4, "spread", _spread_forward),
+    "dearer_hours": Definition(lambda w: len(COUNT_HORIZONS_H), "1", lambda v: _counts(v, 1.0), fitted=False),
+    "cheaper_hours": Definition(lambda w: len(COUNT_HORIZONS_H), "1", lambda v: _counts(v, -1.0), fitted=False),
+    "time_to_peak": Definition(lambda w: 1, "36 h", lambda v: _time_to(v, 1.0), fitted=False),
+    "time_to_trough": Definition(lambda w: 1, "36 h", lambda v: _time_to(v, -1.0), fitted=False),
+    "price_profile": Definition(lambda w: w, "spread", _profile),
+    "price_forecast": Definition(lambda w: w, "spread", _raw_forecast),
+    "price_past": Definition(lambda w: w * 2 // 3, "spread", _past),
+    "forecast_error": Definition(
+        lambda w: 1, "spread", lambda v: jnp.arcsinh(v.known.last_error_eur_per_mwh / v.known.spread_eur_per_mwh)[None]
+    ),
+    "calendar": Definition(lambda w: 6, "1", lambda v: v.calendar, fitted=False),
+    "pv_now": Definition(lambda w: 1, "capacity", lambda v: v.known.pv_mw[:1], fitted=False),
+    "pv_forecast": Definition(lambda w: w - 1, "capacity", lambda v: v.known.pv_mw[1:], fitted=False),
+}
+"""Features of the outside world: the same for every battery at one time, so they can be tabulated once."""
+
+OWN: dict[str, str] = {
+    "soc": "window",
+    "previous_soc": "window",
+    "price_mean": "spread",
+    "price_scale": "1",
+    "site": "range",
+}
+"""Features of this battery and episode: charge within the SOC window as [-1, 1], the trailing mean price and 10 EUR/MWh in
+units of the (scaled) spread, and the numbers that the config gives as ranges, each scaled to [-1, 1] over its range."""
+
+NEEDED_BY_POST_DECISION = ("soc", "price_level", "price_mean", "price_scale")
+
+
+def observation_space(features: tuple[str, ...], window: int, ranged: int, limits: dict[str, float]) -> Box:
+    """The declared space: sizes, units and bounds of the chosen features, in the chosen order."""
+    parts = []
+    for name in features:
+        if name in EXOGENOUS:
+            definition = EXOGENOUS[name]
+            limit = limits.get(name, 1.0)
+            parts.append(Feature(name, definition.unit, -limit, limit, definition.size(window)))
+        elif name != "site" or ranged:
+            limit = 1.001 if OWN[name] in ("window", "range") else limits.get(name, 1.0)
+            parts.append(Feature(name, OWN[name], -limit, limit, ranged if name == "site" else 1))
+    return Box(tuple(parts))
+
+
+def exogenous(view: View, features: tuple[str, ...]) -> Array:
+    """The chosen features of the outside world, unscaled, in the chosen order, `[E]`."""
+    parts = [EXOGENOUS[name].compute(view) for name in features if name in EXOGENOUS]
+    return jnp.concatenate(parts).astype(jnp.float32)
+
+
+def soc_feature(site: Site, soc: Array) -> Array:
+    """State of charge as [-1, 1] over the SOC window."""
+    return 2.0 * (soc - site.soc_min) / (site.soc_max - site.soc_min) - 1.0
+
+
+def soc_from_feature(site: Site, feature: Array) -> Array:
+    """Inverse of `soc_feature`."""
+    return site.soc_min + 0.5 * (feature + 1.0) * (site.soc_max - site.soc_min)

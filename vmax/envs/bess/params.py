@@ -1,0 +1,137 @@
+"""Arrays and numbers of a split on the device, with everything that is fitted on the training split."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from vmax.data.series import Series, check_split_lengths
+from vmax.envs.bess import observation
+from vmax.envs.bess.battery import Site
+from vmax.envs.bess.known import fit_price_estimate, look
+from vmax.envs.bess.scenarios import HISTORY_H, WINDOW_H, Scenarios, build_scenarios, read
+
+if TYPE_CHECKING:
+    from vmax.envs.bess.environment import BessConfig
+
+Array = jax.Array
+
+TABLE_LIMIT_BYTES = 512 * 2**20
+FIT_SAMPLE = 4096
+
+
+@struct.dataclass
+class BessParams:
+    """What the environment is given at each call.
+
+    Attributes:
+      site: numbers of battery, plant and money; `[2]` where the config gives a range.
+      estimate: weights of the linear price estimate (`forecast`), else None.
+      table: scaled features of the outside world for each step from `table_first`, `[R, E]`, where they depend on
+        nothing but the time; else None.
+      scales: fitted constants by which features are divided: `exogenous` `[E]`, `price_mean`, `price_scale`.
+      level_scale: the one of `price_level`.
+    """
+
+    scenarios: Any
+    site: Site
+    estimate: Array | None
+    forecast_factor: Array
+    table: Array | None
+    table_first: Array
+    scales: dict[str, Array]
+    level_scale: Array
+    start_soc: Array
+    log_factor: Array
+    shift: Array
+
+
+def series_of(config: BessConfig) -> tuple[Series, np.ndarray]:
+    """The checked series and PV per MW of this configuration (read once)."""
+    series, pv = read(config.data, config.solar if np.max(config.plant.pv_capacity_mw) > 0 else None)
+    check_split_lengths(series, config.episode.days)
+    return series, pv
+
+
+@lru_cache(maxsize=8)
+def build_params(config: BessConfig, split: str, features: tuple[str, ...]) -> BessParams:
+    """Params of a split. Fits on `train` are made once and shared."""
+    series, pv = series_of(config)
+    forecast = config.forecast if config.information == "forecast" else None
+    steps = config.episode.days * round(24 / series.dt_h)
+    scenarios = build_scenarios(series, pv, split, forecast, steps)
+    pair = lambda value: jnp.asarray(np.broadcast_to(np.asarray(value, np.float32), (2,)))  # noqa: E731
+    params = BessParams(
+        scenarios=scenarios,
+        site=Site(**{k: jnp.asarray(v, jnp.float32) for g in (config.battery, config.plant) for k, v in vars(g).items()}),
+        estimate=None,
+        forecast_factor=jnp.float32(config.forecast.factor),
+        table=None,
+        table_first=jnp.int32(0),
+        scales={},
+        level_scale=jnp.float32(1.0),
+        start_soc=pair(config.episode.start_soc),
+        log_factor=jnp.log(pair(config.augmentation.price_factor)),
+        shift=pair(config.augmentation.price_shift_eur_per_mwh),
+    )
+    fitted = _fit(params, series.dt_h, features, forecast) if split == "train" else build_params(config, "train", features)
+    params = params.replace(estimate=fitted.estimate, scales=fitted.scales, level_scale=fitted.level_scale)
+    return params if forecast else _tabulate(params, series, split, features)
+
+
+def _raw_features(
+    scenarios: Scenarios, estimate: Array | None, factor: Array, time: Array, dt_h: float, features: tuple[str, ...]
+) -> Array:
+    """Unscaled features of the outside world at one time, error path at offset 0, `[E]`."""
+    known = look(scenarios, estimate, factor, time, jnp.int32(0), jnp.float32(1.0), dt_h)
+    calendar = scenarios.calendar[time + round(HISTORY_H / dt_h)]
+    return observation.exogenous(observation.View(known, calendar, dt_h), features)
+
+
+def _fit(params: BessParams, dt_h: float, features: tuple[str, ...], forecast: Any) -> BessParams:
+    """Feature scales (99.9 % quantiles of the size) and, in `forecast`, the price estimate: on training steps alone."""
+    scenarios, starts = params.scenarios, np.asarray(params.scenarios.starts)
+    times = starts[np.linspace(0, len(starts) - 1, min(FIT_SAMPLE, len(starts))).astype(int)]
+    estimate = None
+    if forecast:
+        estimate = fit_price_estimate(scenarios, params.forecast_factor, starts, dt_h, forecast.seed)
+    compute = jax.jit(jax.vmap(lambda s, e, f, t: _raw_features(s, e, f, t, dt_h, features), in_axes=(None, None, None, 0)))
+    raw = np.abs(np.asarray(compute(scenarios, estimate, params.forecast_factor, jnp.asarray(times))))
+    window, position, sizes, level = round(WINDOW_H / dt_h), 0, [], 1.0
+    for name in (n for n in features if n in observation.EXOGENOUS):
+        definition = observation.EXOGENOUS[name]
+        block = raw[:, position : position + definition.size(window)]
+        scale = max(float(np.quantile(block, 0.999)), 1e-6) if definition.fitted else 1.0
+        sizes.append(np.full(block.shape[1], scale))
+        level = scale if name == "price_level" else level
+        position += block.shape[1]
+    row = times + round(HISTORY_H / dt_h)
+    spread, mean = np.asarray(scenarios.spread_eur_per_mwh)[row], np.asarray(scenarios.mean_eur_per_mwh)[row]
+    own = {
+        "price_mean": np.quantile(np.arcsinh(np.abs(mean) / spread), 0.999),
+        "price_scale": np.quantile(np.arcsinh(observation.SCALE_REFERENCE_EUR / spread), 0.999),
+    }
+    scales = {name: jnp.float32(value) for name, value in own.items()}
+    scales["exogenous"] = jnp.asarray(np.concatenate(sizes) if sizes else np.zeros(0), jnp.float32)
+    return params.replace(estimate=estimate, scales=scales, level_scale=jnp.float32(level))
+
+
+def _tabulate(params: BessParams, series: Series, split: str, features: tuple[str, ...]) -> BessParams:
+    """Features of the outside world for every step of the split, computed once through `known`.
+
+    They depend on the time alone: a price factor or shift changes neither (price − price) / spread nor ranks.
+    """
+    blocks = series.splits[split]
+    first, last = blocks[0][0], blocks[-1][1]
+    if (last + 1 - first) * params.scales["exogenous"].size * 4 > TABLE_LIMIT_BYTES:
+        return params
+    compute = jax.jit(
+        jax.vmap(lambda s, f, t: _raw_features(s, None, f, t, series.dt_h, features), in_axes=(None, None, 0))
+    )
+    table = compute(params.scenarios, params.forecast_factor, jnp.arange(first, last + 1))
+    return params.replace(table=table / params.scales["exogenous"], table_first=jnp.int32(first))

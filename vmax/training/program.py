@@ -1,0 +1,168 @@
+"""The compiled part of a run: warm-up and chunks of (collect → store → learn), one function for one or many devices.
+
+Each function is written for one device with the named axis `AXIS`; `vmax.devices.parallel` maps it over the devices.
+Replicated over devices: learner and key. Per device: environments, their observations, the shard of the replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from vmax.algorithms.algorithm import Algorithm, Spec
+from vmax.devices import AXIS, parallel
+from vmax.envs.environment import AutoReset, Environment, EpisodeStatistics
+from vmax.replay import transitions
+
+Array = jax.Array
+
+
+@struct.dataclass
+class RunState:
+    """Everything that a run consists of on the devices."""
+
+    learner: Any
+    key: Array
+    environment: Any
+    observation: Array
+    carry: Any
+    replay: Any
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes per device and iteration, all static."""
+
+    num_envs: int
+    unroll: int
+    updates: int
+    batch_size: int
+    replay_capacity: int
+    n_step: int
+    discount: float
+
+
+@dataclass(frozen=True)
+class Program:
+    """Compiles a run: `initialise`, `warm_up` and `chunk`, each over all devices."""
+
+    environment: Environment
+    algorithm: Algorithm
+    spec: Spec
+    sizes: Sizes
+
+    @cached_property
+    def wrapped(self) -> EpisodeStatistics:
+        return EpisodeStatistics(AutoReset(self.environment))
+
+    def initialise(self, key: Array, params: Any) -> RunState:
+        """First state on one device; called inside the device map."""
+        learner_key, env_key, run_key = jax.random.split(key, 3)
+        env_keys = jax.random.split(_own(env_key), self.sizes.num_envs)
+        environment, observation = jax.vmap(self.wrapped.reset, in_axes=(0, None))(env_keys, params)
+        action = jnp.zeros(self.environment.action_space.size)
+        replay = transitions.init(
+            self.sizes.replay_capacity, self.sizes.num_envs, observation[0], action, self.environment.min_episode_steps
+        )
+        learner = self.algorithm.init(learner_key, self.spec)
+        carry = self.algorithm.initial_carry(self.sizes.num_envs)
+        return RunState(learner, run_key, environment, observation, carry, replay)
+
+    def collect(self, state: RunState, key: Array, params: Any, random_actions: bool) -> tuple[RunState, Any, dict]:
+        """Step all environments `unroll` times; returns the block of transitions `[T, N, …]` and episode sums."""
+        policy = self.algorithm.policy(state.learner)
+
+        def one(carry: Any, step_key: Array) -> tuple[Any, Any]:
+            environment, observation, memory = carry
+            act_key, env_key = jax.random.split(step_key)
+            if random_actions:
+                shape = (self.sizes.num_envs, self.environment.action_space.size)
+                action = jax.random.uniform(act_key, shape, minval=-1.0, maxval=1.0)
+            else:
+                action, memory, _ = self.algorithm.act(policy, observation, memory, act_key, explore=True)
+            keys = jax.random.split(env_key, self.sizes.num_envs)
+            environment, following, step = jax.vmap(self.wrapped.step, in_axes=(0, 0, 0, None))(
+                keys, environment, action, params
+            )
+            done = step.terminated | step.truncated
+            sums = {
+                "episodes": done.sum(),
+                "episode_return": jnp.where(done, step.info["episode_return"], 0.0).sum(),
+                "episode_length": jnp.where(done, step.info["episode_length"], 0).sum(),
+                "reward": step.reward.sum(),
+            }
+            block = (observation, action, step.reward, step.terminated, step.truncated, step.observation)
+            return (environment, following, memory), (block, sums)
+
+        start = (state.environment, state.observation, state.carry)
+        (environment, observation, memory), (block, sums) = jax.lax.scan(
+            one, start, jax.random.split(_own(key), self.sizes.unroll)
+        )
+        learner = self.algorithm.observe(state.learner, block[0].reshape(-1, block[0].shape[-1]))
+        state = state.replace(environment=environment, observation=observation, carry=memory, learner=learner)
+        return state, block, jax.tree.map(lambda x: x.sum(0), sums)
+
+    def iteration(self, state: RunState, params: Any) -> tuple[RunState, dict[str, Array]]:
+        """Collect one block, learn from what was stored before it, then store it."""
+        key, collect_key, sample_key, update_key = jax.random.split(state.key, 4)
+        sizes = self.sizes
+        flat = transitions.sample(
+            state.replay, _own(sample_key), sizes.updates * sizes.batch_size, sizes.n_step, sizes.discount
+        )
+        batch = jax.tree.map(lambda x: x.reshape(sizes.updates, sizes.batch_size, *x.shape[1:]), flat)
+        state, block, sums = self.collect(state, collect_key, params, random_actions=False)
+        replay = transitions.add(state.replay, *block)
+        learner, metrics = self.algorithm.update(state.learner, batch, update_key, self.spec)
+        return state.replace(key=key, replay=replay, learner=learner), {**metrics, **_global(sums)}
+
+    def warm_up(self, state: RunState, params: Any, iterations: int) -> RunState:
+        """Fill the replay with uniformly random actions."""
+
+        def one(state: RunState, _: None) -> tuple[RunState, None]:
+            key, collect_key = jax.random.split(state.key)
+            state, block, _sums = self.collect(state, collect_key, params, random_actions=True)
+            return state.replace(key=key, replay=transitions.add(state.replay, *block)), None
+
+        return jax.lax.scan(one, state, None, length=iterations)[0]
+
+    def chunk(self, state: RunState, params: Any, iterations: int) -> tuple[RunState, dict[str, Array]]:
+        """Several iterations; the record is reduced to scalars: sums over episodes, means of learning metrics."""
+        state, metrics = jax.lax.scan(lambda s, _: self.iteration(s, params), state, None, length=iterations)
+        episodes = jnp.maximum(metrics["episodes"].sum(), 1)
+        record = {k: v.mean() for k, v in metrics.items() if k not in ("episodes", "episode_return", "episode_length", "reward")}
+        transitions_seen = iterations * self.sizes.unroll * self.sizes.num_envs * jax.lax.psum(1, AXIS)
+        record |= {
+            "episodes": metrics["episodes"].sum(),
+            "episode_return": metrics["episode_return"].sum() / episodes,
+            "episode_length": metrics["episode_length"].sum() / episodes,
+            "reward": metrics["reward"].sum() / transitions_seen,
+            "finite": jnp.stack([jnp.isfinite(x).all() for x in _floats(state.learner)]).all(),
+        }
+        return state, record
+
+    def compiled(self, iterations: int, warm_up_iterations: int) -> tuple[Callable, Callable, Callable]:
+        """`(initialise, warm_up, chunk)` over all devices; the state is donated, `params` are shared by all."""
+        return (
+            parallel(self.initialise, shared=(0, 1)),
+            parallel(lambda state, params: self.warm_up(state, params, warm_up_iterations), donate=0, shared=(1,)),
+            parallel(lambda state, params: self.chunk(state, params, iterations), donate=0, shared=(1,)),
+        )
+
+
+def _own(key: Array) -> Array:
+    """This device's key."""
+    return jax.random.fold_in(key, jax.lax.axis_index(AXIS))
+
+
+def _global(sums: dict[str, Array]) -> dict[str, Array]:
+    return jax.tree.map(lambda x: jax.lax.psum(x, AXIS), sums)
+
+
+def _floats(tree: Any) -> list[Array]:
+    return [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
