@@ -1,0 +1,168 @@
+"""A price series with its local calendar and its splits: what every environment of the energy market reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+
+from vmax.data import splits as split_rules
+from vmax.data.calendar import check_timezone, local_time, read_steps, read_times
+from vmax.data.reader import read_numbers, read_table
+from vmax.errors import UserError
+
+SHIPPED = Path(__file__).parent / "shipped" / "nl_dayahead_2015_2024.csv.gz"
+"""Dutch day-ahead prices, hourly, 2015-2024 (see NOTICE)."""
+SHIPPED_DATES = {
+    "train": ("2019-01-01", "2022-12-31"),
+    "validation": ("2023-01-01", "2023-12-31"),
+    "test": ("2024-01-01", "2024-12-31"),
+}
+MEAN_PRICE_RANGE = (1.0, 5000.0)
+"""A mean |price| per MWh outside of it is a slip of the unit: per kWh, or in cents."""
+
+
+@dataclass(frozen=True)
+class ColumnsConfig:
+    """Names of the columns in the file: the step's start, the price per MWh and, or None, the PV output in MW."""
+
+    time: str
+    price: str
+    pv: str | None
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the series comes from and how it is read.
+
+    `path` None is the shipped series. `timezone` is the market's: days and years of splits are local there.
+    `naive_time` tells how stamps without an offset are read. Splits are (first, last) local days; None for all three
+    is automatic: fixed years for the shipped series, 70/15/15 % in time order for another file.
+    """
+
+    path: str | None
+    columns: ColumnsConfig
+    timezone: str
+    naive_time: Literal["utc", "local"]
+    currency: str
+    missing: Literal["error", "interpolate"]
+    missing_max_steps: int
+    gaps: Literal["error", "segments"]
+    train: tuple[str, str] | None
+    validation: tuple[str, str] | None
+    test: tuple[str, str] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """A checked series of T steps of `dt_h` hours; its arrays are read-only.
+
+    `utc` (datetime64[s]) are the starts of the steps, ascending, with gaps only between segments. `values` holds
+    `price` (currency per MWh) and, if mapped, `pv` (MW), float64. `local_hour` is the local clock with its fraction,
+    `local_day` counts local calendar days from the first. `splits` maps train, validation and test to gap-free blocks
+    `[start, stop)`. `dropped_blocks` counts blocks left out of the splits because they are shorter than a day,
+    `bridged_values` the values that were interpolated.
+    """
+
+    utc: np.ndarray
+    values: Mapping[str, np.ndarray]
+    segment: np.ndarray
+    dt_h: float
+    local_hour: np.ndarray
+    local_day: np.ndarray
+    local_weekday: np.ndarray
+    local_month: np.ndarray
+    local_year: np.ndarray
+    day_of_year: np.ndarray
+    splits: Mapping[str, tuple[tuple[int, int], ...]]
+    currency: str
+    timezone: str
+    source: str
+    dropped_blocks: int
+    bridged_values: int
+
+    @property
+    def steps_per_day(self) -> int:
+        return round(24 / self.dt_h)
+
+
+def load_series(config: DataConfig) -> Series:
+    """The series of a configuration, read, checked and split; read again only if the file has changed.
+
+    Raises UserError, one line, for everything about the file or the configuration that is not right.
+    """
+    path = Path(config.path) if config.path is not None else SHIPPED
+    stamp = path.stat().st_mtime_ns if path.is_file() else 0
+    return _load(config, stamp)
+
+
+@lru_cache(maxsize=8)
+def _load(config: DataConfig, file_stamp: int) -> Series:
+    _check_settings(config)
+    names = {"time": config.columns.time, "price": config.columns.price}
+    if config.columns.pv is not None:
+        names["pv"] = config.columns.pv
+    table = read_table(config.path if config.path is not None else str(SHIPPED), names)
+    table, utc = read_times(table, config.timezone, config.naive_time)
+    dt_h, segment = read_steps(table, utc, config.timezone, config.gaps == "segments")
+    bridge = (config.missing == "interpolate", config.missing_max_steps)
+    read = {role: read_numbers(table, role, segment, *bridge) for role in names if role != "time"}
+    values = {role: column for role, (column, _) in read.items()}
+    _check_units(table.file, names, values)
+    local = local_time(utc, config.timezone)
+    given = {name: getattr(config, name) for name in split_rules.SPLITS}
+    if config.path is None and not any(given.values()):
+        given = SHIPPED_DATES
+    dates = split_rules.split_dates(table.file, given, local.date)
+    blocks, dropped = split_rules.split_blocks(table.file, dates, local.date, segment, round(24 / dt_h))
+    arrays = (utc, segment, *values.values(), local.hour, local.day, local.weekday, local.month, local.year)
+    for array in (*arrays, local.day_of_year):
+        array.flags.writeable = False
+    return Series(
+        utc=utc,
+        values=MappingProxyType(values),
+        segment=segment,
+        dt_h=dt_h,
+        local_hour=local.hour,
+        local_day=local.day,
+        local_weekday=local.weekday,
+        local_month=local.month,
+        local_year=local.year,
+        day_of_year=local.day_of_year,
+        splits=MappingProxyType(blocks),
+        currency=config.currency,
+        timezone=config.timezone,
+        source=config.path or SHIPPED.name,
+        dropped_blocks=dropped,
+        bridged_values=sum(count for _, count in read.values()),
+    )
+
+
+def check_split_lengths(series: Series, episode_days: int) -> None:
+    """Raises UserError for a split that holds fewer than two episodes."""
+    split_rules.check_split_lengths(series.source, series.splits, series.steps_per_day, episode_days)
+
+
+def _check_settings(config: DataConfig) -> None:
+    check_timezone(config.timezone)
+    if config.missing_max_steps < 1:
+        raise UserError(f"env.data.missing_max_steps={config.missing_max_steps}: must be at least 1")
+
+
+def _check_units(file: str, names: Mapping[str, str], values: Mapping[str, np.ndarray]) -> None:
+    mean, (low, high) = float(np.abs(values["price"]).mean()), MEAN_PRICE_RANGE
+    if not low <= mean <= high:
+        raise UserError(
+            f"{file}: column '{names['price']}' has a mean |price| of {mean:g}, outside of {low:g} to {high:g} per MWh "
+            "(per kWh? in cents?); convert it to EUR/MWh or set env.data.columns.price= to another column"
+        )
+    if "pv" in values and values["pv"].min() < 0.0:
+        raise UserError(
+            f"{file}: column '{names['pv']}' falls to {values['pv'].min():g} MW; PV output must be at least 0: "
+            "set env.data.columns.pv= to another column, or null"
+        )

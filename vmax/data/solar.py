@@ -1,0 +1,100 @@
+"""A seeded generator of photovoltaic output: solar geometry, clear sky, stochastic clearness, calibrated yield."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import brentq
+from scipy.special import betaincinv, ndtr
+
+from vmax.data.trailing import ar1_path
+from vmax.errors import UserError
+
+HOURS_PER_YEAR = 8766.0
+DAILY_BETA = (1.5, 0.9)  # clear-sky index of a day: mean 0.62, most often dull or clear, as at middle latitudes
+DAILY_RHO = 0.4  # weather stays
+HOURLY_RHO = 0.6
+HOURLY_SPREAD = 0.7  # × k (1-k): a half cloudy day varies most, a clear or an overcast one hardly
+CLEARNESS_RANGE = (0.03, 1.0)
+MAX_SCALE = 20.0
+
+
+@dataclass(frozen=True)
+class SolarConfig:
+    """Site and plane of the plant: degrees north and east, tilt from the horizontal, azimuth (180 is south).
+
+    `yearly_yield_mwh_per_mw` is the mean output of a year per MW of installed AC capacity.
+    """
+
+    latitude: float
+    longitude: float
+    tilt_deg: float
+    azimuth_deg: float
+    yearly_yield_mwh_per_mw: float
+    seed: int
+
+
+def generate_pv(utc: np.ndarray, dt_h: float, config: SolarConfig) -> np.ndarray:
+    """AC output per MW of installed capacity, within [0, 1], zero at night, float64 `[T]`.
+
+    Whole calendar years around the series are generated and scaled such that their mean yearly yield, the clip at
+    the inverter included, is the configured one; the series' own steps are then cut out.
+
+    Args:
+      utc: step starts, datetime64[s] `[T]`, on a grid of `dt_h` hours, gaps allowed.
+
+    Raises UserError for a yield that no plant at this place can have.
+    """
+    step = np.timedelta64(round(dt_h * 3600), "s")
+    year = utc[0].astype("datetime64[Y]")
+    start = year + (utc[0] - year) % step
+    stop = utc[-1].astype("datetime64[Y]") + 1
+    grid = np.arange(start, stop, step)
+    sunlight = _plane_irradiance(grid + step // 2, _clearness(grid, dt_h, config), config) / 1000.0
+    scale = _scale(sunlight, config.yearly_yield_mwh_per_mw)
+    return np.minimum(scale * sunlight, 1.0)[(utc - grid[0]) // step]
+
+
+def _clearness(grid: np.ndarray, dt_h: float, config: SolarConfig) -> np.ndarray:
+    """Clear-sky index of each step `[T]`: a beta-distributed AR(1) over the solar days plus an AR(1) over the steps."""
+    hours = (grid - grid[0]) / np.timedelta64(1, "h") + grid[0].astype("datetime64[h]").astype(int) % 24
+    day = np.floor(hours / 24.0 + config.longitude / 360.0).astype(int)  # changes at solar midnight
+    day -= day[0]
+    daily = betaincinv(*DAILY_BETA, ndtr(ar1_path(day[-1] + 1, DAILY_RHO, (config.seed, 0)).astype(np.float64)))[day]
+    noise = ar1_path(len(grid), HOURLY_RHO**dt_h, (config.seed, 1))
+    return np.clip(daily + HOURLY_SPREAD * daily * (1.0 - daily) * noise, *CLEARNESS_RANGE)
+
+
+def _plane_irradiance(when: np.ndarray, clearness: np.ndarray, config: SolarConfig) -> np.ndarray:
+    """Irradiance on the tilted plane, W/m² `[T]`: Haurwitz' clear sky × clearness, split after Erbs, isotropic diffuse.
+
+    Source: Haurwitz (1945); Erbs, Klein & Duffie (1982); as implemented in pvlib.
+    """
+    from pvlib import clearsky, irradiance, solarposition  # a second to import: only who generates PV pays for it
+
+    times = pd.DatetimeIndex(when, tz="UTC")
+    sun = solarposition.get_solarposition(times, config.latitude, config.longitude)
+    zenith, azimuth = sun["apparent_zenith"], sun["azimuth"]
+    ghi = clearsky.haurwitz(zenith)["ghi"] * clearness
+    beam = irradiance.erbs(ghi, zenith, times)
+    total = irradiance.get_total_irradiance(
+        config.tilt_deg, config.azimuth_deg, zenith, azimuth, beam["dni"], ghi, beam["dhi"], model="isotropic"
+    )
+    return np.where(ghi > 0.0, np.nan_to_num(np.asarray(total["poa_global"], np.float64)), 0.0)
+
+
+def _scale(sunlight: np.ndarray, yearly_yield_mwh_per_mw: float) -> float:
+    """Output per kW/m² at which the clipped output reaches the yearly yield."""
+
+    def excess(scale: float) -> float:
+        return float(np.minimum(scale * sunlight, 1.0).mean()) * HOURS_PER_YEAR - yearly_yield_mwh_per_mw
+
+    highest = excess(MAX_SCALE) + yearly_yield_mwh_per_mw
+    if not 0.0 < yearly_yield_mwh_per_mw < highest:
+        raise UserError(
+            f"env.solar.yearly_yield_mwh_per_mw={yearly_yield_mwh_per_mw:g}: must be above 0 and below {highest:.0f}, "
+            "which is reached with the inverter at its limit nearly all day"
+        )
+    return float(brentq(excess, 0.0, MAX_SCALE, xtol=1e-12))
