@@ -7,30 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax
-from flax import struct
 
+from vmax.replay.transitions import Batch
 from vmax.spaces import Box
+
+__all__ = ["Algorithm", "Batch", "Spec"]
 
 Array = jax.Array
 Key = jax.Array
-
-
-@struct.dataclass
-class Batch:
-    """Transitions for learning; leading dimensions `[U, B]`: U gradient updates of B samples each.
-
-    Attributes:
-      observation, next_observation: `[U, B, D]`, raw (a normaliser is applied inside the algorithm).
-      action: `[U, B, A]`.
-      reward: n-step return without bootstrap, `[U, B]`.
-      discount: γ^k, 0 where the world terminated, `[U, B]`; the target is `reward + discount * value(next_observation)`.
-    """
-
-    observation: Array
-    action: Array
-    reward: Array
-    discount: Array
-    next_observation: Array
 
 
 @dataclass(frozen=True)
@@ -62,7 +46,7 @@ class Algorithm(Protocol):
         """The recurrent state of an acting policy; an empty tuple for a feed-forward one."""
         ...
 
-    def observe(self, state: Any, observation: Array) -> Any:
+    def observe(self, state: Any, observation: Array, spec: Spec) -> Any:
         """Takes in fresh observations `[N, D]` once (running statistics of a normaliser)."""
         ...
 
@@ -75,5 +59,8 @@ class Algorithm(Protocol):
         ...
 
     def update(self, state: Any, batch: Batch, key: Key, spec: Spec) -> tuple[Any, dict[str, Array]]:
-        """U gradient updates; metrics are scalars averaged over them."""
+        """U gradient updates on a batch with leading dimensions `[U, B]`; metrics are scalars averaged over them.
+
+        `key` is the same on every device of `spec.axis`; `batch` is this device's share, B of the global batch.
+        """
         ...

@@ -1,0 +1,237 @@
+"""Soft actor-critic with a squashed Gaussian policy, an ensemble of critics and an automatic temperature.
+
+    y       = G + γ^k ( min_i Q'_i(s', a') - α log π(a'|s') ),  a' ~ π(s')
+    L_Q     = ½ Σ_i mean (Q_i(s, a) - y)²
+    L_π     = mean ( α log π(a|s) - min_i Q_i(s, a) ),  a ~ π(s) reparametrised
+    L_α     = -log α · mean ( log π(a|s) + H )
+    Q'_i   <- Q'_i + polyak (Q_i - Q'_i)
+
+G and γ^k are the n-step return and its discount. Source: Haarnoja et al. (2018), Soft Actor-Critic Algorithms and
+Applications, section 6; the temperature's loss in log α as in its authors' code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from vmax.algorithms import normaliser, settings
+from vmax.algorithms.algorithm import Batch, Spec
+from vmax.algorithms.critic import critic_step, make_critic
+from vmax.algorithms.noise import shared_normal
+from vmax.algorithms.optimiser import Schedule, Trainable, average, descend, device_mean, polyak, rate_share, trainable
+from vmax.networks.heads import GaussianActor, action_size, squash
+from vmax.networks.mlp import NetworkConfig
+
+Array = jax.Array
+Key = jax.Array
+
+
+@dataclass(frozen=True)
+class SACConfig:
+    """What `algorithm=sac` sets; the meaning of each stands in conf/algorithm/sac.yaml."""
+
+    name: Literal["sac"]
+    learning_rate: float
+    critic_learning_rate: float
+    alpha_learning_rate: float
+    learning_rate_schedule: Schedule
+    schedule_constant_share: float
+    adam_eps: float
+    max_grad_norm: float | None
+    discount: float
+    n_step: int
+    polyak: float
+    num_critics: int
+    post_decision_critic: bool
+    target_entropy: float | None
+    initial_temperature: float
+    learn_temperature: bool
+    average_actor: float
+    normalise_observations: bool
+
+    def __post_init__(self) -> None:
+        settings.check(self)
+
+
+@struct.dataclass
+class Hyper:
+    """The numbers that change no shape, float32 scalars: a batch of them can be vmapped over."""
+
+    learning_rate: Array
+    critic_learning_rate: Array
+    alpha_learning_rate: Array
+    schedule_constant_share: Array
+    total_updates: Array
+    adam_eps: Array
+    max_grad_norm: Array
+    discount: Array
+    polyak: Array
+    target_entropy: Array
+    average_actor: Array
+
+
+@struct.dataclass
+class State:
+    """All that a SAC learner knows. `context` is what the post-decision function reads; `updates` counts, int32."""
+
+    actor: Trainable
+    averaged_actor: Any
+    critic: Trainable
+    target_critic: Any
+    log_temperature: Trainable
+    normaliser: normaliser.Normaliser | None
+    hyper: Hyper
+    context: Any
+    updates: Array
+
+
+@struct.dataclass
+class Policy:
+    """What acting needs."""
+
+    actor: Any
+    normaliser: normaliser.Normaliser | None
+
+
+@dataclass(frozen=True)
+class SAC:
+    """The learner: a config, a network and pure functions."""
+
+    config: SACConfig
+    network: NetworkConfig
+
+    @property
+    def name(self) -> str:
+        return "sac"
+
+    def init(self, key: Key, spec: Spec) -> State:
+        """Random networks; targets and the averaged actor start as copies.
+
+        Raises: UserError for discrete actions, or a post-decision critic that the environment does not offer.
+        """
+        config, actions = self.config, settings.continuous_actions(self.name, spec.action_space)
+        actor_key, critic_key = jax.random.split(key)
+        observation, action = jnp.zeros((1, spec.observation_space.size)), jnp.zeros((1, actions))
+        context = jax.tree.map(jnp.array, spec.context)
+        critic = make_critic(self.network, config.num_critics, config.post_decision_critic, spec)
+        critic_params = critic.init(critic_key, observation, action, context)
+        actor_params = GaussianActor(self.network, actions).init(actor_key, observation)
+        entropy = -float(actions) if config.target_entropy is None else config.target_entropy
+        return State(
+            actor=trainable(actor_params),
+            averaged_actor=jax.tree.map(jnp.copy, actor_params),
+            critic=trainable(critic_params),
+            target_critic=jax.tree.map(jnp.copy, critic_params),
+            log_temperature=trainable(jnp.log(jnp.float32(config.initial_temperature))),
+            normaliser=normaliser.init(spec.observation_space.size) if config.normalise_observations else None,
+            hyper=settings.numbers(Hyper, config, target_entropy=entropy, total_updates=spec.total_updates),
+            context=context,
+            updates=jnp.zeros((), jnp.int32),
+        )
+
+    def initial_carry(self, batch: int) -> tuple[()]:
+        """A feed-forward policy carries nothing."""
+        return ()
+
+    def observe(self, state: State, observation: Array, spec: Spec) -> State:
+        """Takes fresh observations `[N, D]` into the running statistics, if the config wants them."""
+        if state.normaliser is None:
+            return state
+        return replace(state, normaliser=normaliser.observe(state.normaliser, observation, spec.axis))
+
+    def policy(self, state: State, averaged: bool = False) -> Policy:
+        """What `act` needs; `averaged`: the running mean of the actor's parameters."""
+        return Policy(state.averaged_actor if averaged else state.actor.params, state.normaliser)
+
+    def act(
+        self, params: Policy, observation: Array, carry: tuple[()], key: Key, explore: bool
+    ) -> tuple[Array, tuple[()], tuple[()]]:
+        """`[N, D]` -> actions `[N, A]` in [-1, 1]: a sample of the policy, or tanh of its mean without `explore`."""
+        mean, log_std = self._distribution(params.actor, normaliser.normalise(params.normaliser, observation))
+        if not explore:
+            return jnp.tanh(mean), carry, ()
+        return squash(mean, log_std, jax.random.normal(key, mean.shape))[0], carry, ()
+
+    def update(self, state: State, batch: Batch, key: Key, spec: Spec) -> tuple[State, dict[str, Array]]:
+        """U updates on a batch `[U, B]`, all noise drawn beforehand; metrics are means over updates and devices."""
+        updates, samples, actions = batch.action.shape
+        noise = shared_normal(key, (updates, 2, samples, actions), spec.axis, batch_dim=2)
+        batch = replace(
+            batch,
+            observation=normaliser.normalise(state.normaliser, batch.observation),
+            next_observation=normaliser.normalise(state.normaliser, batch.next_observation),
+        )
+        state, metrics = jax.lax.scan(partial(self._update_once, spec), state, (batch, noise))
+        return state, device_mean(jax.tree.map(jnp.mean, metrics), spec.axis)
+
+    def _distribution(self, actor: Any, observation: Array) -> tuple[Array, Array]:
+        return GaussianActor(self.network, action_size(actor)).apply(actor, observation)  # pyright: ignore[reportReturnType]
+
+    def _update_once(self, spec: Spec, state: State, inputs: tuple[Batch, Array]) -> tuple[State, dict[str, Array]]:
+        """The critics, then the actor against the new critics, then temperature and targets; batch `[B]`."""
+        batch, noise = inputs
+        hyper = state.hyper
+        share = rate_share(
+            self.config.learning_rate_schedule, state.updates, hyper.total_updates, hyper.schedule_constant_share
+        )
+        critic = make_critic(self.network, self.config.num_critics, self.config.post_decision_critic, spec)
+        trained_critic, critic_metrics = critic_step(
+            critic,
+            state.critic,
+            batch.observation,
+            batch.action,
+            self._target(spec, state, batch, noise[0]),
+            state.context,
+            share * hyper.critic_learning_rate,
+            hyper.adam_eps,
+            hyper.max_grad_norm,
+            spec.axis,
+        )
+        state = replace(state, critic=trained_critic)
+        state, actor_metrics = self._actor_step(spec, state, batch.observation, noise[1], share)
+        state = replace(
+            state,
+            target_critic=polyak(state.target_critic, trained_critic.params, hyper.polyak),
+            averaged_actor=average(state.averaged_actor, state.actor.params, hyper.average_actor, state.updates),
+            updates=state.updates + 1,
+        )
+        return state, {**critic_metrics, **actor_metrics, "learning_rate": share * hyper.learning_rate}
+
+    def _target(self, spec: Spec, state: State, batch: Batch, noise: Array) -> Array:
+        """y, `[B]`."""
+        critic = make_critic(self.network, self.config.num_critics, self.config.post_decision_critic, spec)
+        action, log_prob = squash(*self._distribution(state.actor.params, batch.next_observation), noise)
+        q = jnp.min(critic.values(state.target_critic, batch.next_observation, action, state.context), axis=0)
+        return batch.reward + batch.discount * (q - jnp.exp(state.log_temperature.params) * log_prob)
+
+    def _actor_step(
+        self, spec: Spec, state: State, observation: Array, noise: Array, share: Array
+    ) -> tuple[State, dict[str, Array]]:
+        """One step of the actor, and of the temperature if it is learned."""
+        hyper = state.hyper
+        critic = make_critic(self.network, self.config.num_critics, self.config.post_decision_critic, spec)
+        temperature = jnp.exp(state.log_temperature.params)
+
+        def loss_of(actor: Any) -> tuple[Array, Array]:
+            action, log_prob = squash(*self._distribution(actor, observation), noise)
+            q = jnp.min(critic.values(state.critic.params, observation, action, state.context), axis=0)
+            return jnp.mean(temperature * log_prob - q), jnp.mean(log_prob)
+
+        (loss, log_prob), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.actor.params)
+        actor, norm = descend(
+            state.actor, gradient, share * hyper.learning_rate, hyper.adam_eps, hyper.max_grad_norm, spec.axis
+        )
+        state = replace(state, actor=actor)
+        if self.config.learn_temperature:
+            slope = -(log_prob + hyper.target_entropy)  # of L_α in log α
+            rate = share * hyper.alpha_learning_rate
+            learned, _ = descend(state.log_temperature, slope, rate, hyper.adam_eps, jnp.inf, spec.axis)
+            state = replace(state, log_temperature=learned)
+        metrics = {"actor_loss": loss, "entropy": -log_prob, "temperature": temperature, "actor_grad_norm": norm}
+        return state, metrics

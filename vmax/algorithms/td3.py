@@ -1,0 +1,246 @@
+"""Twin delayed deep deterministic policy gradient.
+
+    a'      = clip( μ'(s') + clip(ε, -c, c), -1, 1 ),  ε ~ N(0, σ²)
+    y       = G + γ^k min_i Q'_i(s', a')
+    L_Q     = ½ Σ_i mean (Q_i(s, a) - y)²
+    L_μ     = -mean Q_1(s, μ(s))                      every `policy_delay` updates of the critics
+    Q', μ' <- Q', μ' + polyak (Q - Q', μ - μ')        likewise
+
+G and γ^k are the n-step return and its discount. Source: Fujimoto et al. (2018), Addressing Function Approximation
+Error in Actor-Critic Methods, algorithm 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from vmax.algorithms import normaliser, settings
+from vmax.algorithms.algorithm import Batch, Spec
+from vmax.algorithms.critic import critic_step, make_critic
+from vmax.algorithms.noise import shared_normal
+from vmax.algorithms.optimiser import Schedule, Trainable, average, descend, device_mean, polyak, rate_share, trainable
+from vmax.errors import UserError
+from vmax.networks.heads import DeterministicActor, action_size
+from vmax.networks.mlp import NetworkConfig
+
+Array = jax.Array
+Key = jax.Array
+
+
+@dataclass(frozen=True)
+class TD3Config:
+    """What `algorithm=td3` sets; the meaning of each stands in conf/algorithm/td3.yaml."""
+
+    name: Literal["td3"]
+    learning_rate: float
+    critic_learning_rate: float
+    learning_rate_schedule: Schedule
+    schedule_constant_share: float
+    adam_eps: float
+    max_grad_norm: float | None
+    discount: float
+    n_step: int
+    polyak: float
+    num_critics: int
+    post_decision_critic: bool
+    policy_delay: int
+    target_noise: float
+    target_noise_clip: float
+    exploration_noise: float
+    average_actor: float
+    normalise_observations: bool
+
+    def __post_init__(self) -> None:
+        settings.check(self)
+
+
+@struct.dataclass
+class Hyper:
+    """The numbers that change no shape, float32 scalars: a batch of them can be vmapped over."""
+
+    learning_rate: Array
+    critic_learning_rate: Array
+    schedule_constant_share: Array
+    total_updates: Array
+    adam_eps: Array
+    max_grad_norm: Array
+    discount: Array
+    polyak: Array
+    target_noise: Array
+    target_noise_clip: Array
+    exploration_noise: Array
+    average_actor: Array
+
+
+@struct.dataclass
+class State:
+    """All that a TD3 learner knows. `context` is what the post-decision function reads; `updates` counts, int32."""
+
+    actor: Trainable
+    target_actor: Any
+    averaged_actor: Any
+    critic: Trainable
+    target_critic: Any
+    normaliser: normaliser.Normaliser | None
+    hyper: Hyper
+    context: Any
+    updates: Array
+
+
+@struct.dataclass
+class Policy:
+    """What acting needs."""
+
+    actor: Any
+    normaliser: normaliser.Normaliser | None
+    exploration_noise: Array
+
+
+@dataclass(frozen=True)
+class TD3:
+    """The learner: a config, a network and pure functions."""
+
+    config: TD3Config
+    network: NetworkConfig
+
+    @property
+    def name(self) -> str:
+        return "td3"
+
+    def init(self, key: Key, spec: Spec) -> State:
+        """Random networks; targets and the averaged actor start as copies.
+
+        Raises: UserError for discrete actions, or a post-decision critic that the environment does not offer.
+        """
+        config, actions = self.config, settings.continuous_actions(self.name, spec.action_space)
+        actor_key, critic_key = jax.random.split(key)
+        observation, action = jnp.zeros((1, spec.observation_space.size)), jnp.zeros((1, actions))
+        context = jax.tree.map(jnp.array, spec.context)
+        critic = make_critic(self.network, config.num_critics, config.post_decision_critic, spec)
+        critic_params = critic.init(critic_key, observation, action, context)
+        actor_params = DeterministicActor(self.network, actions).init(actor_key, observation)
+        return State(
+            actor=trainable(actor_params),
+            target_actor=jax.tree.map(jnp.copy, actor_params),
+            averaged_actor=jax.tree.map(jnp.copy, actor_params),
+            critic=trainable(critic_params),
+            target_critic=jax.tree.map(jnp.copy, critic_params),
+            normaliser=normaliser.init(spec.observation_space.size) if config.normalise_observations else None,
+            hyper=settings.numbers(Hyper, config, total_updates=spec.total_updates),
+            context=context,
+            updates=jnp.zeros((), jnp.int32),
+        )
+
+    def initial_carry(self, batch: int) -> tuple[()]:
+        """A feed-forward policy carries nothing."""
+        return ()
+
+    def observe(self, state: State, observation: Array, spec: Spec) -> State:
+        """Takes fresh observations `[N, D]` into the running statistics, if the config wants them."""
+        if state.normaliser is None:
+            return state
+        return replace(state, normaliser=normaliser.observe(state.normaliser, observation, spec.axis))
+
+    def policy(self, state: State, averaged: bool = False) -> Policy:
+        """What `act` needs; `averaged`: the running mean of the actor's parameters."""
+        actor = state.averaged_actor if averaged else state.actor.params
+        return Policy(actor, state.normaliser, state.hyper.exploration_noise)
+
+    def act(
+        self, params: Policy, observation: Array, carry: tuple[()], key: Key, explore: bool
+    ) -> tuple[Array, tuple[()], tuple[()]]:
+        """`[N, D]` -> actions `[N, A]` in [-1, 1]; `explore` adds Gaussian noise."""
+        action = self._action(params.actor, normaliser.normalise(params.normaliser, observation))
+        if not explore:
+            return action, carry, ()
+        noise = params.exploration_noise * jax.random.normal(key, action.shape)
+        return jnp.clip(action + noise, -1.0, 1.0), carry, ()
+
+    def update(self, state: State, batch: Batch, key: Key, spec: Spec) -> tuple[State, dict[str, Array]]:
+        """U updates on a batch `[U, B]`, all noise drawn beforehand; metrics are means over updates and devices.
+
+        U must be a multiple of the policy delay d: a scan over U/d actor updates holds one over d critic updates, so
+        that no branch is computed in vain. Raises: UserError if it is not.
+        """
+        updates, samples, actions = batch.action.shape
+        delay = self.config.policy_delay
+        if updates % delay:
+            raise UserError(
+                f"training.updates_per_iteration={updates}: must be a multiple of algorithm.policy_delay={delay}"
+            )
+        noise = shared_normal(key, (updates, samples, actions), spec.axis, batch_dim=1)
+        batch = replace(
+            batch,
+            observation=normaliser.normalise(state.normaliser, batch.observation),
+            next_observation=normaliser.normalise(state.normaliser, batch.next_observation),
+        )
+        inputs = jax.tree.map(lambda leaf: leaf.reshape(updates // delay, delay, *leaf.shape[1:]), (batch, noise))
+        state, metrics = jax.lax.scan(partial(self._update_round, spec), state, inputs)
+        return state, device_mean(jax.tree.map(jnp.mean, metrics), spec.axis)
+
+    def _action(self, actor: Any, observation: Array) -> Array:
+        return DeterministicActor(self.network, action_size(actor)).apply(actor, observation)  # pyright: ignore[reportReturnType]
+
+    def _rate_share(self, state: State) -> Array:
+        total, constant = state.hyper.total_updates, state.hyper.schedule_constant_share
+        return rate_share(self.config.learning_rate_schedule, state.updates, total, constant)
+
+    def _update_round(self, spec: Spec, state: State, inputs: tuple[Batch, Array]) -> tuple[State, dict[str, Array]]:
+        """d critic updates on a batch `[d, B]`, then the actor on the last of them, then all targets."""
+        hyper = state.hyper
+        state, critic_metrics = jax.lax.scan(partial(self._critic_step, spec), state, inputs)
+        state, actor_metrics = self._actor_step(spec, state, inputs[0].observation[-1])
+        state = replace(
+            state,
+            target_actor=polyak(state.target_actor, state.actor.params, hyper.polyak),
+            target_critic=polyak(state.target_critic, state.critic.params, hyper.polyak),
+            averaged_actor=average(state.averaged_actor, state.actor.params, hyper.average_actor, state.updates),
+        )
+        return state, {**jax.tree.map(jnp.mean, critic_metrics), **actor_metrics}
+
+    def _critic_step(self, spec: Spec, state: State, inputs: tuple[Batch, Array]) -> tuple[State, dict[str, Array]]:
+        """One step of the critics on a batch `[B]`."""
+        batch, noise = inputs
+        hyper, share = state.hyper, self._rate_share(state)
+        critic, metrics = critic_step(
+            make_critic(self.network, self.config.num_critics, self.config.post_decision_critic, spec),
+            state.critic,
+            batch.observation,
+            batch.action,
+            self._target(spec, state, batch, noise),
+            state.context,
+            share * hyper.critic_learning_rate,
+            hyper.adam_eps,
+            hyper.max_grad_norm,
+            spec.axis,
+        )
+        return replace(state, critic=critic, updates=state.updates + 1), metrics
+
+    def _target(self, spec: Spec, state: State, batch: Batch, noise: Array) -> Array:
+        """y, `[B]`."""
+        hyper = state.hyper
+        critic = make_critic(self.network, self.config.num_critics, self.config.post_decision_critic, spec)
+        smoothing = jnp.clip(hyper.target_noise * noise, -hyper.target_noise_clip, hyper.target_noise_clip)
+        action = jnp.clip(self._action(state.target_actor, batch.next_observation) + smoothing, -1.0, 1.0)
+        q = critic.values(state.target_critic, batch.next_observation, action, state.context)
+        return batch.reward + batch.discount * jnp.min(q, axis=0)
+
+    def _actor_step(self, spec: Spec, state: State, observation: Array) -> tuple[State, dict[str, Array]]:
+        """One step of the actor up the first critic."""
+        hyper, rate = state.hyper, self._rate_share(state) * state.hyper.learning_rate
+        critic = make_critic(self.network, self.config.num_critics, self.config.post_decision_critic, spec)
+
+        def loss_of(actor: Any) -> Array:
+            return -jnp.mean(
+                critic.first(state.critic.params, observation, self._action(actor, observation), state.context)
+            )
+
+        loss, gradient = jax.value_and_grad(loss_of)(state.actor.params)
+        actor, norm = descend(state.actor, gradient, rate, hyper.adam_eps, hyper.max_grad_norm, spec.axis)
+        return replace(state, actor=actor), {"actor_loss": loss, "actor_grad_norm": norm, "learning_rate": rate}

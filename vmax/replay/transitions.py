@@ -1,0 +1,234 @@
+"""A ring buffer of transitions on the device: pure functions on a struct of preallocated arrays.
+
+A *row* is one vector step: the transitions of all N environments at one time. Rows are written one after the other, so
+the successor of a transition stands N places further on. Its next observation is therefore the observation that is
+stored there, and each observation is kept once. The exception is a truncated episode, whose next place holds the first
+observation of another one: its true final observation goes to a ring of its own, the *finals*, behind the rows in the
+same array, and the transition keeps the place.
+
+Why no live transition ever points to an overwritten final. Let R be the number of rows, N the environments, m the
+least steps between two truncations of one environment, and K = ceil(R / m) + 1: at most N K truncations lie within R
+rows, the one more being for environments started afresh in between. Each row writes a block of N places at the head of
+the finals (its truncated ones first, the rest void) and moves the head by their count; a block that would not fit
+starts at 0. A final at place p is hit by a block at s with p - N < s <= p one lap later. The lap before ended at
+F - N + 1 or beyond, so that at least (F - N - p) + (p - N + 1) = F - 2N + 1 finals were written after it and before
+that block. Were its transition still live, these and itself would lie within fewer than R rows: F - 2N + 2 <= N K.
+With F = N (K + 2) that is a contradiction.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from vmax.errors import UserError
+
+Array = jax.Array
+Key = jax.Array
+
+
+@struct.dataclass
+class Batch:
+    """Transitions for learning, any leading dimensions `[...]`: `[count]` as sampled, `[U, B]` for U updates.
+
+    Attributes:
+      observation, next_observation: `[..., D]`, raw (a normaliser is applied inside the algorithm).
+      action: `[..., A]`.
+      reward: n-step return without bootstrap, `[...]`.
+      discount: γ^k, 0 where the world terminated, `[...]`; the target is `reward + discount * value(next_observation)`.
+    """
+
+    observation: Array
+    action: Array
+    reward: Array
+    discount: Array
+    next_observation: Array
+
+
+@struct.dataclass
+class Replay:
+    """The buffer; C = R N transitions and F finals.
+
+    Attributes:
+      observation: `[C + F, D]`; the finals stand behind the rows.
+      action: `[C, A]`.
+      reward: `[C]`, float32.
+      terminated, truncated: `[C]`, bool.
+      final: place of the true final observation in `observation`, read only where truncated, `[C]`, int32.
+      head: the row that is written next, int32.
+      filled: rows in use, int32.
+      final_head: place in the finals that is written next, int32.
+      num_envs: N.
+    """
+
+    observation: Array
+    action: Array
+    reward: Array
+    terminated: Array
+    truncated: Array
+    final: Array
+    head: Array
+    filled: Array
+    final_head: Array
+    num_envs: int = struct.field(pytree_node=False)
+
+    @property
+    def capacity(self) -> int:
+        return self.reward.shape[0]
+
+    @property
+    def rows(self) -> int:
+        return self.capacity // self.num_envs
+
+
+def finals_needed(capacity: int, num_envs: int, min_episode_steps: int) -> int:
+    """Places for final observations, F (derivation above)."""
+    rows = capacity // num_envs
+    return num_envs * (math.ceil(rows / min_episode_steps) + 3)
+
+
+def init(
+    capacity: int, num_envs: int, example_observation: Array, example_action: Array, min_episode_steps: int
+) -> Replay:
+    """An empty buffer for `capacity` transitions of `num_envs` environments (those of one device).
+
+    Args:
+      example_observation, example_action: one of each, `[D]` and `[A]`; their dtypes are those of the buffer.
+      min_episode_steps: no environment truncates twice within fewer steps.
+
+    Raises: UserError if the capacity is no multiple of the environments or holds fewer than two rows.
+    """
+    if capacity % num_envs or capacity < 2 * num_envs:
+        raise UserError(
+            f"training.replay_capacity={capacity} (a device): must be a multiple of training.num_envs={num_envs}, "
+            "at least twice as large"
+        )
+    places = capacity + finals_needed(capacity, num_envs, min_episode_steps)
+    return Replay(
+        observation=jnp.zeros((places, *example_observation.shape), example_observation.dtype),
+        action=jnp.zeros((capacity, *example_action.shape), example_action.dtype),
+        reward=jnp.zeros(capacity, jnp.float32),
+        terminated=jnp.zeros(capacity, bool),
+        truncated=jnp.zeros(capacity, bool),
+        final=jnp.zeros(capacity, jnp.int32),
+        head=jnp.zeros((), jnp.int32),
+        filled=jnp.zeros((), jnp.int32),
+        final_head=jnp.zeros((), jnp.int32),
+        num_envs=num_envs,
+    )
+
+
+def bytes_needed(
+    capacity: int, num_envs: int, example_observation: Array, example_action: Array, min_episode_steps: int
+) -> int:
+    """Memory that `init` with the same arguments takes, bytes."""
+    shapes = jax.eval_shape(lambda: init(capacity, num_envs, example_observation, example_action, min_episode_steps))
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+
+
+def size(replay: Replay) -> Array:
+    """Transitions in the buffer, int32."""
+    return replay.filled * replay.num_envs
+
+
+def add(
+    replay: Replay,
+    observation: Array,
+    action: Array,
+    reward: Array,
+    terminated: Array,
+    truncated: Array,
+    final_observation: Array,
+) -> Replay:
+    """Appends T vector steps, `[T, N, ...]`; T may differ from call to call.
+
+    `observation` is what was acted on and `final_observation` what the step led to (before any auto-reset); the latter
+    is kept for truncated episodes only. A step that both terminates and truncates counts as terminated.
+    """
+    chex.assert_equal_shape([reward, terminated, truncated])
+    chex.assert_equal_shape([observation, final_observation])
+    chex.assert_axis_dimension(reward, 1, replay.num_envs)
+    block = (observation, action, reward, terminated, truncated & ~terminated, final_observation)
+    replay, _ = jax.lax.scan(lambda carry, row: (_add_row(carry, *row), None), replay, block)
+    return replay
+
+
+def _add_row(
+    replay: Replay,
+    observation: Array,
+    action: Array,
+    reward: Array,
+    terminated: Array,
+    truncated: Array,
+    final_observation: Array,
+) -> Replay:
+    """Appends one vector step, `[N, ...]`: one contiguous write a leaf, and one of the finals."""
+    capacity, count = replay.capacity, replay.num_envs
+    places = replay.observation.shape[0] - capacity
+    start = replay.head * count
+    final_start = jnp.where(replay.final_head + count > places, 0, replay.final_head)
+    order = jnp.argsort(~truncated, stable=True)  # the truncated environments first
+    final = capacity + final_start + jnp.cumsum(truncated, dtype=jnp.int32) - 1
+
+    def write(leaf: Array, values: Array, at: Array) -> Array:
+        return jax.lax.dynamic_update_slice_in_dim(leaf, values.astype(leaf.dtype), at, axis=0)
+
+    observations = write(replay.observation, observation, start)
+    return replace(
+        replay,
+        observation=write(observations, final_observation[order], capacity + final_start),
+        action=write(replay.action, action, start),
+        reward=write(replay.reward, reward, start),
+        terminated=write(replay.terminated, terminated, start),
+        truncated=write(replay.truncated, truncated, start),
+        final=write(replay.final, final, start),
+        head=(replay.head + 1) % replay.rows,
+        filled=jnp.minimum(replay.filled + 1, replay.rows),
+        final_head=final_start + jnp.sum(truncated, dtype=jnp.int32),
+    )
+
+
+def sample(replay: Replay, key: Key, count: int, n_step: int, discount: Any) -> Batch:
+    """`count` transitions with n-step returns, drawn uniformly with replacement from those whose n successors are here.
+
+        G = r_t + γ r_{t+1} + … + γ^{k-1} r_{t+k-1},  bootstrap γ^k v(s_{t+k}),  k <= n
+
+    The window stops at a termination (discount 0) and at a truncation (bootstrap from the true final observation).
+    The newest n rows wait for their successors; the buffer must hold more than n rows when this is called.
+
+    Args: `discount` γ, a number or a scalar array. Returns: a Batch with leading dimension `[count]`.
+    Source: Sutton & Barto (2018), eq. 7.1. Raises: UserError if n_step is no less than the rows of the buffer.
+    """
+    if not 1 <= n_step < replay.rows:
+        raise UserError(f"algorithm.n_step={n_step}: must be within [1, {replay.rows - 1}], the replay's rows less one")
+    capacity, envs = replay.capacity, replay.num_envs
+    oldest = (replay.head - replay.filled) % replay.rows
+    eligible = jnp.maximum(replay.filled - n_step, 1) * envs
+    first = (oldest * envs + jax.random.randint(key, (count,), 0, eligible)) % capacity
+    window = (first + envs * jnp.arange(n_step)[:, None]) % capacity  # [n, count]
+
+    terminated, truncated = replay.terminated[window], replay.truncated[window]
+    ended = jnp.cumsum(terminated | truncated, axis=0)
+    within = jnp.concatenate([jnp.ones((1, count), bool), ended[:-1] == 0])  # no end before this step
+    power = jnp.asarray(discount, jnp.float32) ** jnp.arange(n_step + 1)
+    reward = jnp.sum(jnp.where(within, power[:-1, None] * replay.reward[window], 0.0), axis=0)
+    length = jnp.sum(within, axis=0)  # k
+    world_ended = jnp.any(within & terminated, axis=0)
+    cut = jnp.any(within & truncated, axis=0)
+
+    last = (first + envs * (length - 1)) % capacity
+    successor = jnp.where(cut, replay.final[last], (last + envs) % capacity)
+    observations = replay.observation[jnp.concatenate([first, successor])]
+    return Batch(
+        observation=observations[:count],
+        action=replay.action[first],
+        reward=reward,
+        discount=jnp.where(world_ended, 0.0, power[length]),
+        next_observation=observations[count:],
+    )
