@@ -65,3 +65,10 @@ class Box:
 
     def __contains__(self, name: str) -> bool:
         return any(feature.name == name for feature in self.features)
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """One choice among `size`, an int32 from 0."""
+
+    size: int

@@ -1,0 +1,1 @@
+"""Problems with known answers, for proving a learner: Pendulum, CartPole and the probes."""
