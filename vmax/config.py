@@ -1,0 +1,212 @@
+"""The configuration of a training run: composed by Hydra from conf/, converted strictly, checked as a whole.
+
+Every component declares its own dataclass beside its code and its defaults in conf/; here they come together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from math import ceil
+from pathlib import Path
+from typing import Any, Literal
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from vmax.conversion import build, convert, show
+from vmax.errors import UserError
+from vmax.hydra_errors import HYDRA_ERRORS, explain
+
+REGISTRIES = {"algorithm": "vmax.algorithms", "env": "vmax.envs", "network": "vmax.networks"}
+
+
+@dataclass(frozen=True)
+class BudgetConfig:
+    """A full run of an environment in environment steps, and the share of it that this run takes (`mode` sets it)."""
+
+    share: float
+    total_steps: int
+    eval_every: int
+    checkpoint_every: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise UserError(f"budget.share={self.share}: must be above 0 and at most 1")
+        _at_least(1, "budget", total_steps=self.total_steps, eval_every=self.eval_every)
+        _at_least(1, "budget", checkpoint_every=self.checkpoint_every)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The loop's sizes, over all devices together. Steps are environment steps."""
+
+    num_envs: int
+    unroll: int
+    updates_per_iteration: int
+    batch_size: int
+    replay_capacity: int
+    warmup_steps: int
+    log_every: int
+    eval_every: int
+
+    def __post_init__(self) -> None:
+        _at_least(1, "training", **{name: value for name, value in vars(self).items() if name != "warmup_steps"})
+        block = self.num_envs * self.unroll
+        source = f"training.num_envs * training.unroll = {self.num_envs} * {self.unroll}"
+        for name in ("warmup_steps", "log_every", "replay_capacity"):
+            _multiple(f"training.{name}", getattr(self, name), block, source)
+        _multiple("training.eval_every", self.eval_every, self.log_every, "training.log_every")
+        if self.warmup_steps < max(self.batch_size, block):
+            least = f"training.batch_size={self.batch_size} and training.num_envs * training.unroll = {block}"
+            raise UserError(f"training.warmup_steps={self.warmup_steps}: must be at least {least}")
+        if self.replay_capacity < self.warmup_steps:
+            least = f"training.warmup_steps={self.warmup_steps}"
+            raise UserError(f"training.replay_capacity={self.replay_capacity}: must be at least {least}")
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """How often the run is saved (environment steps), how many are kept, and whether they can be resumed exactly."""
+
+    every: int
+    keep: int
+    save_replay: bool
+
+    def __post_init__(self) -> None:
+        _at_least(1, "checkpoint", every=self.every, keep=self.keep)
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """`error_draws` forecast errors per split, `bootstrap` resamples for the intervals, `plots` or none."""
+
+    error_draws: int
+    bootstrap: int
+    plots: bool
+
+    def __post_init__(self) -> None:
+        _at_least(1, "evaluation", error_draws=self.error_draws, bootstrap=self.bootstrap)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All of a training run. `algorithm`, `env` and `network` are the dataclasses of the components chosen."""
+
+    name: str | None
+    seed: int
+    device: Literal["auto", "cpu", "gpu"]
+    threads: int | None
+    resume: str | None
+    budget: BudgetConfig
+    total_steps: int
+    training: TrainingConfig
+    checkpoint: CheckpointConfig
+    evaluation: EvaluationConfig
+    algorithm: Any
+    env: Any
+    network: Any
+
+    def __post_init__(self) -> None:
+        _at_least(1, "", total_steps=self.total_steps)
+        if not 0 <= self.seed < 2**31:
+            raise UserError(f"seed={self.seed}: must be from 0 to {2**31 - 1}")
+        if self.threads is not None:
+            _at_least(1, "", threads=self.threads)
+        _multiple("checkpoint.every", self.checkpoint.every, self.training.log_every, "training.log_every")
+
+    @property
+    def planned_steps(self) -> int:
+        """The environment steps that are run: `total_steps`, rounded up to whole chunks of `training.log_every`."""
+        return ceil(self.total_steps / self.training.log_every) * self.training.log_every
+
+
+def config_dir() -> Path:
+    """The folder of the YAML files: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictConfig:
+    """The configuration that a command would see with these overrides (`["algorithm=td3", "seed=1"]`).
+
+    May be called any number of times, also from inside a command. Raises UserError for overrides that do not fit.
+    """
+    try:
+        return _compose(list(overrides), config_name)
+    except HYDRA_ERRORS as error:
+        raise UserError(explain(error, overrides, lambda rest: _compose(rest, config_name))) from error
+
+
+def _compose(overrides: list[str], config_name: str) -> DictConfig:
+    """Hydra's composition, with whatever Hydra was doing in this process put back afterwards."""
+    hydra = GlobalHydra.instance()
+    outer = hydra.hydra
+    hydra.clear()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3", job_name=config_name):
+            return hydra_compose(config_name, overrides)
+    finally:
+        hydra.clear()
+        if outer is not None:
+            hydra.initialize(outer)
+
+
+def to_mapping(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """The composed configuration as plain dictionaries, references resolved and the budget applied.
+
+    Where total_steps, training.eval_every or checkpoint.every is null, it becomes `budget.share` of the full run's
+    value in whole chunks of training.log_every; a number that was set stands. Raises UserError.
+    """
+    try:
+        plain = OmegaConf.to_container(OmegaConf.create(config), resolve=True)  # pyright: ignore[reportArgumentType]
+    except HYDRA_ERRORS as error:
+        raise UserError(explain(error)) from error
+    assert isinstance(plain, dict)
+    mapping = {str(key): value for key, value in plain.items()}
+    training, checkpoint = mapping.get("training"), mapping.get("checkpoint")
+    if not (isinstance(training, dict) and isinstance(checkpoint, dict)):
+        return mapping
+    budget = build(BudgetConfig, mapping.get("budget"), "budget")
+    chunk = convert(int, training.get("log_every"), "training.log_every")
+    _at_least(1, "training", log_every=chunk)
+    if mapping.get("total_steps") is None:
+        mapping["total_steps"] = ceil(budget.share * budget.total_steps / chunk) * chunk
+    for section, key, full in ((training, "eval_every", "eval_every"), (checkpoint, "every", "checkpoint_every")):
+        if section.get(key) is None:
+            section[key] = max(1, round(budget.share * getattr(budget, full) / chunk)) * chunk
+    return mapping
+
+
+def load(config: DictConfig | Mapping[str, Any]) -> RunConfig:
+    """The checked configuration of a run. Imports the components chosen (and with them JAX). Raises UserError."""
+    mapping = to_mapping(config)
+    for group, registry in REGISTRIES.items():
+        section = mapping.get(group)
+        if not isinstance(section, dict) or "name" not in section:
+            raise UserError(f"{group}={show(section)}: must be one of the files in conf/{group} (see --help)")
+        component = import_module(registry).config_class(section["name"])
+        mapping[group] = build(component, section, group)
+    return build(RunConfig, mapping)
+
+
+def check_devices(config: RunConfig, devices: int) -> None:
+    """Raises UserError unless everything that is spread over the devices divides by their number."""
+    for name in ("num_envs", "batch_size", "replay_capacity"):
+        _multiple(f"training.{name}", getattr(config.training, name), devices, "the number of devices")
+
+
+def _at_least(least: int, section: str, **values: int) -> None:
+    for name, value in values.items():
+        if value < least:
+            raise UserError(f"{section}{'.' if section else ''}{name}={value}: must be at least {least}")
+
+
+def _multiple(key: str, value: int, unit: int, source: str) -> None:
+    if value % unit:
+        nearest = max(1, round(value / unit)) * unit
+        raise UserError(f"{key}={value}: must be a multiple of {source} = {unit} (nearest: {nearest})")
