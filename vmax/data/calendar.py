@@ -12,6 +12,7 @@ from vmax.data.reader import Table
 from vmax.errors import UserError
 
 STEP_MINUTES = (15, 30, 60)
+_LOCAL_HINT = "set env.data.naive_time=local if the file is in {} time"
 _OFFSET = r"\d:\d\d.*(?:Z|[+-]\d\d(?::?\d\d)?)$"  # a clock time that ends in an offset from UTC
 _OTHER_RESOLUTION_RUN = 24  # so many steps in a row of one other length are no gaps but another resolution
 
@@ -48,10 +49,10 @@ def local_time(utc: np.ndarray, timezone: str) -> LocalTime:
         hour=seconds / 3600.0,
         day=(date - date[0]).astype(np.int32),
         date=date,
-        weekday=local.weekday.to_numpy().astype(np.int32),
+        weekday=local.day_of_week.to_numpy().astype(np.int32),
         month=local.month.to_numpy().astype(np.int32),
         year=local.year.to_numpy().astype(np.int32),
-        day_of_year=local.dayofyear.to_numpy().astype(np.int32),
+        day_of_year=local.day_of_year.to_numpy().astype(np.int32),
     )
 
 
@@ -74,8 +75,9 @@ def read_times(table: Table, timezone: str, naive_time: str) -> tuple[Table, np.
     skipped = utc.isna()
     empty = np.logical_and.reduce([c.isna().to_numpy() for role, c in table.columns.items() if role != "time"])
     if (skipped & ~empty).any():
+        place = table.place(int(np.argmax(skipped & ~empty)))
         raise UserError(
-            f"{table.place(int(np.argmax(skipped & ~empty)))}: does not exist in {timezone}, summer time skips this hour; "
+            f"{place}: this hour does not exist in {timezone}, summer time skips it; "
             "set env.data.naive_time=utc, or env.data.timezone= to the zone of the file"
         )
     table, utc = table.keep(~skipped), utc[~skipped]
@@ -112,8 +114,8 @@ def _check_order(table: Table, utc: pd.DatetimeIndex, timezone: str, naive_time:
     if again.any():
         index = int(np.argmax(again))
         hint = "delete one of them"
-        if naive_time == "utc" and _occurs_twice(utc[index], timezone):
-            hint = f"set env.data.naive_time=local if the file is in {timezone} time"
+        if naive_time == "utc" and _times_on_clock(utc.to_numpy()[index], timezone) == 2:
+            hint = _LOCAL_HINT.format(timezone)
         first = table.row[int(np.argmax(utc == utc[index]))]
         raise UserError(f"{table.place(index)}: the same time as in row {first}; {hint}")
     back = np.diff(utc.to_numpy()) < np.timedelta64(0)
@@ -124,12 +126,15 @@ def _check_order(table: Table, utc: pd.DatetimeIndex, timezone: str, naive_time:
         )
 
 
-def _occurs_twice(stamp: pd.Timestamp, timezone: str) -> bool:
-    early, late = (stamp.tz_localize(timezone, ambiguous=first, nonexistent="shift_forward") for first in (True, False))
-    return early != late
+def _times_on_clock(clock: np.datetime64, timezone: str) -> int:
+    """How often the local clock shows this time: not at all when summer time begins, twice when it ends."""
+    local = pd.DatetimeIndex([clock, clock]).tz_localize(timezone, ambiguous=np.array([True, False]), nonexistent="NaT")
+    return local.dropna().nunique()
 
 
-def read_steps(table: Table, utc: np.ndarray, timezone: str, allow_gaps: bool) -> tuple[float, np.ndarray]:
+def read_steps(
+    table: Table, utc: np.ndarray, timezone: str, naive_time: str, allow_gaps: bool
+) -> tuple[float, np.ndarray]:
     """The step length in hours and the number of the gap-free segment of each step, int32 `[T]`.
 
     Raises UserError for steps of other than 15, 30 or 60 minutes, of several lengths, that do not start with the local
@@ -140,14 +145,17 @@ def read_steps(table: Table, utc: np.ndarray, timezone: str, allow_gaps: bool) -
     if (seconds % (60 * step) != 0).any():
         index = int(np.argmax(seconds % (60 * step) != 0))
         raise UserError(
-            f"{table.place(index)}: not on the grid of {step} minutes in {timezone}; mend the row or set env.data.timezone="
+            f"{table.place(index)}: not on the grid of {step} minutes in {timezone}; mend it or set env.data.timezone="
         )
     gap = minutes > step
     if gap.any() and not allow_gaps:
         index, missing = int(np.argmax(gap)), int((minutes[gap] / step - 1).sum())
+        hint = "set env.data.gaps=segments to split the series there"
+        if naive_time == "utc" and _times_on_clock(utc[index] + np.timedelta64(step, "m"), timezone) == 0:
+            hint = _LOCAL_HINT.format(timezone)
         raise UserError(
-            f"{table.place(index)}: after it a gap, the first of {gap.sum()}; {missing} steps of {step} minutes are missing "
-            "in all; set env.data.gaps=segments to split the series there"
+            f"{table.place(index)}: after it a gap, the first of {gap.sum()}; {missing} steps of {step} minutes are "
+            f"missing in all; {hint}"
         )
     return step / 60.0, np.concatenate([[0], np.cumsum(gap)]).astype(np.int32)
 

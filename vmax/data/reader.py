@@ -36,7 +36,7 @@ class Table:
         """The rows where `mask` [T] is true."""
         if mask.all():
             return self
-        columns = {role: column[mask].reset_index(drop=True) for role, column in self.columns.items()}
+        columns = {role: column.loc[mask].reset_index(drop=True) for role, column in self.columns.items()}
         return replace(self, row=self.row[mask], columns=columns)
 
 
@@ -52,10 +52,11 @@ def read_table(path: str, names: Mapping[str, str]) -> Table:
         raise UserError(f"{path}: no such file (looked in {Path.cwd()}); set env.data.path=FILE")
     read, first_row = (_read_parquet, 1) if kind.endswith(".parquet") else (_read_csv, 2)
     try:
-        frame = read(path, names)
+        frame = read(path)
     except (OSError, EOFError, ValueError, zlib.error) as error:  # pandas' and pyarrow's errors are ValueErrors
         raise UserError(f"{path}: unreadable: {' '.join(str(error).split())}") from error
-    columns = {role: frame[name] for role, name in names.items()}
+    _check_columns(path, names, list(frame.columns))
+    columns = {role: pd.Series(frame[name]) for role, name in names.items()}
     table = Table(path, np.arange(len(frame)) + first_row, dict(names), columns)
     table = table.keep(~np.logical_and.reduce([column.isna().to_numpy() for column in columns.values()]))
     if len(table.row) < 2:
@@ -63,18 +64,18 @@ def read_table(path: str, names: Mapping[str, str]) -> Table:
     return table
 
 
-def _read_csv(path: str, names: Mapping[str, str]) -> pd.DataFrame:
-    _check_columns(path, names, list(pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns))
+def _read_csv(path: str) -> pd.DataFrame:
     # As text, blank lines included: so a bad entry can be quoted as it stands, with the line where it stands.
-    return pd.read_csv(path, usecols=list(names.values()), dtype=str, skip_blank_lines=False, encoding="utf-8-sig")
-
-
-def _read_parquet(path: str, names: Mapping[str, str]) -> pd.DataFrame:
-    frame = pd.read_parquet(path)
-    if not isinstance(frame.index, pd.RangeIndex):
-        frame = frame.reset_index()
-    _check_columns(path, names, list(frame.columns))
+    # All columns: pandas overlooks a row with too many entries where only some columns are asked for.
+    frame = pd.read_csv(path, dtype=str, skip_blank_lines=False, encoding="utf-8-sig")
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas took surplus entries for row names
+        raise ValueError("the rows have more entries than the header (a decimal comma?)")
     return frame
+
+
+def _read_parquet(path: str) -> pd.DataFrame:
+    frame = pd.read_parquet(path)
+    return frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index()
 
 
 def _check_columns(path: str, names: Mapping[str, str], present: list[str]) -> None:
@@ -98,7 +99,7 @@ def read_numbers(
     Raises UserError for the first bad value that may not be bridged, and for a constant column.
     """
     text, name = table.columns[role], table.names[role]
-    values = pd.to_numeric(text, errors="coerce").to_numpy(np.float64, na_value=np.nan).copy()
+    values = np.array(pd.to_numeric(text, errors="coerce"), np.float64)
     bad = ~np.isfinite(values)
     if bad.any() and not interpolate:
         found = _describe_bad(table, role, values, int(np.argmax(bad)))
@@ -135,6 +136,6 @@ def _check_runs(table: Table, role: str, bad: np.ndarray, segment: np.ndarray, m
     for start, length in zip(starts, lengths, strict=True):
         if length > max_steps:
             raise UserError(
-                f"{table.place(int(start))}: {length} values in a row are missing in column '{table.names[role]}', more "
-                f"than env.data.missing_max_steps={max_steps}; raise it, or delete these rows and set env.data.gaps=segments"
+                f"{table.place(int(start))}: {length} values in a row are missing in column '{table.names[role]}'; "
+                f"raise env.data.missing_max_steps={max_steps}, or delete these rows and set env.data.gaps=segments"
             )

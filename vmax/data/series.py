@@ -109,7 +109,7 @@ def _load(config: DataConfig, file_stamp: int) -> Series:
         names["pv"] = config.columns.pv
     table = read_table(config.path if config.path is not None else str(SHIPPED), names)
     table, utc = read_times(table, config.timezone, config.naive_time)
-    dt_h, segment = read_steps(table, utc, config.timezone, config.gaps == "segments")
+    dt_h, segment = read_steps(table, utc, config.timezone, config.naive_time, config.gaps == "segments")
     bridge = (config.missing == "interpolate", config.missing_max_steps)
     read = {role: read_numbers(table, role, segment, *bridge) for role in names if role != "time"}
     values = {role: column for role, (column, _) in read.items()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.special import betaincinv, ndtr
 
 from vmax.data.trailing import ar1_path
@@ -97,4 +97,4 @@ def _scale(sunlight: np.ndarray, yearly_yield_mwh_per_mw: float) -> float:
             f"env.solar.yearly_yield_mwh_per_mw={yearly_yield_mwh_per_mw:g}: must be above 0 and below {highest:.0f}, "
             "which is reached with the inverter at its limit nearly all day"
         )
-    return float(brentq(excess, 0.0, MAX_SCALE, xtol=1e-12))
+    return float(root_scalar(excess, bracket=(0.0, MAX_SCALE), xtol=1e-12).root)

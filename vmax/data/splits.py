@@ -105,6 +105,6 @@ def check_split_lengths(file: str, splits: Mapping[str, Blocks], steps_per_day: 
         episodes = int(((lengths + steps_per_day // 24) // (episode_days * steps_per_day)).sum())
         if episodes < 2:
             raise UserError(
-                f"{file}: split '{name}' has {lengths.sum() / steps_per_day:.1f} days in {len(blocks)} gap-free block(s), "
-                f"fewer than two episodes of env.episode.days={episode_days}; lower it or set env.data.{name}=[…,…]"
+                f"{file}: split '{name}' has {lengths.sum() / steps_per_day:.1f} days in gap-free blocks, "
+                f"fewer than two episodes of env.episode.days={episode_days}; lower it or set env.data.{name}="
             )
