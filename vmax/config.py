@@ -102,10 +102,10 @@ class RunConfig:
     threads: int | None
     resume: str | None
     budget: BudgetConfig
-    total_steps: int
     training: TrainingConfig
     checkpoint: CheckpointConfig
     evaluation: EvaluationConfig
+    total_steps: int
     algorithm: Any
     env: Any
     network: Any
@@ -163,7 +163,8 @@ def to_mapping(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     value in whole chunks of training.log_every; a number that was set stands. Raises UserError.
     """
     try:
-        plain = OmegaConf.to_container(OmegaConf.create(config), resolve=True)  # pyright: ignore[reportArgumentType]
+        composed = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
+        plain = OmegaConf.to_container(composed, resolve=True)
     except HYDRA_ERRORS as error:
         raise UserError(explain(error)) from error
     assert isinstance(plain, dict)

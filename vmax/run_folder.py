@@ -1,0 +1,231 @@
+"""The folder of one run: where everything lies, and how it is written so that nothing half-written stays behind.
+
+Whole files (JSON, tables, plots) are written to a temporary name and renamed. Growing files (train.log, metrics.csv)
+are appended to; a resume cuts them back to its checkpoint.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import math
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from vmax.errors import UserError
+
+Status = Literal["running", "completed", "stopped_early", "interrupted", "failed"]
+PACKAGES = ("vmax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "hydra-core", "numpy", "pandas", "highspy")
+
+
+class DiskFull(Exception):
+    """There is no space left for what was to be written; everything earlier is intact."""
+
+
+class RunFolder:
+    """Paths and records of a run. `create` starts a new one, `open` finds one that exists."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.run_json = self.path / "run.json"
+        self.config = self.path / ".hydra" / "config.yaml"
+        self.overrides = self.path / ".hydra" / "overrides.yaml"
+        self.log = self.path / "train.log"
+        self.metrics = self.path / "metrics.csv"
+        self.tensorboard = self.path / "tensorboard"
+        self.checkpoints = self.path / "checkpoints"
+        self.result = self.path / "result.json"
+        self.plots = self.path / "plots"
+
+    @classmethod
+    def create(cls, path: str | Path, config: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunFolder:
+        """A new run with its composed configuration. Raises UserError where the folder holds a run already."""
+        folder = cls(path)
+        if folder.run_json.exists() or folder.config.exists():
+            raise UserError(f"hydra.run.dir={path}: holds a run already; go on with resume={path} or name another")
+        write_text(folder.config, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+        write_text(folder.overrides, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+        return folder
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """A run that exists. Raises UserError where there is none."""
+        folder = cls(path)
+        if not folder.config.exists():
+            raise UserError(f"{path}: is no run folder ({folder.config.relative_to(folder.path)} is missing)")
+        return folder
+
+    def composed(self) -> dict[str, Any]:
+        """The configuration that the run was started with."""
+        return _plain_yaml(self.config)
+
+    def given_overrides(self) -> list[str]:
+        """The overrides that the run was started with."""
+        return _plain_yaml(self.overrides) if self.overrides.exists() else []
+
+    def evaluation(self, split: str) -> Path:
+        """The folder of a later evaluation on a split."""
+        return self.path / "evaluation" / split
+
+    def record(self) -> dict[str, Any]:
+        """What run.json says; empty before the run has started."""
+        return json.loads(self.run_json.read_text(encoding="utf-8")) if self.run_json.exists() else {}
+
+    def start(self, seed: int, hardware: Mapping[str, Any], **facts: Any) -> None:
+        """Writes run.json with status `running`; a resumed run keeps its record and adds the time to `resumed`."""
+        known, now = self.record(), _now()
+        fresh = {"started": now, "resumed": [], "command": shlex.join(sys.argv), "seed": seed, "git": git_revision()}
+        record = {**fresh, **known, "hardware": hardware, "versions": versions(), **facts}
+        if known:
+            record["resumed"] = [*known.get("resumed", []), now]
+        write_json(self.run_json, {**record, "status": "running", "reason": None, "ended": None})
+
+    def finish(self, status: Status, reason: str | None = None, **facts: Any) -> None:
+        """Writes how the run ended into run.json."""
+        write_json(self.run_json, {**self.record(), **facts, "status": status, "reason": reason, "ended": _now()})
+
+    def append_log(self, line: str) -> None:
+        """Adds one line with its time to train.log. Raises DiskFull."""
+        with disk_guard(self.log), self.log.open("a", encoding="utf-8") as file:
+            file.write(f"{_now()} {line}\n")
+
+    def log_bytes(self) -> int:
+        """The length of train.log, to be kept in a checkpoint for `cut_back`."""
+        return self.log.stat().st_size if self.log.exists() else 0
+
+    def cut_back(self, step: int, log_bytes: int) -> None:
+        """Takes train.log and metrics.csv back to a checkpoint: what was written after it is removed."""
+        if self.log_bytes() > log_bytes:
+            os.truncate(self.log, log_bytes)
+        header, rows = read_metrics(self.metrics)
+        if header:
+            write_csv(self.metrics, header, [row for row in rows if int(row[0]) <= step])
+
+
+def read_metrics(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of metrics.csv; a row that was cut off in the middle is left out. The first column is `step`."""
+    if not path.exists():
+        return [], []
+    text = path.read_text(encoding="utf-8")
+    lines = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
+    return (lines[0], [row for row in lines[1:] if len(row) == len(lines[0])]) if lines else ([], [])
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yields a temporary name beside `path`; renamed to it at the end, removed on an error. Raises DiskFull."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        with disk_guard(path):
+            yield temporary
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole text file at once. Raises DiskFull."""
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes strict JSON at once; numbers that are not finite become null. Raises DiskFull."""
+    write_text(path, json.dumps(to_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Writes a whole table at once. Raises DiskFull."""
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def to_plain(value: Any) -> Any:
+    """A value as JSON knows it: arrays as lists, times as ISO 8601, what is not finite as null."""
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [to_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, datetime | np.datetime64):
+        return str(value) if isinstance(value, np.datetime64) else value.isoformat()
+    if hasattr(value, "tolist"):
+        return to_plain(value.tolist())
+    return str(value)
+
+
+@contextmanager
+def disk_guard(path: Path) -> Iterator[None]:
+    """Turns the many faces of a full disk into DiskFull with the place; other errors pass through."""
+    try:
+        yield
+    except Exception as error:
+        if is_disk_full(error):
+            raise DiskFull(f"{path}: no space left on the disk; everything written earlier is intact") from error
+        raise
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, or one that it came from, says that the disk or the quota is full."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    if "RESOURCE_EXHAUSTED" in str(error) or "No space left" in str(error):
+        return True
+    origin = error.__cause__ or error.__context__
+    return origin is not None and is_disk_full(origin)
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that results may depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_revision() -> str | None:
+    """The commit of a checkout, with `+` where files differ from it; None for an installed package."""
+    checkout = Path(__file__).resolve().parent.parent
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        return _git(checkout, "rev-parse", "HEAD") + ("+" if _git(checkout, "status", "-s", "-uno") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(checkout: Path, *words: str) -> str:
+    call = ["git", "-C", str(checkout), *words]
+    return subprocess.run(call, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+
+def _plain_yaml(path: Path) -> Any:
+    return OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

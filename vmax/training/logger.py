@@ -1,0 +1,81 @@
+"""The figures of a run: metrics.csv and TensorBoard, from one record per chunk."""
+
+from __future__ import annotations
+
+import csv
+import math
+import shutil
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+from vmax.run_folder import RunFolder, disk_guard, read_metrics, write_csv
+
+TIME = "time_s"
+"""Unix time of a row; a column that two equal runs do not share."""
+
+
+class Logger:
+    """Writes scalars to metrics.csv (one row a record) and to TensorBoard under the same names.
+
+    Names are TensorBoard tags: `train/…`, `eval/…`, `speed/…`. A name that appears later adds a column; cells that
+    were not given, or are not finite, are empty. Opened on a folder with a metrics.csv, it writes the event file anew
+    from it: after `RunFolder.cut_back` nothing beyond the checkpoint is left in either.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.columns, rows = read_metrics(folder.metrics)
+        shutil.rmtree(folder.tensorboard, ignore_errors=True)
+        self.writer = SummaryWriter(str(folder.tensorboard))
+        for row in rows:
+            cells = dict(zip(self.columns, row, strict=True))
+            self._plot(int(cells["step"]), float(cells[TIME]), {k: float(v) for k, v in cells.items() if v})
+
+    def record(self, step: int, scalars: Mapping[str, Any]) -> None:
+        """Adds one row. `step`: environment steps so far. Raises DiskFull."""
+        now = time.time()
+        values = {name: float(value) for name, value in scalars.items()}
+        self._add_columns(["step", TIME, *values])
+        cells = {"step": str(step), TIME: f"{now:.3f}"}
+        cells |= {name: repr(value) if math.isfinite(value) else "" for name, value in values.items()}
+        with disk_guard(self.folder.metrics), self.folder.metrics.open("a", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerow([cells.get(column, "") for column in self.columns])
+        self._plot(step, now, values)
+
+    def text(self, tag: str, text: str, step: int = 0) -> None:
+        """Shows a text (Markdown) in TensorBoard."""
+        self.writer.add_text(tag, text, step)
+
+    def figure(self, tag: str, figure: Any, step: int = 0) -> None:
+        """Shows a Matplotlib figure in TensorBoard; the caller closes it."""
+        self.writer.add_figure(tag, figure, step, close=False)
+
+    def hparams(self, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Enters the run, once at its end, into TensorBoard's table of settings and results."""
+        plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in settings.items()}
+        finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+        self.writer.add_hparams(plain, finite, name="hparams")
+
+    def flush(self) -> None:
+        """Brings the event file up to date."""
+        self.writer.flush()
+
+    def close(self) -> None:
+        """Writes out and closes the event file."""
+        self.writer.close()
+
+    def _plot(self, step: int, when: float, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            if name not in ("step", TIME) and math.isfinite(value):
+                self.writer.add_scalar(name, value, step, walltime=when)
+
+    def _add_columns(self, names: list[str]) -> None:
+        """Rewrites metrics.csv with the columns that are new; earlier rows are empty there."""
+        new = [name for name in names if name not in self.columns]
+        if new:
+            _, rows = read_metrics(self.folder.metrics)
+            self.columns += new
+            write_csv(self.folder.metrics, self.columns, [[*row, *[""] * len(new)] for row in rows])
