@@ -172,11 +172,11 @@ def test_interpolation_does_not_reach_over_a_gap(tmp_path):
 
 
 def test_gaps_split_the_series_and_the_splits(tmp_path):
-    table = frame("2023-02-28 23:00", days=40).drop(index=[*range(100, 110), *range(115, 120)])
+    table = frame("2023-02-28 23:00", days=40).drop(index=[*range(100, 110), *range(132, 137)])
     series = load(tmp_path, table, gaps="segments")
-    assert np.bincount(series.segment).tolist() == [100, 5, 840]
+    assert np.bincount(series.segment).tolist() == [100, 22, 823]
     assert series.splits["train"][0] == (0, 100)
-    assert series.splits["train"][1][0] == 105  # the five steps between the gaps are no day
+    assert series.splits["train"][1][0] == 122  # the 22 hours between the gaps are no day
     assert series.dropped_blocks == 1
     for blocks in series.splits.values():
         for start, stop in blocks:

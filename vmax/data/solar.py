@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import root_scalar
-from scipy.special import betaincinv, ndtr
 
 from vmax.data.trailing import ar1_path
 from vmax.errors import UserError
@@ -59,7 +57,9 @@ def generate_pv(utc: np.ndarray, dt_h: float, config: SolarConfig) -> np.ndarray
 
 def _clearness(grid: np.ndarray, dt_h: float, config: SolarConfig) -> np.ndarray:
     """Clear-sky index of each step `[T]`: a beta-distributed AR(1) over the solar days plus an AR(1) over the steps."""
-    hours = (grid - grid[0]) / np.timedelta64(1, "h") + grid[0].astype("datetime64[h]").astype(int) % 24
+    from scipy.special import betaincinv, ndtr  # slow to import, as pvlib below: only who generates PV pays for it
+
+    hours = grid.astype("datetime64[s]").astype(np.int64) / 3600.0
     day = np.floor(hours / 24.0 + config.longitude / 360.0).astype(int)  # changes at solar midnight
     day -= day[0]
     daily = betaincinv(*DAILY_BETA, ndtr(ar1_path(day[-1] + 1, DAILY_RHO, (config.seed, 0)).astype(np.float64)))[day]
@@ -72,7 +72,7 @@ def _plane_irradiance(when: np.ndarray, clearness: np.ndarray, config: SolarConf
 
     Source: Haurwitz (1945); Erbs, Klein & Duffie (1982); as implemented in pvlib.
     """
-    from pvlib import clearsky, irradiance, solarposition  # a second to import: only who generates PV pays for it
+    from pvlib import clearsky, irradiance, solarposition  # slow to import, as scipy.special above
 
     times = pd.DatetimeIndex(when, tz="UTC")
     sun = solarposition.get_solarposition(times, config.latitude, config.longitude)
@@ -86,15 +86,18 @@ def _plane_irradiance(when: np.ndarray, clearness: np.ndarray, config: SolarConf
 
 
 def _scale(sunlight: np.ndarray, yearly_yield_mwh_per_mw: float) -> float:
-    """Output per kW/m² at which the clipped output reaches the yearly yield."""
+    """Output per kW/m² at which the clipped output reaches the yearly yield, by bisection (the yield grows with it)."""
 
-    def excess(scale: float) -> float:
-        return float(np.minimum(scale * sunlight, 1.0).mean()) * HOURS_PER_YEAR - yearly_yield_mwh_per_mw
+    def yield_at(scale: float) -> float:
+        return float(np.minimum(scale * sunlight, 1.0).mean()) * HOURS_PER_YEAR
 
-    highest = excess(MAX_SCALE) + yearly_yield_mwh_per_mw
-    if not 0.0 < yearly_yield_mwh_per_mw < highest:
+    low, high = 0.0, MAX_SCALE
+    if not 0.0 < yearly_yield_mwh_per_mw < yield_at(high):
         raise UserError(
-            f"env.solar.yearly_yield_mwh_per_mw={yearly_yield_mwh_per_mw:g}: must be above 0 and below {highest:.0f}, "
-            "which is reached with the inverter at its limit nearly all day"
+            f"env.solar.yearly_yield_mwh_per_mw={yearly_yield_mwh_per_mw:g}: must be above 0 and below "
+            f"{yield_at(high):.0f}, which is reached with the inverter at its limit nearly all day"
         )
-    return float(root_scalar(excess, bracket=(0.0, MAX_SCALE), xtol=1e-12).root)
+    for _ in range(50):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if yield_at(middle) < yearly_yield_mwh_per_mw else (low, middle)
+    return high

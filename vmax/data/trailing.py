@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.signal import lfilter
 
 _WHOLE_DAY_SHARE = 0.95  # of the usual number of steps: admits the 23 hours of the day on which summer time starts
 
@@ -79,6 +78,8 @@ def ar1_path(length: int, rho: float, seed: int | Sequence[int]) -> np.ndarray:
 
     Raises ValueError unless |ρ| < 1.
     """
+    from scipy.signal import lfilter  # a second to import: only who draws a path pays for it
+
     if not abs(rho) < 1.0:
         raise ValueError(f"rho={rho}: must be within (-1, 1)")
     noise = np.random.Generator(np.random.PCG64(seed)).standard_normal(length)
