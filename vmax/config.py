@@ -139,7 +139,12 @@ def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictCo
     try:
         return _compose(list(overrides), config_name)
     except HYDRA_ERRORS as error:
-        raise UserError(explain(error, overrides, lambda rest: _compose(rest, config_name))) from error
+        raise composition_error(error, overrides, config_name) from error
+
+
+def composition_error(error: BaseException, overrides: Sequence[str], config_name: str) -> UserError:
+    """What Hydra could not compose, in one line."""
+    return UserError(explain(error, overrides, lambda rest: _compose(rest, config_name)))
 
 
 def _compose(overrides: list[str], config_name: str) -> DictConfig:

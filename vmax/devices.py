@@ -43,8 +43,15 @@ def configure(device: str, threads: int | None) -> int:
       device: `auto` (an accelerator where there is one), `cpu` or `gpu`; `verify` says whether it could be had.
       threads: the wish; None for the default.
 
-    Returns: the thread count. Raises UserError for too few threads.
+    Once JAX has started its devices, nothing can be changed: the count in force is returned.
+
+    Returns: the thread count. Raises UserError for too few threads, and for another count than the one in force.
     """
+    if _started():
+        running = int(os.environ.get("NPROC", os.cpu_count() or 1))
+        if threads not in (None, running):
+            raise UserError(f"threads={threads}: JAX already runs with {running} in this process; start a new one")
+        return running
     needed = 2 * emulated_devices() if emulated_devices() > 1 else 1
     if threads is not None and threads < needed:
         raise UserError(f"threads={threads}: must be at least {needed} for {emulated_devices()} emulated device(s)")
@@ -62,6 +69,12 @@ def configure(device: str, threads: int | None) -> int:
 def cache_dir() -> Path:
     """The folder of compiled programs: one per host and kind of processor, as a program may use its instructions."""
     return Path("~/.cache/vmax/xla").expanduser() / f"{platform.node()}-{platform.machine()}"
+
+
+def _started() -> bool:
+    """Whether JAX has started its devices in this process."""
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    return bridge is not None and bridge.backends_are_initialized()
 
 
 def _set_jax(option: str, value: Any) -> None:

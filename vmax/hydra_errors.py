@@ -57,11 +57,12 @@ def _unknown_choice(path: str, options: Sequence[str]) -> str:
 
 def _unknown_override(key: str, overrides: Sequence[str], compose: Callable[[list[str]], DictConfig] | None) -> str:
     """The nearest known key, found in what the other overrides compose to."""
-    rest = [override for override in overrides if override.partition("=")[0] != key]
-    try:
-        known = keys(compose(rest)) if compose else []
-    except HYDRA_ERRORS:
-        known = []
+    known: list[str] = []
+    for rest in ([override for override in overrides if override.partition("=")[0] != key], []):
+        try:
+            known = known or (keys(compose(rest)) if compose else [])
+        except HYDRA_ERRORS:
+            continue
     return str(unknown_key(key, known))
 
 

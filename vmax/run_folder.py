@@ -13,6 +13,7 @@ import math
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +37,7 @@ class DiskFull(Exception):
 
 
 class RunFolder:
-    """Paths and records of a run. `create` starts a new one, `open` finds one that exists."""
+    """Paths and records of a run; `open` finds one that exists."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -51,22 +52,28 @@ class RunFolder:
         self.plots = self.path / "plots"
 
     @classmethod
-    def create(cls, path: str | Path, config: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunFolder:
-        """A new run with its composed configuration. Raises UserError where the folder holds a run already."""
-        folder = cls(path)
-        if folder.run_json.exists() or folder.config.exists():
-            raise UserError(f"hydra.run.dir={path}: holds a run already; go on with resume={path} or name another")
-        write_text(folder.config, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
-        write_text(folder.overrides, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
-        return folder
-
-    @classmethod
     def open(cls, path: str | Path) -> RunFolder:
         """A run that exists. Raises UserError where there is none."""
         folder = cls(path)
         if not folder.config.exists():
             raise UserError(f"{path}: is no run folder ({folder.config.relative_to(folder.path)} is missing)")
         return folder
+
+    def save_config(self, config: Mapping[str, Any], overrides: Sequence[str], new: bool = True) -> None:
+        """Writes the composed configuration, and for a new run its overrides.
+
+        Raises UserError where a new run would go into the folder of another one.
+        """
+        if new and (self.run_json.exists() or self.config.exists()):
+            raise UserError(f"hydra.run.dir={self.path}: holds a run; go on with resume={self.path} or name another")
+        write_text(self.config, OmegaConf.to_yaml(OmegaConf.create({**config, "resume": None})))
+        if new:
+            write_text(self.overrides, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+
+    def discard_unstarted(self) -> None:
+        """Removes the folder of a run that never came to start (see `start`)."""
+        if not self.run_json.exists():
+            shutil.rmtree(self.path)
 
     def composed(self) -> dict[str, Any]:
         """The configuration that the run was started with."""

@@ -1,0 +1,3 @@
+from vmax.commands.train import main
+
+main()

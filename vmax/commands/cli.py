@@ -1,0 +1,102 @@
+"""What all commands share: Hydra around a task, and every mistake as one line on stderr with exit status 2."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from vmax.config import composition_error, config_dir
+from vmax.errors import UserError
+from vmax.hydra_errors import HYDRA_ERRORS
+from vmax.run_folder import DiskFull
+
+FLAGS = (
+    *("help", "hydra-help", "version", "cfg", "resolve", "package", "run", "multirun", "info", "shell-completion"),
+    *("config-path", "config-name", "config-dir", "experimental-rerun"),
+)
+MISTAKE, CRASH, INTERRUPTED = 2, 1, 130
+
+
+class JobFailed(Exception):
+    """A job of a multirun failed and has said why; the others go on. Its argument is the exit status."""
+
+
+def hydra_main(task: Callable[[DictConfig], Any], config_name: str) -> None:
+    """Runs `task` on the configuration that the command line composes; with --multirun once for each job.
+
+    A mistake of the user ends in one line and status 2, a crash in its traceback and status 1, Ctrl-C in status 130.
+    A failing job of a multirun does not stop the others. Folders that stayed empty are removed.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    arguments = sys.argv[1:]
+    decorate = hydra.main(config_path=str(config_dir()), config_name=config_name, version_base="1.3")
+    try:
+        check_flags(arguments)
+        decorate(lambda composed: _run_job(task, composed))()
+    except JobFailed as failure:
+        sys.exit(failure.args[0])
+    except UserError as error:
+        _exit(str(error))
+    except HYDRA_ERRORS as error:
+        overrides = [argument for argument in arguments if not argument.startswith("-")]
+        _exit(str(composition_error(error, overrides, config_name)))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def check_flags(arguments: Sequence[str]) -> None:
+    """Raises UserError for a setting that was written like a flag (`--seed=1`) and for flags that do not exist."""
+    for argument in arguments:
+        name, _, value = argument.removeprefix("--").partition("=")
+        if argument.startswith("--") and name not in FLAGS:
+            raise UserError(
+                f"{argument}: unknown flag; settings have no dashes: {name}={value or 'VALUE'} (see --help)"
+            )
+
+
+def _run_job(task: Callable[[DictConfig], Any], composed: DictConfig) -> Any:
+    """Runs one job and reports its failure; inside a multirun the failure is raised to Hydra, which goes on."""
+    job = HydraConfig.get()
+    multirun = job.mode == RunMode.MULTIRUN
+    label = f"job {job.job.num} ({','.join(job.overrides.task)}): " if multirun else ""
+    try:
+        return task(composed)
+    except (UserError, DiskFull) as error:
+        print(f"error: {label}{error}", file=sys.stderr)
+        status = MISTAKE
+    except Exception:
+        print(f"error: {label}", end="", file=sys.stderr)
+        traceback.print_exc()
+        status = CRASH
+    finally:
+        remove_empty(Path(job.runtime.output_dir))
+    if multirun:
+        raise JobFailed(status)
+    sys.exit(status)
+
+
+def remove_empty(folder: Path) -> None:
+    """Removes a run's folder if nothing was written into it, and the folders above it likewise."""
+    try:
+        folder.rmdir()
+        for parent in list(folder.parents)[:2]:
+            if re.fullmatch(r"\d{4}-\d\d-\d\d|outputs", parent.name):
+                parent.rmdir()
+    except OSError:
+        return
+
+
+def _exit(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(MISTAKE)

@@ -1,0 +1,90 @@
+"""`train`: starts a training run, or goes on with one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from vmax import devices
+from vmax.commands.cli import hydra_main
+from vmax.config import check_devices, compose, load, to_mapping
+from vmax.conversion import convert, show
+from vmax.errors import UserError
+from vmax.run_folder import RunFolder
+
+MAY_CHANGE = ("resume", "total_steps")
+
+
+def main() -> None:
+    """Entry point of the command."""
+    hydra_main(run, "train")
+
+
+def run(composed: DictConfig) -> None:
+    """One job of the command: its folder and overrides are Hydra's."""
+    job = HydraConfig.get()
+    train(composed, Path(job.runtime.output_dir), list(job.overrides.task))
+
+
+def run_from_python(overrides: Sequence[str], folder: str | None) -> dict[str, Any]:
+    """What the command does with these overrides; returns the run's result. The folder is a new one by default."""
+    fresh = datetime.now().strftime("outputs/%Y-%m-%d/%H-%M-%S-%f")
+    return train(compose(overrides), Path(folder or fresh), overrides)
+
+
+def train(composed: DictConfig, path: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """Trains by a composed configuration in the folder `path`, or goes on with the run that `resume` names.
+
+    A mistake leaves nothing behind, whether found in the configuration or before the run started. Returns the result of the run (result.json).
+    Raises UserError.
+    """
+    mapping = to_mapping(composed)
+    resume = convert(str | None, mapping.get("resume"), "resume")
+    if resume is not None:
+        mapping = resumed(RunFolder.open(resume), mapping, overrides)
+    device = convert(Literal["auto", "cpu", "gpu"], mapping.get("device"), "device")
+    mapping["threads"] = devices.configure(device, convert(int | None, mapping.get("threads"), "threads"))
+    config = load(mapping)
+    check_devices(config, devices.verify(config.device))
+    folder = RunFolder(path if resume is None else resume)
+    folder.save_config(mapping, overrides, new=resume is None)
+    from vmax.training.loop import train as train_loop
+
+    try:
+        return train_loop(config, folder.path, OmegaConf.create(mapping))
+    except UserError:
+        folder.discard_unstarted()
+        raise
+
+
+def resumed(folder: RunFolder, mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The configuration of the run in the folder, with a new total_steps if one is given.
+
+    Raises UserError for any other override that differs from the run's own.
+    """
+    saved, given = folder.composed(), folder.given_overrides()
+    for override in overrides:
+        key = override.partition("=")[0].lstrip("+~")
+        if key in MAY_CHANGE or key.startswith("hydra") or override in given:
+            continue
+        now, then = _value(mapping, key), _value(saved, key)
+        if now is None or now != then:
+            wanted = override if now is None else f"{key}={show(now)}"
+            own = "own choice" if then is None else show(then)
+            raise UserError(f"resume: {wanted} differs from the run's {own}; only total_steps may change")
+    if any(override.startswith("total_steps=") for override in overrides):
+        saved["total_steps"] = mapping["total_steps"]
+    return {**saved, "resume": str(folder.path)}
+
+
+def _value(mapping: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key; the name of the choice for a group; None where there is no such key."""
+    value: Any = mapping
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value.get("name") if isinstance(value, Mapping) else value
