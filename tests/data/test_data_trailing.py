@@ -17,7 +17,7 @@ laws = settings(deadline=None, max_examples=50)
 def series(draw):
     """Values, local days and segments: days of PER_DAY steps, some one step longer or shorter, cut anywhere by gaps."""
     lengths = draw(st.lists(st.sampled_from([PER_DAY] * 5 + [PER_DAY - 1, PER_DAY + 1]), min_size=1, max_size=12))
-    day = np.repeat(np.arange(len(lengths)), lengths)[draw(st.integers(0, PER_DAY - 1)) :]
+    day = np.repeat(np.arange(len(lengths)), lengths)[draw(st.integers(0, PER_DAY - 2)) :]
     gap = np.array(draw(st.lists(st.sampled_from([0] * 15 + [1]), min_size=len(day), max_size=len(day))), np.int64)
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     return rng.normal(50.0, 30.0, len(day)), day, np.cumsum(gap)
