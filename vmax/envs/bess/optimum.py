@@ -88,26 +88,30 @@ class StorageProgram:
             choice = self._highs.getNumCol()
             self._highs.addVar(0.0, 1.0)
             self._highs.changeColIntegrality(choice, highspy.HighsVarType.kInteger)
-            charge = np.append(self._of("charge", step), choice).astype(np.int32)
-            discharge = np.append(self._of("discharge", step), choice).astype(np.int32)
+            charge = np.append(self._of("charge")[step], choice).astype(np.int32)
+            discharge = np.append(self._of("discharge")[step], choice).astype(np.int32)
             ones = np.ones(self.segments)
             self._highs.addRow(-np.inf, 0.0, len(charge), charge, np.append(ones, -power))
             self._highs.addRow(-np.inf, power, len(discharge), discharge, np.append(ones, power))
         return steps
 
-    def _of(self, name: str, step: int | slice = slice(None)) -> np.ndarray:
+    def _of(self, name: str) -> np.ndarray:
         """Column numbers of a variable, `[n]` or, for the two powers, `[n, segments]`."""
         k, n = self.segments, self.n
         if name in ("charge", "discharge"):
             start = 0 if name == "charge" else n * k
-            return np.arange(start, start + n * k).reshape(n, k)[step]
+            return np.arange(start, start + n * k).reshape(n, k)
         start = n * (2 * k + ("stored", "standby", "pv", "export", "import").index(name))
-        return np.arange(start, start + n)[step]
+        return np.arange(start, start + n)
 
     def _set_costs(self, price: np.ndarray, end_value: float) -> None:
         s, dt, n, k = self.site, self.dt_h, self.n, self.segments
         price = np.asarray(price, np.float64)
-        wear, buy, sell = s["wear_eur_per_mwh"], price + s["import_fee_eur_per_mwh"], price - s["export_fee_eur_per_mwh"]
+        wear, buy, sell = (
+            s["wear_eur_per_mwh"],
+            price + s["import_fee_eur_per_mwh"],
+            price - s["export_fee_eur_per_mwh"],
+        )
         stored = np.zeros(n)
         stored[-1] = -end_value
         if self.with_pv:
@@ -136,13 +140,14 @@ class StorageProgram:
 
     def _model(self, end_mwh: float | None) -> highspy.HighsLp:
         matrix = self._balance()
+        rows, columns = matrix.shape
         lower, upper = self._bounds()
         if end_mwh is not None:
-            lower[self._of("stored", slice(-1, None))] = end_mwh
+            lower[self._of("stored")[-1]] = end_mwh
         lp = highspy.HighsLp()
-        lp.num_row_, lp.num_col_ = matrix.shape
+        lp.num_row_, lp.num_col_ = rows, columns
         lp.col_cost_, lp.col_lower_, lp.col_upper_ = np.zeros(len(lower)), lower, upper
-        lp.row_lower_ = lp.row_upper_ = np.zeros(matrix.shape[0])
+        lp.row_lower_ = lp.row_upper_ = np.zeros(rows)
         lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
         lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
         return lp
@@ -170,7 +175,7 @@ class StorageProgram:
         intake = s["eta_charge"] - s["quadratic_loss"] * middle
         outtake = 1.0 / s["eta_discharge"] + s["quadratic_loss"] * middle
         identity = sparse.identity(n)
-        kept = sparse.diags([np.full(n - 1, -(1.0 - s["self_discharge_per_h"] * dt))], offsets=[-1], shape=(n, n))
+        kept = -(1.0 - s["self_discharge_per_h"] * dt) * sparse.eye(n, k=-1)
         row = [sparse.kron(identity, -dt * intake), sparse.kron(identity, dt * outtake), identity + kept]
         row.append(-dt * s["eta_charge"] * identity)
         if not self.with_pv:

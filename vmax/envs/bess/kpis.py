@@ -1,0 +1,119 @@
+"""Key figures of a battery, recomputed in float64 from the written time series and from nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vmax.data.series import Series
+from vmax.envs.bess.battery import Site
+
+COLUMNS = (
+    "price_eur_per_mwh",
+    "charge_mw",
+    "discharge_mw",
+    "soc",
+    "soc_end",
+    "pv_mw",
+    "curtailed_mw",
+    "standby_mw",
+    "energy_revenue_eur",
+    "fee_eur",
+    "wear_cost_eur",
+    "profit_eur",
+    "terminal_value_eur",
+)
+"""Info entries that make up the time series, after `utc`, `policy` and `lane`."""
+YEAR_H = 8760.0
+TOLERANCE = 1e-6
+"""Float32 rounding of a state of charge near 1; powers are allowed the same share of rated power."""
+SEASONS = {12: "winter", 1: "winter", 2: "winter", 3: "spring", 4: "spring", 5: "spring"} | {
+    6: "summer", 7: "summer", 8: "summer", 9: "autumn", 10: "autumn", 11: "autumn"
+}  # fmt: skip
+
+
+def timeseries(name: str, info: dict[str, Any], steps: Any, series: Series) -> pd.DataFrame:
+    """One row per lane and step of a policy's rollout; `info` entries are `[T, L]`, `steps` `[L]`."""
+    info = {key: np.asarray(value) for key, value in info.items()}
+    lanes = [(lane, int(count)) for lane, count in enumerate(np.asarray(steps))]
+
+    def column(key: str) -> np.ndarray:
+        return np.concatenate([info[key][:count, lane] for lane, count in lanes])
+
+    table = pd.DataFrame({"utc": series.utc[column("time")]})
+    table["policy"] = name
+    table["lane"] = np.concatenate([np.full(count, lane, np.int32) for lane, count in lanes])
+    return table.assign(**{key: column(key) for key in COLUMNS})
+
+
+def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: int, series: Series) -> dict[str, Any]:
+    """Key figures of one policy's time series.
+
+    Money and energy are sums over the lanes, divided by `draws` (lanes that repeat the same period with other forecast
+    errors). `profit_eur` is the sum of its column; the value of the energy left at the end stands apart. A cycle is the
+    usable energy discharged once, measured at the AC terminals.
+    """
+    values = {key: table[key].to_numpy(np.float64) for key in COLUMNS}
+    hours = len(table) * dt_h / draws
+    site = {key: np.asarray([getattr(s, key) for s in sites])[table["lane"].to_numpy()] for key in vars(sites[0])}
+    usable_mwh = float(np.mean((site["soc_max"] - site["soc_min"]) * site["capacity_mwh"]))
+    profit_eur = values["profit_eur"].sum() / draws
+    month = pd.DatetimeIndex(table["utc"]).tz_localize("UTC").tz_convert(series.timezone)
+    by_month = pd.Series(values["profit_eur"] / draws).groupby(month.strftime("%Y-%m")).sum()
+    by_season = pd.Series(values["profit_eur"] / draws).groupby(month.month.map(SEASONS)).sum()
+    return {
+        "profit_eur": profit_eur,
+        "profit_eur_per_mw_year": profit_eur / float(np.mean(site["power_mw"])) * YEAR_H / hours,
+        "terminal_value_eur": values["terminal_value_eur"].sum() / draws,
+        "energy_revenue_eur": values["energy_revenue_eur"].sum() / draws,
+        "fee_eur": values["fee_eur"].sum() / draws,
+        "wear_cost_eur": values["wear_cost_eur"].sum() / draws,
+        "cycles_per_day": values["discharge_mw"].sum() * dt_h / draws / usable_mwh / (hours / 24.0),
+        "curtailed_mwh": values["curtailed_mw"].sum() * dt_h / draws,
+        "violations": int(violations(table, values, site).sum()),
+        "max_energy_residual_mwh": float(np.abs(energy_residual_mwh(values, site, dt_h)).max()),
+        "profit_eur_by_month": {str(k): float(v) for k, v in by_month.items()},
+        "profit_eur_by_season": {str(k): float(v) for k, v in by_season.items()},
+    }
+
+
+def violations(table: pd.DataFrame, values: dict[str, np.ndarray], site: dict[str, np.ndarray]) -> np.ndarray:
+    """Whether a row breaks a limit: SOC window, SOC carried on, rated power, one direction, grid connection."""
+    charge, discharge, soc, soc_end = (values[k] for k in ("charge_mw", "discharge_mw", "soc", "soc_end"))
+    rated = site["power_mw"] * (1.0 + TOLERANCE)
+    export_mw = values["pv_mw"] - values["curtailed_mw"] + discharge - charge - values["standby_mw"]
+    slack = TOLERANCE * (site["power_mw"] + site["pv_capacity_mw"] + site["export_limit_mw"] + site["import_limit_mw"])
+    lane = table["lane"].to_numpy()
+    torn = np.zeros(len(table), bool)
+    torn[1:] = (lane[1:] == lane[:-1]) & (np.abs(soc[1:] - soc_end[:-1]) > TOLERANCE)
+    return (
+        torn
+        | (np.minimum(soc, soc_end) < site["soc_min"] - TOLERANCE)
+        | (np.maximum(soc, soc_end) > site["soc_max"] + TOLERANCE)
+        | (np.maximum(charge, discharge) > rated)
+        | (np.minimum(charge, discharge) != 0.0)
+        | (export_mw > site["export_limit_mw"] + slack)
+        | (-export_mw > site["import_limit_mw"] + values["standby_mw"] + slack)
+        | (values["curtailed_mw"] < -slack)
+    )
+
+
+def energy_residual_mwh(values: dict[str, np.ndarray], site: dict[str, np.ndarray], dt_h: float) -> np.ndarray:
+    """Energy in the cells that the AC powers do not explain, MWh per row."""
+    charge, discharge = values["charge_mw"], values["discharge_mw"]
+    loss = site["quadratic_loss"] / site["power_mw"]
+    into_mw = site["eta_charge"] * (charge + values["standby_mw"]) - loss * charge**2
+    out_mw = discharge / site["eta_discharge"] + loss * discharge**2
+    kept = 1.0 - site["self_discharge_per_h"] * dt_h
+    change_mwh = (values["soc_end"] - kept * values["soc"]) * site["capacity_mwh"]
+    return change_mwh - (into_mw - out_mw) * dt_h
+
+
+def daily_eur(table: pd.DataFrame, draws: int, series: Series, column: str) -> np.ndarray:
+    """Sum of a money column by local day, `[days]`, days in order of time; lanes of the same period averaged."""
+    day = series.local_day[np.searchsorted(series.utc, table["utc"].to_numpy())]
+    _, index = np.unique(day, return_inverse=True)
+    return np.bincount(index, table[column].to_numpy(np.float64)) / draws

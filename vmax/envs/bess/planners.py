@@ -1,0 +1,229 @@
+"""Policies that solve the storage program of `optimum.py` as they go; they run on the host.
+
+Their contract and the loop that runs them stand in `vmax.envs.course`. Each lane keeps its own HiGHS model, so a solve
+starts from the basis of the step before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from vmax.envs.bess.battery import Site
+from vmax.envs.bess.known import Known
+from vmax.envs.bess.optimum import Schedule, StorageProgram, perfect_foresight
+from vmax.envs.bess.scenarios import HISTORY_H
+from vmax.envs.course import Course, follow
+
+if TYPE_CHECKING:
+    from vmax.envs.bess.environment import Bess
+
+Array = jax.Array
+
+
+@struct.dataclass
+class View:
+    """What a planner reads: the prices it believes in `[W]`, PV `[W]`, state of charge and local hour."""
+
+    price_eur_per_mwh: Any
+    pv_mw: Any
+    soc: Any
+    local_hour: Any
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How forecasts are corrected: the last error dies out as `persistence`^k, and the rest is shrunk to the trailing
+    hour-of-day mean with `weight` on the forecast."""
+
+    persistence: float
+    weight: float
+
+
+class Planner:
+    """What the planners of a battery share: their decision is an AC power."""
+
+    def view(self, env: Bess, state: Any, params: Any) -> View:
+        """What the planner may read at this step, for one environment."""
+        raise NotImplementedError
+
+    def start(self, env: Bess, params: Any, starts: Any) -> Any:
+        """The memory of L lanes before their first step."""
+        raise NotImplementedError
+
+    def decide(self, view: View, active: np.ndarray, memory: Any) -> np.ndarray:
+        """AC power `[L]` in MW, discharge positive, for the lanes that are `active`; `memory` is changed in place."""
+        raise NotImplementedError
+
+    def action(self, env: Bess, state: Any, params: Any, decision: Array) -> Array:
+        """The action `[1]` of a decision, for one environment."""
+        return env.action_for_power(decision, env.site(state, params))
+
+    def course(self, env: Bess, params: Any, starts: Any) -> Course:
+        """What the planner does in the lanes `starts`."""
+        return follow(env, self, params, starts)
+
+
+@dataclass(frozen=True)
+class MPC(Planner):
+    """Plans the whole window anew at every step and carries out its first step.
+
+    Steps beyond what is known repeat the last known price of the same clock hour (with a calibration: the trailing
+    hour-of-day mean). Energy stored at the end of the window is valued at the window's mean price.
+    """
+
+    calibration: Calibration | None = None
+
+    def view(self, env: Bess, state: Any, params: Any) -> View:
+        known = env.known(state, params)
+        if self.calibration is None:
+            price = repeat_last_day(known, env.steps_per_day)
+        else:
+            price = calibrated(known, self.calibration.persistence, self.calibration.weight)
+        return View(price, known.pv_mw, state.soc, known.local_hour[0])
+
+    def start(self, env: Bess, params: Any, starts: Any) -> list[StorageProgram]:
+        return [StorageProgram(env.window, env.dt_h, site) for site in lane_sites(env, params, starts)]
+
+    def decide(self, view: View, active: np.ndarray, memory: list[StorageProgram]) -> np.ndarray:
+        power_mw = np.zeros(len(memory))
+        for lane in np.flatnonzero(active):
+            price = view.price_eur_per_mwh[lane]
+            schedule = memory[lane].solve(
+                price, float(view.soc[lane]), float(price.mean()), np.asarray(view.pv_mw[lane])
+            )
+            power_mw[lane] = schedule.power_mw[0]
+        return power_mw
+
+
+@dataclass
+class DayPlan:
+    """A lane's program over one day and the rest of the course that it has set."""
+
+    program: StorageProgram
+    course_mw: np.ndarray
+
+
+@dataclass(frozen=True)
+class YesterdaysPlan(Planner):
+    """At local midnight the best schedule for the prices of the day before, with the battery half full at its end."""
+
+    def view(self, env: Bess, state: Any, params: Any) -> View:
+        known = env.known(state, params)
+        day = env.steps_per_day
+        return View(known.past_price_eur_per_mwh[-day:], known.pv_mw[:day], state.soc, known.local_hour[0])
+
+    def start(self, env: Bess, params: Any, starts: Any) -> list[DayPlan]:
+        return [
+            DayPlan(
+                StorageProgram(env.steps_per_day, env.dt_h, site, end_mwh=0.5 * float(site.capacity_mwh)), np.zeros(0)
+            )
+            for site in lane_sites(env, params, starts)
+        ]
+
+    def decide(self, view: View, active: np.ndarray, memory: list[DayPlan]) -> np.ndarray:
+        power_mw = np.zeros(len(memory))
+        for lane in np.flatnonzero(active):
+            day = memory[lane]
+            if view.local_hour[lane] == 0:
+                price, pv_mw = view.price_eur_per_mwh[lane], view.pv_mw[lane]
+                day.course_mw = day.program.solve(price, float(view.soc[lane]), pv_mw=pv_mw).power_mw
+            if len(day.course_mw):
+                power_mw[lane], day.course_mw = day.course_mw[0], day.course_mw[1:]
+        return power_mw
+
+
+@dataclass(frozen=True)
+class PerfectForesight:
+    """The optimum with every price of the lane known beforehand: no policy, but the bound for all of them."""
+
+    def course(self, env: Bess, params: Any, starts: Any) -> Course:
+        """The best actions of each lane."""
+        length = int(np.max(np.asarray(starts.end) - np.asarray(starts.time)))
+        power_mw = np.zeros((len(starts.time), length))
+        sites, facts = lane_sites(env, params, starts), {"objective_eur": 0.0, "simultaneous_steps_excluded": 0}
+        for lane, site in enumerate(sites):
+            start = jax.tree.map(lambda leaf: leaf[lane], starts)  # noqa: B023
+            schedule, objective_eur = self.schedule(env, params, start, site)
+            power_mw[lane, : len(schedule.power_mw)] = schedule.power_mw
+            facts["objective_eur"] += objective_eur
+            facts["simultaneous_steps_excluded"] += schedule.simultaneous_steps
+        batch = jax.tree.map(lambda *values: jnp.asarray(values, jnp.float32)[:, None], *sites)
+        return Course(env.action_for_power(jnp.asarray(power_mw, jnp.float32), batch), facts)
+
+    def schedule(self, env: Bess, params: Any, start: Any, site: Site) -> tuple[Schedule, float]:
+        """The best schedule of one lane, and its profit with the value of the change in stored energy, EUR."""
+        first, last = int(start.time), int(start.end)
+        row, steps = first + round(HISTORY_H / env.dt_h), last - first
+        price = np.asarray(params.scenarios.price_eur_per_mwh[row : row + steps], np.float64)
+        pv_mw = np.asarray(params.scenarios.pv_per_mw[row : row + steps], np.float64) * float(site.pv_capacity_mw)
+        state, _ = env.reset(jax.random.key(0), params, start)
+        value = float(env.terminal_price(params, state.replace(time=start.end), site))
+        schedule = perfect_foresight(site, price, env.dt_h, float(start.soc), value, pv_mw=pv_mw)
+        return schedule, schedule.objective_eur - value * float(start.soc) * float(site.capacity_mwh)
+
+
+def lane_sites(env: Bess, params: Any, starts: Any) -> list[Site]:
+    """The numbers of the site in each lane, on the host."""
+    states, _ = jax.vmap(env.reset, in_axes=(None, None, 0))(jax.random.key(0), params, starts)
+    sites = jax.vmap(env.site, in_axes=(0, None), out_axes=None if not env.ranged else 0)(states, params)
+    lanes = len(starts.time)
+    columns = {name: np.broadcast_to(np.asarray(value, np.float64), (lanes,)) for name, value in vars(sites).items()}
+    return [Site(**{name: column[lane] for name, column in columns.items()}) for lane in range(lanes)]
+
+
+def repeat_last_day(known: Known, steps_per_day: int) -> Array:
+    """Known prices, continued by the last known price of the same clock hour, `[W]`."""
+    window, past = known.mask.shape[0], known.past_price_eur_per_mwh.shape[0]
+    count = known.mask.sum()
+    step = jnp.arange(window)
+    days_back = jnp.maximum(-(-(step - count + 1) // steps_per_day), 0)
+    everything = jnp.concatenate([known.past_price_eur_per_mwh, known.price_eur_per_mwh])
+    return everything[past + step - days_back * steps_per_day]
+
+
+def calibrated(known: Known, persistence: Any, weight: Any) -> Array:
+    """Corrected prices m + w·(f − ρ^k·e − m), k = 1 at the first step; m (trailing hour-of-day mean) where nothing is
+    known, `[W]`."""
+    ahead = 1 + jnp.arange(known.mask.shape[0])
+    forecast = known.price_eur_per_mwh - persistence**ahead * known.last_error_eur_per_mwh
+    mean = known.profile_eur_per_mwh
+    return jnp.where(known.mask, mean + weight * (forecast - mean), mean)
+
+
+def fit_calibration(env: Bess, samples: int = 4096) -> Calibration:
+    """Persistence and weight by least squares over steps spread evenly over the training split.
+
+    Published prices need no correction.
+    """
+    if env.config.information == "day_ahead":
+        return Calibration(0.0, 1.0)
+    params = env.params("train")
+    lanes = env.evaluation_starts(params, "train")
+    first, last = np.asarray(lanes.time), np.asarray(lanes.end) - env.window - 1
+    times = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)])
+    times = times[np.linspace(0, len(times) - 1, min(samples, len(times))).astype(int)]
+    pick = jnp.zeros(len(times), jnp.int32)
+    starts = jax.tree.map(lambda leaf: leaf[pick], lanes).replace(time=jnp.asarray(times, jnp.int32))
+
+    def look(start: Any) -> tuple[Known, Array, Array]:
+        state, _ = env.reset(jax.random.key(0), params, start)
+        now = env.known(state, params)
+        following = env.known(state.replace(time=state.time + 1), params)
+        row = state.time + round(HISTORY_H / env.dt_h)
+        actual = jax.lax.dynamic_slice(params.scenarios.price_eur_per_mwh, (row,), (env.window,))
+        return now, following.last_error_eur_per_mwh, actual
+
+    now, next_error, actual = jax.jit(jax.vmap(look))(starts)
+    error = now.last_error_eur_per_mwh / now.spread_eur_per_mwh
+    persistence = float(jnp.vdot(error, next_error / now.spread_eur_per_mwh) / jnp.vdot(error, error))
+    corrected = jax.vmap(calibrated, in_axes=(0, None, None))(now, persistence, 1.0)
+    scale = jnp.where(now.mask, 1.0 / now.spread_eur_per_mwh[:, None], 0.0)
+    regressor = (corrected - now.profile_eur_per_mwh) * scale
+    target = (actual - now.profile_eur_per_mwh) * scale
+    return Calibration(persistence, float(jnp.vdot(regressor, target) / jnp.vdot(regressor, regressor)))

@@ -1,0 +1,103 @@
+"""Compiled rollouts of policies: whole trajectories in parallel lanes, or greedy episodes."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+Array = jax.Array
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """A pytree whose arrays may change without a new compilation. Decides for L lanes at once."""
+
+    def initial(self, env: Any, params: Any, starts: Any) -> Any:
+        """The carry of L lanes before their first step."""
+        ...
+
+    def act(self, env: Any, states: Any, observation: Array, params: Any, carry: Any, key: Array) -> tuple[Array, Any]:
+        """Observations `[L, D]` -> `(actions [L, A], carry)`."""
+        ...
+
+
+@runtime_checkable
+class Courseful(Protocol):
+    """Something that sets its whole course on the host first, as planners and the optimum do."""
+
+    def course(self, env: Any, params: Any, starts: Any) -> Any:
+        """A policy that follows the course set for the lanes `starts`."""
+        ...
+
+
+@struct.dataclass
+class Record:
+    """What happened in L lanes of up to T steps. `trace` holds observation, action and reward, or nothing.
+
+    Attributes:
+      info: the environment's info entries, each `[T, L]`.
+      steps: number of steps of each lane, `[L]`; what follows them in a lane is to be ignored.
+      trace: `observation` `[T, L, D]`, `action` `[T, L, A]`, `reward` `[T, L]`.
+    """
+
+    info: dict[str, Array]
+    steps: Array
+    trace: dict[str, Array]
+
+
+def rollout(env: Any, policy: Policy | Courseful, params: Any, starts: Any, trace: bool = False) -> Record:
+    """Run one policy from `starts` (leaves `[L]`) to their ends, in one compiled scan."""
+    if isinstance(policy, Courseful):
+        policy = policy.course(env, params, starts)
+    length = int(np.max(np.asarray(starts.end) - np.asarray(starts.time)))
+    return rollout_states(env, policy, params, starts, length, trace)
+
+
+@partial(jax.jit, static_argnames=("env", "length", "trace"))
+def rollout_states(env: Any, policy: Any, params: Any, starts: Any, length: int, trace: bool) -> Record:
+    """The compiled part of `rollout`: `length` steps in every lane."""
+    lanes = len(starts.time)
+    reset_key, run_key = jax.random.split(jax.random.key(0))
+    states, observation = jax.vmap(env.reset, in_axes=(0, None, 0))(jax.random.split(reset_key, lanes), params, starts)
+
+    def one(loop: Any, key: Array) -> tuple[Any, Any]:
+        states, observation, carry = loop
+        act_key, step_key = jax.random.split(key)
+        action, carry = policy.act(env, states, observation, params, carry, act_key)
+        states, step = jax.vmap(env.step, in_axes=(0, 0, 0, None))(
+            jax.random.split(step_key, lanes), states, action, params
+        )
+        seen = {"observation": observation, "action": action, "reward": step.reward} if trace else {}
+        return (states, step.observation, carry), (step.info, seen)
+
+    begin = (states, observation, policy.initial(env, params, starts))
+    _, (info, seen) = jax.lax.scan(one, begin, jax.random.split(run_key, length))
+    return Record(info, starts.end - starts.time, seen)
+
+
+@partial(jax.jit, static_argnames=("env", "episodes"))
+def greedy_episodes(env: Any, policy: Any, params: Any, key: Array, episodes: int) -> tuple[Array, Array]:
+    """Return and length of `episodes` episodes, each `[episodes]`, all running until the last has ended."""
+    reset_key, run_key = jax.random.split(key)
+    states, observation = jax.vmap(env.reset, in_axes=(0, None))(jax.random.split(reset_key, episodes), params)
+    zero = jnp.zeros(episodes)
+    begin = (states, observation, policy.initial(env, params, zero), run_key, zero, zero, jnp.ones(episodes, bool))
+
+    def one(loop: Any) -> Any:
+        states, observation, carry, key, total, length, alive = loop
+        key, act_key, step_key = jax.random.split(key, 3)
+        action, carry = policy.act(env, states, observation, params, carry, act_key)
+        states, step = jax.vmap(env.step, in_axes=(0, 0, 0, None))(
+            jax.random.split(step_key, episodes), states, action, params
+        )
+        total = total + jnp.where(alive, step.reward, 0.0)
+        still = alive & ~(step.terminated | step.truncated)
+        return states, step.observation, carry, key, total, length + alive, still
+
+    end = jax.lax.while_loop(lambda loop: loop[-1].any(), one, begin)
+    return end[4], end[5]

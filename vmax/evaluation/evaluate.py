@@ -1,0 +1,164 @@
+"""Evaluation of policies on one split: every one through the same step, the figures from the written time series.
+
+An environment with an `assessment` is judged over whole splits against its baselines; another one by greedy episodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+import pandas as pd
+
+from vmax.envs.rollout import Record, greedy_episodes, rollout
+from vmax.evaluation.statistics import block_resamples, interval
+
+NOTHING, OPTIMUM = "do_nothing", "perfect_foresight"
+EPISODES = 100
+RULES = {
+    "profit_eur": "sum of the column profit_eur: revenue with PV - fees - wear, without the value of energy left at the end",
+    "uplift_eur": "profit_eur + terminal_value_eur, minus the same of do_nothing",
+    "capture": "uplift_eur / uplift_eur of perfect_foresight; null where that is not above 0",
+    "cycles_per_day": "AC energy discharged / usable capacity / days",
+    "profit_eur_per_mw_year": "per MW of rated battery power and 8760 h",
+    "ci95": "95 % interval of a circular block bootstrap over local days in blocks of 7",
+}
+
+
+class Assessment(Protocol):
+    """How an environment is judged over whole splits. `starts` has leaves `[L]`, one entry per lane."""
+
+    def starts(self, params: Any, split: str, error_draws: int) -> Any: ...
+
+    def baselines(self) -> Mapping[str, Any]:
+        """Policies by name, `do_nothing` and `perfect_foresight` among them."""
+        ...
+
+    def settings(self) -> Mapping[str, Any]: ...
+
+    def timeseries(self, name: str, record: Record) -> pd.DataFrame: ...
+
+    def key_figures(self, table: pd.DataFrame, params: Any, starts: Any) -> dict[str, Any]: ...
+
+    def daily_value_eur(self, table: pd.DataFrame, starts: Any) -> Mapping[str, np.ndarray]: ...
+
+    def summary(self, record: Record, params: Any, starts: Any) -> dict[str, float]: ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+      result: strict-JSON content of result.json's `evaluation`.
+      timeseries: one row per policy, lane and step; empty for episodes.
+      trace: observation, action and reward of the learned policies, one row per lane and step; empty for episodes.
+      episodes: one row per policy and episode (or lane).
+    """
+
+    result: dict[str, Any]
+    episodes: pd.DataFrame
+    timeseries: pd.DataFrame = field(default_factory=pd.DataFrame)
+    trace: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+def evaluate(
+    env: Any, learned: Mapping[str, Any], split: str, *, error_draws: int, bootstrap: int, seed: int = 0
+) -> Evaluation:
+    """Evaluate learned policies by name, and all baselines of the environment, on `train`, `validation` or `test`."""
+    if not hasattr(env, "assessment"):
+        return _episodes(env, learned, split, seed)
+    judge: Assessment = env.assessment
+    params = env.params(split)
+    starts = judge.starts(params, split, error_draws)
+    policies = {**learned, **judge.baselines()}
+    records = {name: rollout(env, policy, params, starts, trace=name in learned) for name, policy in policies.items()}
+    tables = {name: judge.timeseries(name, record) for name, record in records.items()}
+    figures = {name: judge.key_figures(table, params, starts) for name, table in tables.items()}
+    daily = {name: judge.daily_value_eur(table, starts) for name, table in tables.items()}
+    compare(figures, daily, bootstrap, seed)
+    first = tables[NOTHING]["utc"]
+    result = {
+        "split": split,
+        "start": _stamp(first.min()),
+        "end": _stamp(first.max() + pd.Timedelta(hours=env.dt_h)),
+        "rules": RULES,
+        "baseline_settings": dict(judge.settings()),
+        "policies": figures,
+    }
+    traces = [trace_table(env, name, records[name], tables[name]) for name in learned]
+    return Evaluation(
+        result=result,
+        episodes=_lanes(tables),
+        timeseries=pd.concat(tables.values(), ignore_index=True),
+        trace=pd.concat(traces, ignore_index=True) if traces else pd.DataFrame(),
+    )
+
+
+def compare(
+    figures: dict[str, dict[str, Any]], daily: Mapping[str, Mapping[str, np.ndarray]], bootstrap: int, seed: int
+) -> None:
+    """Adds to the figures of each policy: uplift, capture and the intervals of profit and capture."""
+    days = len(daily[NOTHING]["value_eur"])
+    weights = block_resamples(days, bootstrap, seed)
+    uplift = {name: d["value_eur"] - daily[NOTHING]["value_eur"] for name, d in daily.items()}
+    best, best_samples = float(uplift[OPTIMUM].sum()), weights @ uplift[OPTIMUM]
+    for name, values in figures.items():
+        values["uplift_eur"] = float(uplift[name].sum())
+        values["capture"] = values["uplift_eur"] / best if best > 0 else None
+        earned = best_samples > 0
+        shares = (weights @ uplift[name])[earned] / best_samples[earned]
+        values["ci95"] = {
+            "profit_eur": interval(weights @ daily[name]["profit_eur"]),
+            "capture": interval(shares) if best > 0 and len(shares) else None,
+        }
+
+
+def trace_table(env: Any, name: str, record: Record, table: pd.DataFrame) -> pd.DataFrame:
+    """Observation, action and reward of a policy's steps, in the order of its time series."""
+    lanes = [(lane, int(count)) for lane, count in enumerate(np.asarray(record.steps))]
+
+    def rows(values: Any) -> np.ndarray:
+        return np.concatenate([np.asarray(values)[:count, lane] for lane, count in lanes])
+
+    observation, action = rows(record.trace["observation"]), rows(record.trace["action"])
+    columns = {f"observation_{n}": observation[:, i] for i, n in enumerate(env.observation_space.names)}
+    columns |= {f"action_{n}": action[:, i] for i, n in enumerate(env.action_space.names)}
+    columns["reward"] = rows(record.trace["reward"])
+    return pd.concat([table[["utc", "policy", "lane"]].reset_index(drop=True), pd.DataFrame(columns)], axis=1)
+
+
+def _lanes(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """One row per policy and lane: first and last step, profit, value of the energy left."""
+    grouped = pd.concat(tables.values()).groupby(["policy", "lane"], sort=False)
+    return grouped.agg(
+        start_utc=("utc", "min"),
+        last_step_utc=("utc", "max"),
+        steps=("utc", "size"),
+        profit_eur=("profit_eur", "sum"),
+        terminal_value_eur=("terminal_value_eur", "sum"),
+    ).reset_index()
+
+
+def _episodes(env: Any, learned: Mapping[str, Any], split: str, seed: int) -> Evaluation:
+    params, figures, rows = env.params(split), {}, []
+    for name, policy in learned.items():
+        returns, lengths = (
+            np.asarray(x, np.float64) for x in greedy_episodes(env, policy, params, jax.random.key(seed), EPISODES)
+        )
+        figures[name] = {
+            "return_mean": float(returns.mean()),
+            "return_std": float(returns.std()),
+            "episodes": EPISODES,
+            "length_mean": float(lengths.mean()),
+        }
+        rows.append(pd.DataFrame({"policy": name, "episode": range(EPISODES), "return": returns, "steps": lengths}))
+    result = {"split": split, "start": None, "end": None, "policies": figures}
+    return Evaluation(result, pd.concat(rows, ignore_index=True) if rows else pd.DataFrame())
+
+
+def _stamp(time: Any) -> str:
+    return pd.Timestamp(time).strftime("%Y-%m-%dT%H:%M:%SZ")
