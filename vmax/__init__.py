@@ -1,3 +1,46 @@
-"""vmax: reinforcement learning for infrastructure that runs on schedules and prices."""
+"""vmax: reinforcement learning for infrastructure that runs on schedules and prices.
+
+    import vmax
+    result = vmax.train(["algorithm=sac", "env=bess", "mode=quick"])
+    vmax.evaluate(result["run"]["folder"], split="validation")
+    env = vmax.make_env("bess", ["env.battery.power_mw=2"])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 __version__ = "0.1.0"
+
+
+def make_env(name: str, overrides: Sequence[str] = ()) -> Any:
+    """An environment with its defaults from conf/env and the overrides `env.…=…` that the commands take.
+
+    Raises UserError for a name, key or value that does not fit.
+    """
+    from vmax import config, envs
+    from vmax.conversion import build
+
+    section = config.to_mapping(config.compose([f"env={name}", *overrides]))["env"]
+    return envs.make(build(envs.config_class(section["name"]), section, "env"))
+
+
+def train(overrides: Sequence[str] = (), folder: str | None = None) -> dict[str, Any]:
+    """Train as `scripts/train.py` does with the same overrides; returns what stands in result.json.
+
+    `folder` is the run folder, by default a new one under outputs/. Raises UserError before anything is written.
+    """
+    from vmax.commands.train import run_from_python
+
+    return run_from_python(overrides, folder)
+
+
+def evaluate(run: str, checkpoint: str = "best", split: str = "test") -> dict[str, Any]:
+    """Evaluate a checkpoint (`best` or `last`) of a run on a split, beside all baselines.
+
+    Writes RUN/evaluation/SPLIT and returns what stands in its result.json.
+    """
+    from vmax.commands.evaluate import evaluate_run
+
+    return evaluate_run(run, checkpoint, split)

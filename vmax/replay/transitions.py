@@ -155,7 +155,8 @@ def add(
     chex.assert_equal_shape([observation, final_observation])
     chex.assert_axis_dimension(reward, 1, replay.num_envs)
     block = (observation, action, reward, terminated, truncated & ~terminated, final_observation)
-    replay, _ = jax.lax.scan(lambda carry, row: (_add_row(carry, *row), None), replay, block)
+    for t in range(reward.shape[0]):
+        replay = _add_row(replay, *(leaf[t] for leaf in block))
     return replay
 
 
@@ -192,6 +193,17 @@ def _add_row(
         filled=jnp.minimum(replay.filled + 1, replay.rows),
         final_head=final_start + jnp.sum(truncated, dtype=jnp.int32),
     )
+
+
+def read_before_write(replay: Replay, batch: Batch) -> Replay:
+    """The same buffer, whose next write waits for `batch` to have been read from it.
+
+    Without this dependency the compiler copies the whole buffer each time a loop both samples and adds (0.1 s for
+    350 MB); the head is what every write depends on.
+    """
+    read = sum(leaf.reshape(-1)[0] for leaf in jax.tree.leaves(batch))
+    nothing = jnp.minimum(jnp.asarray(read > jnp.finfo(jnp.float32).max, jnp.int32), 0)
+    return replay.replace(head=replay.head + nothing, final_head=replay.final_head + nothing)
 
 
 def sample(replay: Replay, key: Key, count: int, n_step: int, discount: Any) -> Batch:

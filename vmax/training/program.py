@@ -104,7 +104,7 @@ class Program:
         (environment, observation, memory), (block, sums) = jax.lax.scan(
             one, start, jax.random.split(_own(key), self.sizes.unroll)
         )
-        learner = self.algorithm.observe(state.learner, block[0].reshape(-1, block[0].shape[-1]))
+        learner = self.algorithm.observe(state.learner, block[0].reshape(-1, block[0].shape[-1]), self.spec)
         state = state.replace(environment=environment, observation=observation, carry=memory, learner=learner)
         return state, block, jax.tree.map(lambda x: x.sum(0), sums)
 
@@ -117,7 +117,7 @@ class Program:
         )
         batch = jax.tree.map(lambda x: x.reshape(sizes.updates, sizes.batch_size, *x.shape[1:]), flat)
         state, block, sums = self.collect(state, collect_key, params, random_actions=False)
-        replay = transitions.add(state.replay, *block)
+        replay = transitions.add(transitions.read_before_write(state.replay, flat), *block)
         learner, metrics = self.algorithm.update(state.learner, batch, update_key, self.spec)
         return state.replace(key=key, replay=replay, learner=learner), {**metrics, **_global(sums)}
 
@@ -142,16 +142,16 @@ class Program:
             "episode_return": metrics["episode_return"].sum() / episodes,
             "episode_length": metrics["episode_length"].sum() / episodes,
             "reward": metrics["reward"].sum() / transitions_seen,
-            "finite": jnp.stack([jnp.isfinite(x).all() for x in _floats(state.learner)]).all(),
+            "finite": jnp.stack([jnp.isfinite(x).all() for x in _floats(state.learner.replace(hyper=None))]).all(),
         }
         return state, record
 
     def compiled(self, iterations: int, warm_up_iterations: int) -> tuple[Callable, Callable, Callable]:
-        """`(initialise, warm_up, chunk)` over all devices; the state is donated, `params` are shared by all."""
+        """`(initialise, warm_up, chunk)` over all devices; the state is donated, key and params come replicated."""
         return (
-            parallel(self.initialise, shared=(0, 1)),
-            parallel(lambda state, params: self.warm_up(state, params, warm_up_iterations), donate=0, shared=(1,)),
-            parallel(lambda state, params: self.chunk(state, params, iterations), donate=0, shared=(1,)),
+            parallel(self.initialise, donate=()),
+            parallel(lambda state, params: self.warm_up(state, params, warm_up_iterations)),
+            parallel(lambda state, params: self.chunk(state, params, iterations)),
         )
 
 

@@ -379,7 +379,10 @@ class Bess:
         scaled = site.replace(**{n: getattr(site, n) * inverse for n in vars(site) if n.endswith("eur_per_mwh")})
         pv_mw = get("pv_now")[0] if "pv_now" in self.observation_space else jnp.float32(0.0)
         curtail = price < -scaled.export_fee_eur_per_mwh
-        flows = battery.dispatch(scaled, soc, self.to_power(action, site), pv_mw * site.pv_capacity_mw, curtail, self.dt_h)
+        request_mw = self.to_power(action, site)
+        linear_mw = action[0] * site.power_mw  # lends its slope to the request, which has none inside the dead band
+        request_mw = linear_mw + jax.lax.stop_gradient(request_mw - linear_mw)
+        flows = battery.dispatch(scaled, soc, request_mw, pv_mw * site.pv_capacity_mw, curtail, self.dt_h)
         money = market.settle(scaled, flows, price, self.dt_h)
         shaping = market.shaping_eur(self.config.reward, site, soc, flows.soc_end, mean, mean)
         after = seen.at[self.observation_space.slice("soc")].set(observation.soc_feature(site, flows.soc_end))
@@ -396,6 +399,13 @@ class Bess:
                 f"algorithm.post_decision_critic=true: needs env.observation.features to contain {', '.join(missing)}"
             )
         return params.replace(scenarios=None, table=None, estimate=None)
+
+    @property
+    def assessment(self) -> Any:
+        """How policies are judged in this environment (`vmax.evaluation.evaluate.Assessment`)."""
+        from vmax.envs.bess.assessment import BessAssessment
+
+        return BessAssessment(self)
 
     @cached_property
     def has_pv(self) -> bool:

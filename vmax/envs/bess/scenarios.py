@@ -72,7 +72,7 @@ def read(data: DataConfig, solar: SolarConfig | None) -> tuple[Series, np.ndarra
 
 
 def _padded(values: np.ndarray, before: int, after: int) -> np.ndarray:
-    return np.concatenate([np.repeat(values[:1], before), values, np.repeat(values[-1:], after)])
+    return np.concatenate([np.repeat(values[:1], before, axis=0), values, np.repeat(values[-1:], after, axis=0)])
 
 
 def _known_until(series: Series, stop: int) -> np.ndarray:

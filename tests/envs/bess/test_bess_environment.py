@@ -1,0 +1,208 @@
+"""The environment bess: honest episodes, no leaks, one truth for observation and critic."""
+
+import gzip
+from datetime import datetime, timedelta
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import vmax
+from vmax.envs.bess import observation
+from vmax.envs.environment import AutoReset
+
+DAYS = 120
+
+
+def write_prices(path, change_from=None):
+    """An hourly price file of 120 days; from step `change_from` on, other prices."""
+    hours = np.arange(DAYS * 24)
+    rng = np.random.default_rng(3)
+    price = 60 + 25 * np.sin(2 * np.pi * (hours - 9) / 12) + 10 * rng.standard_normal(len(hours))
+    if change_from is not None:
+        price[change_from:] = 60 + 40 * rng.standard_normal(len(hours) - change_from)
+    start = datetime(2023, 1, 1)
+    rows = [f"{start + timedelta(hours=int(h))},{p:.3f}" for h, p in zip(hours, price, strict=True)]
+    path.write_text("utc,price_eur_per_mwh\n" + "\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def prices(tmp_path_factory):
+    return write_prices(tmp_path_factory.mktemp("prices") / "prices.csv")
+
+
+def make(prices, *overrides):
+    return vmax.make_env("bess", [f"env.data.path={prices}", "env.data.timezone=UTC", *overrides])
+
+
+def at(env, params, time, soc=0.5, offset=7):
+    from vmax.envs.bess.environment import Start
+
+    start = Start(jnp.int32(time), jnp.int32(time + 48), jnp.float32(soc), jnp.int32(offset))
+    return env.reset(jax.random.key(0), params, start)
+
+
+@pytest.mark.parametrize("information", ["day_ahead", "forecast"])
+def test_nothing_beyond_the_horizon_is_seen(prices, tmp_path, information):
+    env = make(prices, f"env.information={information}")
+    first = env.series.splits["validation"][0][0]
+    time = first + 24 + 10  # 10:00: prices are known to midnight
+    horizon = time + 14 if information == "day_ahead" else time + 36
+    other = make(write_prices(tmp_path / "changed.csv", change_from=horizon), f"env.information={information}")
+    seen, unseen = (at(e, e.params("validation"), time)[1] for e in (env, other))
+    np.testing.assert_array_equal(seen, unseen)
+    nearer = make(write_prices(tmp_path / "nearer.csv", change_from=horizon - 1), f"env.information={information}")
+    assert np.abs(at(nearer, nearer.params("validation"), time)[1] - seen).max() > 1e-3  # the test can fail
+
+
+def test_tomorrow_is_known_from_13_local(prices):
+    env = make(prices)
+    params = env.params("validation")
+    midnight = env.series.splits["validation"][0][0]
+    known = [int(env.known(at(env, params, midnight + h)[0], params).mask.sum()) for h in (0, 12, 13, 23)]
+    assert known == [24, 12, 35, 25]
+
+
+def test_the_table_is_what_known_says(prices):
+    """Tabulated features equal those computed through `known`, also in an episode with scaled and shifted prices."""
+    env = make(prices, "env.augmentation.price_factor=[0.5,3]", "env.augmentation.price_shift_eur_per_mwh=[-20,20]")
+    params = env.params("train")
+    assert params.table is not None
+    for seed in range(3):
+        state, seen = env.reset(jax.random.key(seed), params)
+        np.testing.assert_allclose(env.observe(state, params.replace(table=None)), seen, atol=2e-4)
+
+
+def test_forecast_errors_are_fixed_per_target_hour(prices):
+    env = make(prices, "env.information=forecast")
+    params = env.params("validation")
+    time = env.series.splits["validation"][0][0] + 30
+    now, _ = at(env, params, time)
+    early = env.known(now, params)
+    late = env.known(now.replace(time=now.time + 5), params)
+    np.testing.assert_allclose(early.price_eur_per_mwh[5:], late.price_eur_per_mwh[:-5], rtol=1e-5)
+    actual = env.series.values["price"][time + 4]
+    np.testing.assert_allclose(late.last_error_eur_per_mwh, early.price_eur_per_mwh[4] - actual, rtol=1e-4)
+
+
+def test_training_draws_fresh_errors_and_starts(prices):
+    env = make(prices, "env.information=forecast")
+    params = env.params("train")
+    states = jax.vmap(lambda k: env.reset(k, params)[0])(jax.random.split(jax.random.key(0), 64))
+    assert len(np.unique(states.error_offset)) > 60
+    assert len(np.unique(states.time)) > 50
+    assert len(np.unique(states.soc)) > 60
+
+
+@pytest.mark.parametrize("action", [-1.0, -0.4, 0.0, 0.3, 1.0])
+def test_post_decision_knows_reward_and_charge(prices, action):
+    env = make(prices, "env.observation.features=[soc,price_mean,price_scale,price_level,previous_soc]",
+               "env.battery.wear_eur_per_mwh=[5,25]", "env.battery.power_mw=[1,2]")  # fmt: skip
+    params = env.params("train")
+    state, seen = env.reset(jax.random.key(4), params)
+    _, step = env.step(jax.random.key(0), state, jnp.array([action]), params)
+    reward, after = env.post_decision(seen, jnp.array([action]), env.post_decision_context(params))
+    np.testing.assert_allclose(reward, step.reward, atol=2e-4)
+    for name in ("soc", "previous_soc"):
+        where = env.observation_space.slice(name)
+        np.testing.assert_allclose(after[where], step.observation[where], atol=1e-4)
+    slope = jax.grad(lambda a: env.post_decision(seen, a, env.post_decision_context(params))[0])(jnp.array([0.01]))
+    assert abs(float(slope[0])) > 1e-4  # also inside the dead band
+
+
+def test_dead_band_and_its_inverse(prices):
+    env = make(prices)
+    site = env.params("train").site
+    assert float(env.to_power(jnp.array([0.09]), site)) == 0.0
+    assert float(env.to_power(jnp.array([-1.0]), site)) == -1.5
+    for power in (-1.5, -0.4, 0.2, 1.5):
+        assert float(env.to_power(env.action_for_power(power, site), site)) == pytest.approx(power, abs=1e-6)
+
+
+def test_energy_left_is_valued_at_the_end_only_and_by_the_charge_gained(prices):
+    env = make(prices)
+    params = env.params("validation")
+    time = env.series.splits["validation"][0][0]
+    state, _ = at(env, params, time)
+    values, charge = [], []
+    step_fn = jax.jit(env.step)
+    for _ in range(48):
+        state, step = step_fn(jax.random.key(0), state, jnp.array([1.0]), params)
+        values.append(float(step.info["terminal_value_eur"]))
+        charge.append(float(step.info["soc_end"]))
+    assert bool(step.truncated) and not bool(step.terminated)
+    mean = env.series.values["price"][time + 48 - 168 : time + 48].mean()
+    assert values[:-1] == [0.0] * 47
+    assert values[-1] == pytest.approx((charge[-1] - 0.5) * 3.5 * 0.97 * (mean - 15.0), rel=1e-3)
+    assert values[-1] < 0  # draining the battery is no gift
+
+
+def test_auto_reset_keeps_the_final_observation_and_draws_a_fresh_start(prices):
+    env = make(prices, "env.episode.days=1")
+    params = env.params("train")
+    auto = AutoReset(env)
+    state, _ = auto.reset(jax.random.key(0), params)
+    first = int(state.time)
+    step_fn = jax.jit(auto.step)
+    for i in range(24):
+        state, following, step = step_fn(jax.random.key(i), state, jnp.array([0.5]), params)
+    assert bool(step.truncated)
+    assert int(step.info["time"]) == first + 23
+    assert np.abs(np.asarray(following - step.observation)).max() > 1e-3
+    assert int(state.time) not in (first, first + 24)
+
+
+def test_potential_shaping_sums_to_the_difference_of_potentials(prices):
+    env = make(prices, "env.reward.shaping=potential", "env.reward.potential_discount=1.0")
+    params = env.params("validation")
+    state, _ = at(env, params, env.series.splits["validation"][0][0])
+    start = state
+    total = 0.0
+    for i in range(10):
+        state, step = env.step(jax.random.key(0), state, jnp.array([(-1.0) ** i]), params)
+        total += float(step.info["shaping_eur"])
+    potential = lambda s: float(env.known(s, params).mean_eur_per_mwh * s.soc) * 3.5  # noqa: E731
+    assert total == pytest.approx(potential(state) - potential(start), rel=1e-3)
+
+
+def test_scales_are_fitted_on_training_data_alone(prices, tmp_path):
+    changed = write_prices(tmp_path / "later.csv", change_from=round(DAYS * 0.7) * 24)
+    scales = [make(p).params("test").scales for p in (prices, changed)]
+    np.testing.assert_array_equal(scales[0]["exogenous"], scales[1]["exogenous"])
+
+
+def test_every_feature_stands_where_it_is_declared(prices):
+    names = [*observation.OWN, *observation.EXOGENOUS]
+    env = make(prices, f"env.observation.features=[{','.join(names)}]", "env.battery.capacity_mwh=[2,4]")
+    params = env.params("train")
+    _, seen = env.reset(jax.random.key(0), params)
+    assert seen.shape == env.observation_space.shape
+    assert np.isfinite(seen).all()
+    assert (seen >= env.observation_space.low).all() and (seen <= env.observation_space.high).all()
+    assert float(seen[env.observation_space.slice("calendar")][0]) == pytest.approx(0.0, abs=1.0)
+
+
+def test_a_missing_feature_for_the_post_decision_critic_is_named(prices):
+    env = make(prices, "env.observation.features=[soc,price_window]")
+    with pytest.raises(vmax.errors.UserError, match="price_level"):  # pyright: ignore[reportAttributeAccessIssue]
+        env.post_decision_context(env.params("train"))
+
+
+def test_a_gap_splits_and_no_episode_crosses_it(tmp_path):
+    path = write_prices(tmp_path / "gap.csv")
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[:1000] + lines[1010:]) + "\n")
+    env = make(path, "env.data.gaps=segments")
+    first_after = 999
+    starts = np.asarray(env.params("train").scenarios.starts)
+    assert not ((starts < first_after) & (starts + env.episode_steps > first_after)).any()
+    lanes = env.evaluation_starts(env.params("train"), "train")
+    assert len(lanes.time) == 2 and (np.asarray(lanes.soc) == 0.5).all()
+
+
+def test_gzip_is_read_too(prices, tmp_path):
+    zipped = tmp_path / "prices.csv.gz"
+    zipped.write_bytes(gzip.compress(prices.read_bytes()))
+    np.testing.assert_array_equal(make(zipped).series.values["price"], make(prices).series.values["price"])
