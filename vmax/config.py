@@ -120,8 +120,10 @@ class RunConfig:
 
     @property
     def planned_steps(self) -> int:
-        """The environment steps that are run: `total_steps`, rounded up to whole chunks of `training.log_every`."""
-        return ceil(self.total_steps / self.training.log_every) * self.training.log_every
+        """The environment steps that are run: the warm-up, then whole chunks of `training.log_every` until at least
+        `total_steps` are done."""
+        t = self.training
+        return t.warmup_steps + max(1, ceil((self.total_steps - t.warmup_steps) / t.log_every)) * t.log_every
 
 
 def config_dir() -> Path:
@@ -149,16 +151,15 @@ def composition_error(error: BaseException, overrides: Sequence[str], config_nam
 
 def _compose(overrides: list[str], config_name: str) -> DictConfig:
     """Hydra's composition, with whatever Hydra was doing in this process put back afterwards."""
-    hydra = GlobalHydra.instance()
-    outer = hydra.hydra
-    hydra.clear()
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3", job_name=config_name):
             return hydra_compose(config_name, overrides)
     finally:
-        hydra.clear()
+        GlobalHydra.instance().clear()
         if outer is not None:
-            hydra.initialize(outer)
+            GlobalHydra.instance().initialize(outer)
 
 
 def to_mapping(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:

@@ -12,13 +12,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vmax.conversion import unknown_key
 
+Compose = Callable[[list[str]], DictConfig]
 HYDRA_ERRORS = (HydraException, OmegaConfBaseException, ValueError)
 
 
 def explain(
     error: BaseException,
     overrides: Sequence[str] = (),
-    compose: Callable[[list[str]], DictConfig] | None = None,
+    compose: Compose | None = None,
 ) -> str:
     """What went wrong, in one line.
 
@@ -39,12 +40,18 @@ def explain(
     if match := re.match(r"Could not (?:append|delete)[^']*'([^']+)'|Could not delete from config\. '([^']+)'", text):
         return f"{match[1] or match[2]}: {_first_line(text)}"
     if text.startswith("Config group override must be") or "${env}_${algorithm}" in text:
-        return f"{_emptied_group(overrides)}: a choice is needed (see --help)"
+        return f"{_offender(overrides, compose)}: must be the name of a choice (see --help)"
     return _first_line(text)
 
 
-def _emptied_group(overrides: Sequence[str]) -> str:
-    return next((override for override in overrides if override.endswith(("=null", "=")) or override[0] == "~"), "env")
+def _offender(overrides: Sequence[str], compose: Compose | None) -> str:
+    """The first override that cannot be composed by itself."""
+    for override in overrides:
+        try:
+            _ = compose([override]) if compose else None
+        except HYDRA_ERRORS:
+            return override
+    return " ".join(overrides)
 
 
 def _unknown_choice(path: str, options: Sequence[str]) -> str:
@@ -55,7 +62,7 @@ def _unknown_choice(path: str, options: Sequence[str]) -> str:
     return f"{group}={choice}: unknown; available: {available}"
 
 
-def _unknown_override(key: str, overrides: Sequence[str], compose: Callable[[list[str]], DictConfig] | None) -> str:
+def _unknown_override(key: str, overrides: Sequence[str], compose: Compose | None) -> str:
     """The nearest known key, found in what the other overrides compose to."""
     known: list[str] = []
     for rest in ([override for override in overrides if override.partition("=")[0] != key], []):

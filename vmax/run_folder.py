@@ -13,11 +13,10 @@ import math
 import os
 import platform
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -71,9 +70,14 @@ class RunFolder:
             write_text(self.overrides, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
 
     def discard_unstarted(self) -> None:
-        """Removes the folder of a run that never came to start (see `start`)."""
-        if not self.run_json.exists():
-            shutil.rmtree(self.path)
+        """Takes `save_config` back for a run that never came to start; other files in the folder stay."""
+        if self.run_json.exists():
+            return
+        for path in (self.config, self.overrides):
+            path.unlink(missing_ok=True)
+        for folder in (self.config.parent, self.path):
+            with suppress(OSError):
+                folder.rmdir()
 
     def composed(self) -> dict[str, Any]:
         """The configuration that the run was started with."""

@@ -89,7 +89,8 @@ def _run_job(task: Callable[[DictConfig], Any], composed: DictConfig) -> Any:
 def remove_empty(folder: Path) -> None:
     """Removes a run's folder if nothing was written into it, and the folders above it likewise."""
     try:
-        folder.rmdir()
+        if folder.exists():
+            folder.rmdir()
         for parent in list(folder.parents)[:2]:
             if re.fullmatch(r"\d{4}-\d\d-\d\d|outputs", parent.name):
                 parent.rmdir()

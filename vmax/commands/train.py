@@ -40,8 +40,8 @@ def run_from_python(overrides: Sequence[str], folder: str | None) -> dict[str, A
 def train(composed: DictConfig, path: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """Trains by a composed configuration in the folder `path`, or goes on with the run that `resume` names.
 
-    A mistake leaves nothing behind, whether found in the configuration or before the run started. Returns the result of the run (result.json).
-    Raises UserError.
+    A mistake leaves nothing behind, whether found in the configuration or later, before the run started.
+    Returns the result of the run (result.json). Raises UserError.
     """
     mapping = to_mapping(composed)
     resume = convert(str | None, mapping.get("resume"), "resume")
@@ -58,7 +58,8 @@ def train(composed: DictConfig, path: Path, overrides: Sequence[str]) -> dict[st
     try:
         return train_loop(config, folder.path, OmegaConf.create(mapping))
     except UserError:
-        folder.discard_unstarted()
+        if resume is None:
+            folder.discard_unstarted()
         raise
 
 

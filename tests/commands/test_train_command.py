@@ -1,0 +1,188 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from omegaconf import OmegaConf
+
+from vmax.commands import train as command
+from vmax.errors import UserError
+from vmax.run_folder import DiskFull, RunFolder
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
+FAILURES = {
+    11: UserError("prices.csv: row 3: bad"),
+    12: DiskFull("checkpoints/5: no space left"),
+    13: RuntimeError("boom"),
+    14: KeyboardInterrupt(),
+}
+
+
+@pytest.fixture
+def calls(monkeypatch, tmp_path):
+    """The training loop replaced by one that notes its call, and fails for some seeds; runs start in tmp_path."""
+    made = []
+
+    def train(config, folder, composed):
+        made.append((config, Path(folder), composed))
+        if config.seed in FAILURES:
+            raise FAILURES[config.seed]
+        RunFolder(folder).start(config.seed, {})
+        return {"evaluation": {}}
+
+    stub = ModuleType("vmax.training.loop")
+    stub.train = train  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, "vmax.training.loop", stub)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setenv("VMAX_COMPILATION_CACHE", "off")
+    return made
+
+
+@pytest.fixture
+def invoke(monkeypatch, calls, capsys):
+    """Runs the command with these arguments; returns exit status, stdout and stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        try:
+            command.main()
+            status = 0
+        except SystemExit as end:
+            status = end.code
+        out = capsys.readouterr()
+        return status, out.out, out.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["algorithm=sacc"], "error: algorithm=sacc: unknown; available: sac, td3\n"),
+        (["algorithm.lrr=1"], "error: algorithm.lrr: unknown; did you mean algorithm.learning_rate? (see --cfg job)\n"),
+        (
+            ["+algorithm.lrr=1"],
+            "error: algorithm.lrr: unknown; did you mean algorithm.learning_rate? (see --cfg job)\n",
+        ),
+        (["--seed=1"], "error: --seed=1: unknown flag; settings have no dashes: seed=1 (see --help)\n"),
+        (
+            ["--experiment=x"],
+            "error: --experiment=x: unknown flag; settings have no dashes: experiment=x (see --help)\n",
+        ),
+        (["--mode", "quick"], "error: --mode: unknown flag; settings have no dashes: mode=VALUE (see --help)\n"),
+        (["seed=1.5"], "error: seed=1.5: must be a whole number\n"),
+        (["seed=11"], "error: prices.csv: row 3: bad\n"),
+        (["resume=nowhere"], "error: nowhere: is no run folder (.hydra/config.yaml is missing)\n"),
+        (["resume=7.5"], "error: 7.5: is no run folder (.hydra/config.yaml is missing)\n"),
+        (["--multirun", "algorithm=sac,sacc"], "error: algorithm=sacc: unknown; available: sac, td3\n"),
+        (["-m", "algorithm.lrr=1,2"], "error: algorithm.lrr: unknown; did you mean algorithm.learning_rate?"),
+    ],
+)
+def test_a_mistake_is_one_line_status_two_and_no_folder(invoke, tmp_path, arguments, message):
+    status, out, err = invoke(*arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith(message) and err.count("\n") == 1
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "multirun.yaml"] == []
+    assert list(tmp_path.glob("outputs/2*")) == []
+
+
+def test_a_mistake_leaves_no_outputs_folder_behind(invoke, tmp_path):
+    invoke("seed=1.5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_gets_a_fresh_folder_with_its_resolved_configuration(invoke, calls):
+    assert invoke("seed=3", "threads=null", "mode=quick")[0] == 0
+    config, folder, composed = calls[0]
+    saved = RunFolder.open(folder)
+    assert folder.parts[-3] == "outputs" and (config.seed, config.resume) == (3, None)
+    assert saved.composed() == OmegaConf.to_container(composed)
+    assert saved.composed()["threads"] == config.threads > 0
+    assert saved.composed()["total_steps"] == config.total_steps == 204_800
+    assert saved.given_overrides() == ["seed=3", "threads=null", "mode=quick"]
+
+
+def test_a_crash_shows_its_traceback_and_keeps_the_folder(invoke, calls):
+    status, _, err = invoke("seed=13")
+    assert status == 1 and "RuntimeError: boom" in err and RunFolder(calls[0][1]).config.exists()
+
+
+def test_a_full_disk_is_one_line(invoke):
+    assert invoke("seed=12")[::2] == (2, "error: checkpoints/5: no space left\n")
+
+
+def test_ctrl_c_is_one_line(invoke):
+    assert invoke("seed=14")[::2] == (130, "interrupted\n")
+
+
+def test_the_other_jobs_of_a_multirun_go_on(invoke, calls, tmp_path):
+    status, _, err = invoke("--multirun", "seed=1,11,2", "hydra.sweep.dir=outputs/multirun/x")
+    assert status == 2 and [config.seed for config, _, _ in calls] == [1, 11, 2]
+    assert err.splitlines()[0] == "error: job 1 (seed=11): prices.csv: row 3: bad"
+    assert sorted(path.name for path in (tmp_path / "outputs/multirun/x").iterdir()) == ["0", "2", "multirun.yaml"]
+
+
+def test_a_second_run_does_not_go_into_the_same_folder(invoke, calls):
+    assert invoke("hydra.run.dir=outputs/a", "seed=1")[0] == 0
+    status, _, err = invoke("hydra.run.dir=outputs/a", "seed=2")
+    assert status == 2 and "outputs/a: holds a run; go on with resume=" in err
+    assert RunFolder.open("outputs/a").composed()["seed"] == 1 and len(calls) == 1
+
+
+def test_resume_takes_the_runs_configuration_and_leaves_no_folder_of_its_own(invoke, calls, tmp_path):
+    invoke("hydra.run.dir=outputs/a", "seed=4", "algorithm=td3", "mode=sanity")
+    assert invoke("resume=outputs/a", "algorithm=td3", "mode=sanity", "seed=4")[0] == 0
+    config, folder, composed = calls[1]
+    assert (config.seed, config.algorithm.name, config.resume, folder) == (4, "td3", "outputs/a", Path("outputs/a"))
+    assert {**composed, "resume": None} == calls[0][2]
+    assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["a"]
+
+
+def test_resume_may_change_total_steps_for_good(invoke, calls):
+    invoke("hydra.run.dir=outputs/a")
+    assert invoke("resume=outputs/a", "total_steps=1e6")[0] == 0
+    assert invoke("resume=outputs/a")[0] == 0
+    assert [config.total_steps for config, _, _ in calls] == [768_000, 1_000_000, 1_000_000]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("env.battery.power_mw=2", "env.battery.power_mw=2 differs from the run's 1.5"),
+        ("seed=9", "seed=9 differs from the run's 4"),
+        ("algorithm=td3", "algorithm=td3 differs from the run's sac"),
+        ("mode=quick", "mode=quick differs from the run's own choice"),
+    ],
+)
+def test_resume_refuses_other_changes_and_names_both_values(invoke, calls, override, message):
+    invoke("hydra.run.dir=outputs/a", "seed=4")
+    status, _, err = invoke("resume=outputs/a", override)
+    assert (status, err) == (2, f"error: resume: {message}; only total_steps may change\n") and len(calls) == 1
+
+
+def test_the_same_from_python(calls, tmp_path):
+    assert command.run_from_python(["seed=5"], str(tmp_path / "mine")) == {"evaluation": {}}
+    assert calls[0][0].seed == 5 and RunFolder.open(tmp_path / "mine").given_overrides() == ["seed=5"]
+    with pytest.raises(UserError, match="seed=x: must be a whole number"):
+        command.run_from_python(["seed=x"], str(tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "expected"),
+    [
+        (["--help"], 0, "algorithm: sac, td3"),
+        (["--cfg", "job", "seed=8"], 0, "seed: 8"),
+        (["seed=1", "device=xpu"], 2, "error: device=xpu: must be one of auto, cpu, gpu\n"),
+    ],
+)
+def test_the_script_as_a_user_starts_it(tmp_path, arguments, status, expected):
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == status and expected in done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,72 @@
+import math
+
+import pandas as pd
+from matplotlib.figure import Figure
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from vmax.run_folder import RunFolder
+from vmax.training.logger import Logger
+
+
+def events(folder):
+    accumulator = EventAccumulator(str(folder.tensorboard), size_guidance={"scalars": 0})
+    return accumulator.Reload()
+
+
+def scalars(folder, tag):
+    return [(event.step, event.value) for event in events(folder).Scalars(tag)]
+
+
+def test_a_record_is_one_row_and_one_point_each_and_later_names_add_columns(tmp_path):
+    folder = RunFolder(tmp_path)
+    logger = Logger(folder)
+    logger.record(100, {"train/loss": 0.1, "speed/steps_per_s": 5.0})
+    logger.record(200, {"train/loss": 0.2, "eval/capture": 0.9})
+    logger.record(300, {"train/loss": 1 / 3})
+    logger.close()
+    table = pd.read_csv(folder.metrics)
+    assert list(table.columns) == ["step", "time_s", "train/loss", "speed/steps_per_s", "eval/capture"]
+    assert table["train/loss"].tolist() == [0.1, 0.2, 1 / 3]
+    assert table["eval/capture"].isna().tolist() == [True, False, True]
+    assert [step for step, _ in scalars(folder, "train/loss")] == [100, 200, 300]
+    assert len(scalars(folder, "eval/capture")) == 1
+
+
+def test_what_is_not_finite_is_an_empty_cell_and_no_point(tmp_path, capsys):
+    folder = RunFolder(tmp_path)
+    logger = Logger(folder)
+    logger.record(1, {"train/loss": math.nan, "train/q": math.inf, "train/ok": 1.0})
+    logger.close()
+    assert folder.metrics.read_text().splitlines()[1].split(",")[2:] == ["", "", "1.0"]
+    assert events(folder).Tags()["scalars"] == ["train/ok"]
+    assert "NaN" not in capsys.readouterr().err
+
+
+def test_a_resumed_run_has_nothing_beyond_its_checkpoint(tmp_path):
+    folder = RunFolder(tmp_path)
+    logger = Logger(folder)
+    for step in (100, 200, 300):
+        logger.record(step, {"train/loss": float(step)})
+    logger.close()
+    folder.cut_back(200, 0)
+    resumed = Logger(folder)
+    resumed.record(300, {"train/loss": -1.0, "eval/capture": 0.5})
+    resumed.close()
+    assert scalars(folder, "train/loss") == [(100, 100.0), (200, 200.0), (300, -1.0)]
+    assert pd.read_csv(folder.metrics)["train/loss"].tolist() == [100.0, 200.0, -1.0]
+    walls = [event.wall_time for event in events(folder).Scalars("train/loss")]
+    assert walls == sorted(walls) and abs(walls[0] - pd.read_csv(folder.metrics)["time_s"][0]) < 0.01
+
+
+def test_texts_figures_and_hparams_are_written(tmp_path):
+    folder = RunFolder(tmp_path)
+    logger = Logger(folder)
+    figure = Figure()
+    figure.subplots().plot([1, 2])
+    logger.figure("dispatch", figure, 5)
+    logger.text("table", "a | b", 5)
+    logger.hparams({"algorithm": "sac", "hidden": (8, 8), "limit": None}, {"capture": 0.9, "bad": math.nan})
+    logger.close()
+    tags = events(folder).Tags()
+    assert tags["images"] == ["dispatch"] and "table/text_summary" in tags["tensors"]
+    assert (folder.tensorboard / "hparams").is_dir()
