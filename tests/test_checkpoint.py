@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -177,6 +178,14 @@ def test_a_full_disk_leaves_earlier_checkpoints_and_nothing_half_written(store, 
         store.save(200, {"state": STATE, "replay": REPLAY}, {})
     assert sorted(path.name for path in store.directory.iterdir()) == ["100"]
     assert store.restore({"state": STATE}).step == 100
+
+
+def test_what_cannot_fit_is_not_begun(store, monkeypatch):
+    store.save(100, {"state": STATE}, {})
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
+    with pytest.raises(DiskFull, match="200: needs 0 MiB, 0 MiB are free; everything written earlier is intact"):
+        store.save(200, {"state": STATE}, {})
+    assert sorted(path.name for path in store.directory.iterdir()) == ["100"]
 
 
 def test_another_error_while_saving_passes_through(store, monkeypatch):

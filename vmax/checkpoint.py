@@ -21,7 +21,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from vmax.errors import UserError
-from vmax.run_folder import disk_guard, write_json
+from vmax.run_folder import DiskFull, disk_guard, write_json
 
 TEMPORARY = ".tmp"
 MANIFEST = "manifest.json"
@@ -118,6 +118,7 @@ class Checkpoints:
         try:
             with disk_guard(final):
                 temporary.mkdir(parents=True)
+                _require_space(final, tree_bytes(items))
                 for item, tree in items.items():
                     _save_tree(temporary / item, tree)
                 write_json(temporary / "meta.json", meta)
@@ -152,6 +153,14 @@ def disk_need(items: Mapping[str, Any], best: Mapping[str, Any], keep: int) -> i
 def tree_bytes(tree: Any) -> int:
     """Bytes of all arrays of a tree."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _require_space(folder: Path, need: int) -> None:
+    """Raises DiskFull where the arrays cannot fit: better said before than after Orbax has filled the disk."""
+    free = shutil.disk_usage(folder.parent).free
+    if free < need:
+        mib = f"needs {need / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB are free"
+        raise DiskFull(f"{folder}: {mib}; everything written earlier is intact")
 
 
 def damage(folder: Path) -> str | None:
