@@ -1,0 +1,114 @@
+"""The end of a run: the best and the last policy beside all baselines on the test split, files, plots, the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import jax
+
+from vmax.algorithms.algorithm import Spec
+from vmax.checkpoint import Checkpoints
+from vmax.config import RunConfig
+from vmax.evaluation.evaluate import Evaluation, evaluate
+from vmax.evaluation.files import write_evaluation
+from vmax.evaluation.plots import write_run_plots
+from vmax.evaluation.policies import Learned
+from vmax.evaluation.table import comparison
+from vmax.run_folder import RunFolder, to_plain, write_json
+
+if TYPE_CHECKING:
+    from vmax.training.loop import Run
+
+TEST = "test"
+
+
+def load_policy(
+    checkpoints: Checkpoints, algorithm: Any, spec: Spec, which: Literal["best", "last"]
+) -> tuple[int, Learned]:
+    """Step and policy of a checkpoint. Raises UserError where none can be read."""
+
+    def weights(key: jax.Array) -> Any:
+        return algorithm.policy(algorithm.init(key, spec), averaged=True)
+
+    shapes = jax.eval_shape(weights, jax.random.key(0))
+    one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), shapes)
+    restored = checkpoints.restore({"policy": target}, which)
+    return restored.step, Learned(restored.items["policy"], algorithm)
+
+
+def conclude(run: Run, status: str, composed: Any) -> dict[str, Any]:
+    """Write result.json, and for a completed run evaluate, plot and print the comparison; returns the result."""
+    result: dict[str, Any] = {"run": run_facts(run, status)}
+    if status == "completed":
+        learned = {
+            name: load_policy(run.checkpoints, run.algorithm, run.program.spec, name)[1] for name in ("best", "last")
+        }
+        settings = run.config.evaluation
+        evaluation = evaluate(
+            run.env, learned, TEST, error_draws=settings.error_draws, bootstrap=settings.bootstrap, seed=run.config.seed
+        )
+        result["evaluation"] = evaluation.result
+        write_files(run.folder, run.config, run.env, evaluation, result, TEST)
+        write_plots(run, evaluation)
+        run.logger.hparams(hparams(run.config), headline(evaluation))
+        print(comparison(evaluation.result))
+    write_json(run.folder.result, result)
+    if status == "completed":
+        run.say(f"result: {run.folder.result}; plots: {run.folder.plots}; curves: tensorboard --logdir {run.folder.path}")
+    return to_plain(result)
+
+
+def write_files(
+    folder: RunFolder, config: RunConfig, env: Any, evaluation: Evaluation, result: dict[str, Any], split: str
+) -> Path:
+    """The files of an evaluation under evaluation/SPLIT; returns the folder."""
+    target = folder.evaluation(split)
+    write_evaluation(target, env, evaluation, result, plots=config.evaluation.plots)
+    return target
+
+
+def write_plots(run: Run, evaluation: Evaluation) -> None:
+    """The run's own plots, and the dispatch figure in TensorBoard."""
+    if run.config.evaluation.plots:
+        figures = write_run_plots(run.folder, run.env, evaluation, run.validation.references)
+        for name, figure in figures.items():
+            run.logger.figure(f"eval/{name}", figure, run.counters.step)
+
+
+def run_facts(run: Run, status: str) -> dict[str, Any]:
+    """The section `run` of result.json."""
+    c, config = run.counters, run.config
+    elapsed = max(c.training_time_s, 1e-9)
+    return {
+        "name": config.name,
+        "algorithm": config.algorithm.name,
+        "env": config.env.name,
+        "seed": config.seed,
+        "folder": str(run.folder.path),
+        "status": status,
+        "env_steps": c.step,
+        "gradient_updates": c.updates,
+        "best_step": c.best_step,
+        "best_validation_score": c.best_score,
+        "wall_time_s": c.wall_time_s,
+        "training_time_s": c.training_time_s,
+        "compile_time_s": c.compile_time_s,
+        "env_steps_per_s": (c.step - config.training.warmup_steps) / elapsed,
+        "updates_per_s": c.updates / elapsed,
+    }
+
+
+def hparams(config: RunConfig) -> dict[str, Any]:
+    """The settings that TensorBoard's table shows."""
+    algorithm = {f"algorithm.{k}": v for k, v in vars(config.algorithm).items()}
+    training = {f"training.{k}": v for k, v in vars(config.training).items()}
+    return {"seed": config.seed, "env": config.env.name, **algorithm, **training}
+
+
+def headline(evaluation: Evaluation) -> dict[str, float]:
+    """The figures that stand for the run in TensorBoard's table."""
+    names = ("capture", "profit_eur", "return_mean")
+    found = evaluation.result["policies"]["best"]
+    return {f"test/{name}": float(found[name]) for name in names if found.get(name) is not None}
