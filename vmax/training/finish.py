@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
@@ -11,11 +10,12 @@ from vmax.algorithms.algorithm import Spec
 from vmax.checkpoint import Checkpoints
 from vmax.config import RunConfig
 from vmax.evaluation.evaluate import Evaluation, evaluate
-from vmax.evaluation.files import write_evaluation
-from vmax.evaluation.plots import write_run_plots
+from vmax.evaluation.plots import learning_curve
 from vmax.evaluation.policies import Learned
-from vmax.evaluation.table import comparison
-from vmax.run_folder import RunFolder, to_plain, write_json
+from vmax.evaluation.table import print_comparison
+from vmax.evaluation.writing import write_evaluation
+from vmax.plotting import save
+from vmax.run_folder import to_plain, write_json
 
 if TYPE_CHECKING:
     from vmax.training.loop import Run
@@ -50,31 +50,30 @@ def conclude(run: Run, status: str, composed: Any) -> dict[str, Any]:
             run.env, learned, TEST, error_draws=settings.error_draws, bootstrap=settings.bootstrap, seed=run.config.seed
         )
         result["evaluation"] = evaluation.result
-        write_files(run.folder, run.config, run.env, evaluation, result, TEST)
-        write_plots(run, evaluation)
+        write_evaluation(run.env, evaluation, run.folder.evaluation(TEST), result["run"], settings.plots)
+        if settings.plots:
+            write_plots(run, evaluation)
         run.logger.hparams(hparams(run.config), headline(evaluation))
-        print(comparison(evaluation.result))
     write_json(run.folder.result, result)
     if status == "completed":
-        run.say(f"result: {run.folder.result}; plots: {run.folder.plots}; curves: tensorboard --logdir {run.folder.path}")
+        print_comparison(result["evaluation"], currency(run.env))
+        run.say(f"figures: {run.folder.result}; plots: {run.folder.plots} and {run.folder.evaluation(TEST) / 'plots'}")
+        run.say(f"curves: tensorboard --logdir {run.folder.path}")
     return to_plain(result)
 
 
-def write_files(
-    folder: RunFolder, config: RunConfig, env: Any, evaluation: Evaluation, result: dict[str, Any], split: str
-) -> Path:
-    """The files of an evaluation under evaluation/SPLIT; returns the folder."""
-    target = folder.evaluation(split)
-    write_evaluation(target, env, evaluation, result, plots=config.evaluation.plots)
-    return target
-
-
 def write_plots(run: Run, evaluation: Evaluation) -> None:
-    """The run's own plots, and the dispatch figure in TensorBoard."""
-    if run.config.evaluation.plots:
-        figures = write_run_plots(run.folder, run.env, evaluation, run.validation.references)
-        for name, figure in figures.items():
+    """The learning curve with the baselines, and the pictures of the evaluation in TensorBoard."""
+    save(learning_curve(run.folder.metrics, run.validation.references), run.folder.plots / "learning_curve.png")
+    if len(evaluation.timeseries):
+        pictures = run.env.assessment.figures(evaluation.timeseries, list(evaluation.result["policies"]))
+        for name, figure in pictures.items():
             run.logger.figure(f"eval/{name}", figure, run.counters.step)
+
+
+def currency(env: Any) -> str:
+    """The label of money in this environment."""
+    return env.assessment.currency if hasattr(env, "assessment") else ""
 
 
 def run_facts(run: Run, status: str) -> dict[str, Any]:

@@ -135,7 +135,11 @@ class Program:
         """Several iterations; the record is reduced to scalars: sums over episodes, means of learning metrics."""
         state, metrics = jax.lax.scan(lambda s, _: self.iteration(s, params), state, None, length=iterations)
         episodes = jnp.maximum(metrics["episodes"].sum(), 1)
-        record = {k: v.mean() for k, v in metrics.items() if k not in ("episodes", "episode_return", "episode_length", "reward")}
+        record = {
+            k: v.mean()
+            for k, v in metrics.items()
+            if k not in ("episodes", "episode_return", "episode_length", "reward")
+        }
         transitions_seen = iterations * self.sizes.unroll * self.sizes.num_envs * jax.lax.psum(1, AXIS)
         record |= {
             "episodes": metrics["episodes"].sum(),

@@ -189,7 +189,10 @@ class Bess:
 
     @cached_property
     def observation_space(self) -> Box:
-        limits = {n: 5.0 for n, d in observation.EXOGENOUS.items() if d.fitted} | {"price_mean": 20.0, "price_scale": 20.0}
+        limits = {n: 5.0 for n, d in observation.EXOGENOUS.items() if d.fitted} | {
+            "price_mean": 20.0,
+            "price_scale": 20.0,
+        }
         return observation.observation_space(self.features, self.window, len(self.ranged), limits)
 
     @property
@@ -213,8 +216,13 @@ class Bess:
     def known(self, state: State, params: BessParams) -> Known:
         """What may be known at this step: the only way to the future for observations and baselines."""
         known = look(
-            params.scenarios, params.estimate, params.forecast_factor, state.time, state.error_offset,
-            self.site(state, params).pv_capacity_mw, self.dt_h,
+            params.scenarios,
+            params.estimate,
+            params.forecast_factor,
+            state.time,
+            state.error_offset,
+            self.site(state, params).pv_capacity_mw,
+            self.dt_h,
         )
         change = lambda price: state.price_factor * price + state.price_shift  # noqa: E731
         return known.replace(
@@ -269,8 +277,15 @@ class Bess:
             drawn[name] = draw if start is None else 0.5 * (low + high)
         if start is not None:
             state = State(
-                start.time, start.end, start.soc, start.soc, start.soc, start.error_offset,
-                jnp.float32(1.0), jnp.float32(0.0), drawn,
+                start.time,
+                start.end,
+                start.soc,
+                start.soc,
+                start.soc,
+                start.error_offset,
+                jnp.float32(1.0),
+                jnp.float32(0.0),
+                drawn,
             )
             return state, self.observe(state, params)
         index = jax.random.randint(keys[1], (), 0, params.scenarios.starts.shape[0])
@@ -309,13 +324,22 @@ class Bess:
     def _flows(self, state: State, action: Array, site: Site, params: BessParams, price: Array) -> Dispatch:
         row = state.time + round(HISTORY_H / self.dt_h)
         pv_mw = params.scenarios.pv_per_mw[row] * site.pv_capacity_mw
-        seen = price if self.config.information == "day_ahead" else self.known(state, params).expected_price_eur_per_mwh[0]
+        seen = (
+            price if self.config.information == "day_ahead" else self.known(state, params).expected_price_eur_per_mwh[0]
+        )
         curtail = seen < -site.export_fee_eur_per_mwh
         return battery.dispatch(site, state.soc, self.to_power(action, site), pv_mw, curtail, self.dt_h)
 
     def _info(
-        self, state: State, following: State, site: Site, params: BessParams, price: Array, flows: Dispatch,
-        money: Money, shaping: Array,
+        self,
+        state: State,
+        following: State,
+        site: Site,
+        params: BessParams,
+        price: Array,
+        flows: Dispatch,
+        money: Money,
+        shaping: Array,
     ) -> dict[str, Array]:
         left_mwh = (flows.soc_end - state.start_soc) * site.capacity_mwh
         value = left_mwh * self.terminal_price(params, following, site)
@@ -415,7 +439,12 @@ class Bess:
         """Conservation: energy from nowhere in this step, MWh."""
         info = step.info
         flows = Dispatch(
-            info["charge_mw"], info["discharge_mw"], info["soc_end"], info["pv_mw"], info["curtailed_mw"], info["standby_mw"]
+            info["charge_mw"],
+            info["discharge_mw"],
+            info["soc_end"],
+            info["pv_mw"],
+            info["curtailed_mw"],
+            info["standby_mw"],
         )
         return battery.energy_residual_mwh(self.site(state, params), state.soc, flows, self.dt_h)
 

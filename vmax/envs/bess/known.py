@@ -54,11 +54,19 @@ def forecast_errors(scenarios: Scenarios, factor: Array, time: Array, offset: Ar
 
 def regressors(raw: Array, error: Array, past: Array, past_profile: Array, profile: Array, spread: Array) -> Array:
     """Inputs of the linear price estimate in units of the trailing spread, `[W + 1 + H + 1]`."""
-    return jnp.concatenate([(raw - profile) / spread, error[None] / spread, (past - past_profile) / spread, jnp.ones(1)])
+    return jnp.concatenate(
+        [(raw - profile) / spread, error[None] / spread, (past - past_profile) / spread, jnp.ones(1)]
+    )
 
 
 def look(
-    scenarios: Scenarios, weights: Array | None, factor: Array, time: Array, offset: Array, capacity_mw: Array, dt_h: float
+    scenarios: Scenarios,
+    weights: Array | None,
+    factor: Array,
+    time: Array,
+    offset: Array,
+    capacity_mw: Array,
+    dt_h: float,
 ) -> Known:
     """What is known at `time`. `weights` `[W + H + 2, W]` of the linear estimate: None where prices are published."""
     window, history = round(WINDOW_H / dt_h), round(HISTORY_H / dt_h)
@@ -106,8 +114,12 @@ def fit_price_estimate(scenarios: Scenarios, factor: Array, times: np.ndarray, d
         past_profile = jax.lax.dynamic_slice(scenarios.profile_day1_eur_per_mwh, (row - history,), (history,))
         actual = jax.lax.dynamic_slice(scenarios.price_eur_per_mwh, (row,), (window,))
         x = regressors(
-            known.price_eur_per_mwh, known.last_error_eur_per_mwh, known.past_price_eur_per_mwh, past_profile,
-            known.profile_eur_per_mwh, known.spread_eur_per_mwh,
+            known.price_eur_per_mwh,
+            known.last_error_eur_per_mwh,
+            known.past_price_eur_per_mwh,
+            past_profile,
+            known.profile_eur_per_mwh,
+            known.spread_eur_per_mwh,
         )
         return x, (actual - known.profile_eur_per_mwh) / known.spread_eur_per_mwh
 

@@ -68,7 +68,9 @@ def build_params(config: BessConfig, split: str, features: tuple[str, ...]) -> B
     pair = lambda value: jnp.asarray(np.broadcast_to(np.asarray(value, np.float32), (2,)))  # noqa: E731
     params = BessParams(
         scenarios=scenarios,
-        site=Site(**{k: jnp.asarray(v, jnp.float32) for g in (config.battery, config.plant) for k, v in vars(g).items()}),
+        site=Site(
+            **{k: jnp.asarray(v, jnp.float32) for g in (config.battery, config.plant) for k, v in vars(g).items()}
+        ),
         estimate=None,
         forecast_factor=jnp.float32(config.forecast.factor),
         table=None,
@@ -79,7 +81,9 @@ def build_params(config: BessConfig, split: str, features: tuple[str, ...]) -> B
         log_factor=jnp.log(pair(config.augmentation.price_factor)),
         shift=pair(config.augmentation.price_shift_eur_per_mwh),
     )
-    fitted = _fit(params, series.dt_h, features, forecast) if split == "train" else build_params(config, "train", features)
+    fitted = (
+        _fit(params, series.dt_h, features, forecast) if split == "train" else build_params(config, "train", features)
+    )
     params = params.replace(estimate=fitted.estimate, scales=fitted.scales, level_scale=fitted.level_scale)
     return params if forecast else _tabulate(params, series, split, features)
 
@@ -100,7 +104,9 @@ def _fit(params: BessParams, dt_h: float, features: tuple[str, ...], forecast: A
     estimate = None
     if forecast:
         estimate = fit_price_estimate(scenarios, params.forecast_factor, starts, dt_h, forecast.seed)
-    compute = jax.jit(jax.vmap(lambda s, e, f, t: _raw_features(s, e, f, t, dt_h, features), in_axes=(None, None, None, 0)))
+    compute = jax.jit(
+        jax.vmap(lambda s, e, f, t: _raw_features(s, e, f, t, dt_h, features), in_axes=(None, None, None, 0))
+    )
     raw = np.abs(np.asarray(compute(scenarios, estimate, params.forecast_factor, jnp.asarray(times))))
     window, position, sizes, level = round(WINDOW_H / dt_h), 0, [], 1.0
     for name in (n for n in features if n in observation.EXOGENOUS):
