@@ -40,7 +40,7 @@ def descend(
     Source: Kingma & Ba (2015), algorithm 1, with β = (0.9, 0.999).
     """
     gradient = device_mean(gradient, axis)
-    norm = optax.global_norm(gradient)
+    norm = optax.tree.norm(gradient)
     scale = jnp.minimum(1.0, max_norm / norm)
     gradient = jax.tree.map(lambda g: g * scale, gradient)
     steps, moments = optax.scale_by_adam(eps=eps).update(gradient, trained.moments)  # pyright: ignore[reportArgumentType]

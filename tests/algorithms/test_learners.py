@@ -1,0 +1,136 @@
+"""What every learner has to keep: devices, vmapped numbers, post-decision critics, settings, names."""
+
+from dataclasses import replace
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from learners import CONFIGS, NETWORK, batch, make, passed, same, spec
+
+from vmax.algorithms import config_class, make_algorithm
+from vmax.algorithms.critic import make_critic
+from vmax.errors import UserError
+from vmax.spaces import Discrete
+
+NAMES = sorted(CONFIGS)
+
+
+@cache
+def begin(name: str):
+    """A learner of this name and its first state."""
+    algorithm = make(name, max_grad_norm=0.3)
+    return algorithm, jax.jit(lambda key: algorithm.init(key, spec()))(jax.random.key(0))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_devices_with_half_the_batch_each_do_what_one_does(name):
+    (algorithm, state), inputs, key = begin(name), batch(2, 16), jax.random.key(4)
+    halves = jax.tree.map(lambda leaf: jnp.stack([leaf[:, :8], leaf[:, 8:]]), inputs)
+    one = jax.jit(lambda s: algorithm.update(s, inputs, key, spec()))(state)
+    shared = jax.vmap(lambda half: algorithm.update(state, half, key, spec(axis="device")), axis_name="device")
+    two = jax.jit(shared)(halves)
+    assert same(jax.tree.map(lambda leaf: leaf[0], two), jax.tree.map(lambda leaf: leaf[1], two), rtol=0, atol=0)
+    assert same(one, jax.tree.map(lambda leaf: leaf[0], two), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_learning_rates_can_be_vmapped(name):
+    (algorithm, state), inputs, key = begin(name), batch(1, 16), jax.random.key(4)
+
+    def run(rate):
+        hyper = replace(state.hyper, learning_rate=rate, critic_learning_rate=rate)
+        return algorithm.update(replace(state, hyper=hyper), inputs, key, spec())[0]
+
+    together = jax.jit(jax.vmap(run))(jnp.array([1e-3, 1e-2]))
+    # Adam's first step is the learning rate, whatever the size of the gradient: the second run goes ten times as far
+    for before, after in ((state.critic, together.critic), (state.actor, together.actor)):
+        moved = jax.tree.map(lambda new, old: np.asarray(new - old), after.params, before.params)
+        for leaf in jax.tree.leaves(moved):
+            slow, fast = np.abs(leaf)
+            assert np.isclose(slow.max(), 1e-3, rtol=1e-2) and np.isclose(fast.max(), 1e-2, rtol=1e-2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_observe_leaves_a_learner_without_a_normaliser_alone(name):
+    algorithm, state = begin(name)
+    assert algorithm.observe(state, jnp.ones((4, 3)), spec()) is state
+
+
+def post_decision(observation, action, context):
+    """The reward is certain; what remains of (s, a) is one number."""
+    return context["price"] * action[0], observation[:1] + action[1:]
+
+
+def test_a_post_decision_critic_adds_the_known_reward_to_what_it_learns():
+    context, inputs = {"price": jnp.float32(2.0)}, batch(1, 16)
+    critic = make_critic(NETWORK, 2, True, spec(post_decision=post_decision, context=context))
+    seen, done = inputs.observation[0], inputs.action[0]
+    params = jax.jit(lambda key: critic.init(key, seen, done, context))(jax.random.key(0))
+    kernel = params["params"]["members"]["Torso_0"]["Dense_0"]["kernel"]
+    assert kernel.shape == (2, 1, 16)  # one number read, no action
+    remains = np.asarray(seen[:, :1] + done[:, 1:])
+    learned = np.stack([passed(params["params"]["members"], remains, i)[:, 0] for i in range(2)])
+    values = jax.jit(critic.values)(params, seen, done, context)
+    assert np.allclose(values, 2.0 * np.asarray(done[:, 0]) + learned, rtol=1e-4, atol=1e-5)
+    assert np.allclose(jax.jit(critic.first)(params, seen, done, context), values[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_actor_climbs_the_known_reward(name):
+    algorithm = make(name, post_decision_critic=True, learning_rate=1e-2)
+    context = {"price": jnp.float32(2.0)}
+    offering = spec(post_decision=post_decision, context=context)
+
+    def run(key):
+        state = algorithm.init(key, offering)
+        inputs = batch(100, 16)
+        inputs = replace(inputs, discount=0.0 * inputs.discount, reward=2.0 * inputs.action[..., 0])
+        state, _ = algorithm.update(state, inputs, key, offering)
+        action, _, _ = algorithm.act(algorithm.policy(state), inputs.observation[0], (), key, explore=False)
+        return action, state.context
+
+    action, kept = jax.jit(run)(jax.random.key(0))
+    assert action[:, 0].mean() > 0.8
+    assert kept["price"] == 2.0
+    assert kept["price"].unsafe_buffer_pointer() != context["price"].unsafe_buffer_pointer()  # it may be donated
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_an_environment_lacks_is_named(name):
+    with pytest.raises(UserError, match="algorithm.post_decision_critic=true: this environment offers no"):
+        make(name, post_decision_critic=True).init(jax.random.key(0), spec())
+    with pytest.raises(UserError, match=rf"algorithm={name}: needs continuous actions.*Discrete\(size=2\)"):
+        make(name).init(jax.random.key(0), replace(spec(), action_space=Discrete(2)))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("sac", {"discount": 1.2}, r"algorithm.discount=1.2: must be within \[0, 1\]"),
+        ("td3", {"polyak": -0.1}, r"algorithm.polyak=-0.1: must be within \[0, 1\]"),
+        ("sac", {"learning_rate": float("nan")}, r"algorithm.learning_rate=nan: must be within \[0, 1\]"),
+        ("td3", {"policy_delay": 0}, "algorithm.policy_delay=0: must be at least 1"),
+        ("sac", {"num_critics": 0}, "algorithm.num_critics=0: must be at least 1"),
+        ("sac", {"initial_temperature": 0.0}, "algorithm.initial_temperature=0.0: must be above 0"),
+        ("td3", {"max_grad_norm": 0.0}, "algorithm.max_grad_norm=0.0: must be above 0"),
+        ("td3", {"adam_eps": 2.0}, "algorithm.adam_eps=2.0: must be above 0 and at most 1"),
+        (
+            "sac",
+            {"post_decision_critic": True, "normalise_observations": True},
+            "algorithm.normalise_observations=true: must be false with",
+        ),
+    ],
+)
+def test_settings_out_of_range_are_named(name, changes, message):
+    with pytest.raises(UserError, match=message):
+        replace(CONFIGS[name], **changes)
+
+
+def test_names_lead_to_configs_and_learners():
+    for name in NAMES:
+        assert config_class(name) is type(CONFIGS[name])
+        assert make_algorithm(CONFIGS[name], NETWORK).name == name
+    with pytest.raises(UserError, match="algorithm.name=sacc: unknown; available: sac, td3"):
+        config_class("sacc")
