@@ -80,7 +80,7 @@ def train(config: RunConfig, folder_path: Path, composed: DictConfig) -> dict[st
     folder = RunFolder(folder_path)
     env = envs.make(config.env)
     algorithm = make_algorithm(config.algorithm, config.network)
-    program = _program(config, env, algorithm)
+    program = build_program(config, env, algorithm)
     params = devices.replicate(env.params("train"), devices.count())
     folder.start(config.seed, devices.hardware(), name=config.name)
     try:
@@ -120,7 +120,7 @@ def _train(
     return result
 
 
-def _program(config: RunConfig, env: Any, algorithm: Any) -> Program:
+def build_program(config: RunConfig, env: Any, algorithm: Any) -> Program:
     """The compiled part for this configuration; sizes are shared out over the devices."""
     t, n = config.training, devices.count()
     updates = (config.planned_steps - t.warmup_steps) // (t.num_envs * t.unroll) * t.updates_per_iteration

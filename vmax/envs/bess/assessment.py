@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
-from vmax.envs.bess import kpis
+from vmax.envs.bess import kpis, plots
 from vmax.envs.bess.baselines import CheapDear, DoNothing, Threshold, TwoCycle
 from vmax.envs.bess.planners import MPC, PerfectForesight, YesterdaysPlan, fit_calibration, lane_sites
 from vmax.envs.bess.tuning import tuned_settings
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BessAssessment:
-    """Evaluation of `bess`: whole splits as one trajectory (a lane for each gap-free block and forecast error draw)."""
+    """Evaluation of `bess` over whole splits (the protocol is `vmax.evaluation.evaluate.Assessment`).
+
+    A split is one trajectory, with a lane for each gap-free block and each draw of forecast errors.
+    """
 
     env: Bess
 
@@ -57,6 +61,18 @@ class BessAssessment:
         draws, series = _draws(starts), self.env.series
         profit = kpis.daily_eur(table, draws, series, "profit_eur")
         return {"profit_eur": profit, "value_eur": profit + kpis.daily_eur(table, draws, series, "terminal_value_eur")}
+
+    @property
+    def currency(self) -> str:
+        return self.env.series.currency
+
+    def figures(self, timeseries: pd.DataFrame, policies: list[str]) -> dict[str, Figure]:
+        """Pictures by name: a week and the charge by hour of the first policy and the optimum."""
+        series, shown = self.env.series, list(dict.fromkeys([policies[0], "perfect_foresight"]))
+        return {
+            "week": plots.week(timeseries, shown, series.timezone, series.currency),
+            "charge_by_hour": plots.charge_by_hour(timeseries, shown, series.timezone),
+        }
 
     def summary(self, record: Record, params: Any, starts: Any) -> dict[str, float]:
         """The few figures of a periodic evaluation, without writing anything down. `value_eur` is what counts."""

@@ -144,7 +144,9 @@ def feasible_power(site: Site, soc: Array, request_mw: Array, dt_h: float) -> tu
     most_charge = jnp.where(
         site.eta_charge**2 < 4.0 * loss * room_mw, site.power_mw, 2.0 * room_mw / (site.eta_charge + root)
     )
-    most_discharge = 2.0 * stored_mw / (1.0 / site.eta_discharge + jnp.sqrt(site.eta_discharge**-2 + 4 * loss * stored_mw))
+    most_discharge = (
+        2.0 * stored_mw / (1.0 / site.eta_discharge + jnp.sqrt(site.eta_discharge**-2 + 4 * loss * stored_mw))
+    )
     charge_mw = jnp.clip(-request_mw, 0.0, jnp.minimum(site.power_mw, most_charge))
     discharge_mw = jnp.clip(request_mw, 0.0, jnp.minimum(site.power_mw, most_discharge))
     return charge_mw, discharge_mw

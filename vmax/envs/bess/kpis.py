@@ -30,9 +30,8 @@ COLUMNS = (
 YEAR_H = 8760.0
 TOLERANCE = 1e-6
 """Float32 rounding of a state of charge near 1; powers are allowed the same share of rated power."""
-SEASONS = {12: "winter", 1: "winter", 2: "winter", 3: "spring", 4: "spring", 5: "spring"} | {
-    6: "summer", 7: "summer", 8: "summer", 9: "autumn", 10: "autumn", 11: "autumn"
-}  # fmt: skip
+SEASONS = np.repeat(["winter", "spring", "summer", "autumn", "winter"], [2, 3, 3, 3, 1])
+"""Of each month from January on."""
 
 
 def timeseries(name: str, info: dict[str, Any], steps: Any, series: Series) -> pd.DataFrame:
@@ -61,9 +60,9 @@ def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: 
     site = {key: np.asarray([getattr(s, key) for s in sites])[table["lane"].to_numpy()] for key in vars(sites[0])}
     usable_mwh = float(np.mean((site["soc_max"] - site["soc_min"]) * site["capacity_mwh"]))
     profit_eur = values["profit_eur"].sum() / draws
-    month = pd.DatetimeIndex(table["utc"]).tz_localize("UTC").tz_convert(series.timezone)
-    by_month = pd.Series(values["profit_eur"] / draws).groupby(month.strftime("%Y-%m")).sum()
-    by_season = pd.Series(values["profit_eur"] / draws).groupby(month.month.map(SEASONS)).sum()
+    local = pd.DatetimeIndex(table["utc"]).tz_localize("UTC").tz_convert(series.timezone)
+    months = local.year.to_numpy() * 100 + local.month.to_numpy()
+    seasons = SEASONS[local.month.to_numpy() - 1]
     return {
         "profit_eur": profit_eur,
         "profit_eur_per_mw_year": profit_eur / float(np.mean(site["power_mw"])) * YEAR_H / hours,
@@ -75,8 +74,13 @@ def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: 
         "curtailed_mwh": values["curtailed_mw"].sum() * dt_h / draws,
         "violations": int(violations(table, values, site).sum()),
         "max_energy_residual_mwh": float(np.abs(energy_residual_mwh(values, site, dt_h)).max()),
-        "profit_eur_by_month": {str(k): float(v) for k, v in by_month.items()},
-        "profit_eur_by_season": {str(k): float(v) for k, v in by_season.items()},
+        "profit_eur_by_month": {
+            f"{m // 100}-{m % 100:02d}": float(values["profit_eur"][months == m].sum() / draws)
+            for m in np.unique(months)
+        },
+        "profit_eur_by_season": {
+            str(s): float(values["profit_eur"][seasons == s].sum() / draws) for s in np.unique(seasons)
+        },
     }
 
 

@@ -53,9 +53,7 @@ def stored_value_eur_per_mwh(site: Site, mean_price_eur_per_mwh: Array) -> Array
     return jnp.maximum(net, 0.0) * site.eta_discharge
 
 
-def shaping_eur(
-    config: RewardConfig, site: Site, soc: Array, soc_end: Array, mark: Array, next_mark: Array
-) -> Array:
+def shaping_eur(config: RewardConfig, site: Site, soc: Array, soc_end: Array, mark: Array, next_mark: Array) -> Array:
     """Shaping of a step: `mark` pays energy moved at the mark; `potential` is γΦ(s') − Φ(s), Φ = mark · stored energy
     (Ng, Harada & Russell 1999)."""
     if config.shaping == "none":

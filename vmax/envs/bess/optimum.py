@@ -129,6 +129,9 @@ class StorageProgram:
     def _run(self) -> Schedule:
         self._highs.run()
         if self._highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            self._highs.clearSolver()  # a rare basis from which the simplex method finds no way
+            self._highs.run()
+        if self._highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
             raise RuntimeError(f"storage program: HiGHS ended with {self._highs.getModelStatus()}")
         values = np.asarray(self._highs.getSolution().col_value)
         return Schedule(
@@ -140,7 +143,7 @@ class StorageProgram:
 
     def _model(self, end_mwh: float | None) -> highspy.HighsLp:
         matrix = self._balance()
-        rows, columns = matrix.shape
+        rows, columns = matrix.get_shape()
         lower, upper = self._bounds()
         if end_mwh is not None:
             lower[self._of("stored")[-1]] = end_mwh
@@ -149,7 +152,9 @@ class StorageProgram:
         lp.col_cost_, lp.col_lower_, lp.col_upper_ = np.zeros(len(lower)), lower, upper
         lp.row_lower_ = lp.row_upper_ = np.zeros(rows)
         lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-        lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
+        lp.a_matrix_.start_ = np.asarray(matrix.indptr, np.int32)
+        lp.a_matrix_.index_ = np.asarray(matrix.indices, np.int32)
+        lp.a_matrix_.value_ = np.asarray(matrix.data, np.float64)
         return lp
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:

@@ -162,7 +162,7 @@ class PerfectForesight:
         row, steps = first + round(HISTORY_H / env.dt_h), last - first
         price = np.asarray(params.scenarios.price_eur_per_mwh[row : row + steps], np.float64)
         pv_mw = np.asarray(params.scenarios.pv_per_mw[row : row + steps], np.float64) * float(site.pv_capacity_mw)
-        state, _ = env.reset(jax.random.key(0), params, start)
+        state: Any = env.reset(jax.random.key(0), params, start)[0]
         value = float(env.terminal_price(params, state.replace(time=start.end), site))
         schedule = perfect_foresight(site, price, env.dt_h, float(start.soc), value, pv_mw=pv_mw)
         return schedule, schedule.objective_eur - value * float(start.soc) * float(site.capacity_mwh)
@@ -199,7 +199,8 @@ def calibrated(known: Known, persistence: Any, weight: Any) -> Array:
 def fit_calibration(env: Bess, samples: int = 4096) -> Calibration:
     """Persistence and weight by least squares over steps spread evenly over the training split.
 
-    Published prices need no correction.
+    A plan lives on price differences within its window, so the weight is fitted to these: the window's mean is taken
+    out of both sides. Published prices need no correction.
     """
     if env.config.information == "day_ahead":
         return Calibration(0.0, 1.0)
@@ -212,7 +213,7 @@ def fit_calibration(env: Bess, samples: int = 4096) -> Calibration:
     starts = jax.tree.map(lambda leaf: leaf[pick], lanes).replace(time=jnp.asarray(times, jnp.int32))
 
     def look(start: Any) -> tuple[Known, Array, Array]:
-        state, _ = env.reset(jax.random.key(0), params, start)
+        state: Any = env.reset(jax.random.key(0), params, start)[0]
         now = env.known(state, params)
         following = env.known(state.replace(time=state.time + 1), params)
         row = state.time + round(HISTORY_H / env.dt_h)
@@ -223,7 +224,12 @@ def fit_calibration(env: Bess, samples: int = 4096) -> Calibration:
     error = now.last_error_eur_per_mwh / now.spread_eur_per_mwh
     persistence = float(jnp.vdot(error, next_error / now.spread_eur_per_mwh) / jnp.vdot(error, error))
     corrected = jax.vmap(calibrated, in_axes=(0, None, None))(now, persistence, 1.0)
-    scale = jnp.where(now.mask, 1.0 / now.spread_eur_per_mwh[:, None], 0.0)
-    regressor = (corrected - now.profile_eur_per_mwh) * scale
-    target = (actual - now.profile_eur_per_mwh) * scale
+    scale = 1.0 / now.spread_eur_per_mwh[:, None]
+    regressor, target = (_centred((price - now.profile_eur_per_mwh) * scale, now.mask) for price in (corrected, actual))
     return Calibration(persistence, float(jnp.vdot(regressor, target) / jnp.vdot(regressor, regressor)))
+
+
+def _centred(values: Array, mask: Array) -> Array:
+    """Values `[S, W]` minus their mean over the window, 0 where the mask is false."""
+    mean = jnp.sum(values, axis=1, where=mask) / mask.sum(axis=1)
+    return jnp.where(mask, values - mean[:, None], 0.0)
