@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from vmax.checkpoint import Checkpoints, disk_need
 from vmax.config import RunConfig
 from vmax.errors import UserError
 from vmax.evaluation.validation import Validation
-from vmax.run_folder import DiskFull, RunFolder
+from vmax.run_folder import DiskFull, RunFolder, Status
 from vmax.training.finish import conclude
 from vmax.training.logger import Logger
 from vmax.training.program import Program, RunState, Sizes
@@ -153,7 +153,7 @@ def _prepare(run: Run, state: RunState | None) -> tuple[RunState, Any]:
     block = t.num_envs * t.unroll
     initialise, warm_up, chunk = run.program.compiled(t.log_every // block, t.warmup_steps // block)
     fresh = state is None
-    if state is None:
+    if fresh:
         keys = devices.replicate(jax.random.key(run.config.seed), devices.count())
         state = initialise(keys, run.params)
     if fresh or not run.config.checkpoint.save_replay:
@@ -165,7 +165,7 @@ def _prepare(run: Run, state: RunState | None) -> tuple[RunState, Any]:
     return state, chunk
 
 
-def _loop(run: Run, state: RunState, chunk: Any) -> str:
+def _loop(run: Run, state: RunState, chunk: Any) -> Status:
     """Chunks until the planned steps are done or a signal asks to stop; returns the status."""
     config, counters = run.config, run.counters
     t = config.training
@@ -256,7 +256,7 @@ def _save(run: Run, state: RunState) -> None:
 
 def _items(run: Run, state: RunState) -> dict[str, Any]:
     policy = devices.fetch(run.algorithm.policy(state.learner, averaged=True))
-    items = {"state": state.replace(replay=None), "policy": policy}
+    items = {"state": replace(state, replay=None), "policy": policy}
     return items | ({"replay": state.replay} if run.config.checkpoint.save_replay else {})
 
 
@@ -286,7 +286,7 @@ def _restore(
         empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), target.replay)
         replay = devices.shard(empty)
     folder.append_log(f"resumed from step {counters.step}")
-    return counters, state.replace(replay=replay)
+    return counters, replace(state, replay=replay)
 
 
 def _introduction(run: Run, state: RunState) -> str:

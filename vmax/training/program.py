@@ -6,8 +6,7 @@ Replicated over devices: learner and key. Per device: environments, their observ
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +20,9 @@ from vmax.envs.environment import AutoReset, Environment, EpisodeStatistics
 from vmax.replay import transitions
 
 Array = jax.Array
+
+SUMS = ("episodes", "episode_return", "episode_length", "reward")
+"""Figures of an iteration that add up over a chunk; the others are averaged."""
 
 
 @struct.dataclass
@@ -105,7 +107,7 @@ class Program:
             one, start, jax.random.split(_own(key), self.sizes.unroll)
         )
         learner = self.algorithm.observe(state.learner, block[0].reshape(-1, block[0].shape[-1]), self.spec)
-        state = state.replace(environment=environment, observation=observation, carry=memory, learner=learner)
+        state = replace(state, environment=environment, observation=observation, carry=memory, learner=learner)
         return state, block, jax.tree.map(lambda x: x.sum(0), sums)
 
     def iteration(self, state: RunState, params: Any) -> tuple[RunState, dict[str, Array]]:
@@ -119,7 +121,7 @@ class Program:
         state, block, sums = self.collect(state, collect_key, params, random_actions=False)
         replay = transitions.add(transitions.read_before_write(state.replay, flat), *block)
         learner, metrics = self.algorithm.update(state.learner, batch, update_key, self.spec)
-        return state.replace(key=key, replay=replay, learner=learner), {**metrics, **_global(sums)}
+        return replace(state, key=key, replay=replay, learner=learner), {**metrics, **_global(sums)}
 
     def warm_up(self, state: RunState, params: Any, iterations: int) -> RunState:
         """Fill the replay with uniformly random actions."""
@@ -127,7 +129,7 @@ class Program:
         def one(state: RunState, _: None) -> tuple[RunState, None]:
             key, collect_key = jax.random.split(state.key)
             state, block, _sums = self.collect(state, collect_key, params, random_actions=True)
-            return state.replace(key=key, replay=transitions.add(state.replay, *block)), None
+            return replace(state, key=key, replay=transitions.add(state.replay, *block)), None
 
         return jax.lax.scan(one, state, None, length=iterations)[0]
 
@@ -150,7 +152,7 @@ class Program:
         }
         return state, record
 
-    def compiled(self, iterations: int, warm_up_iterations: int) -> tuple[Callable, Callable, Callable]:
+    def compiled(self, iterations: int, warm_up_iterations: int) -> tuple[Any, Any, Any]:
         """`(initialise, warm_up, chunk)` over all devices; the state is donated, key and params come replicated."""
         return (
             parallel(self.initialise, donate=()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -96,7 +96,7 @@ class BessConfig:
 
 @struct.dataclass
 class Start:
-    """Where an evaluation begins and ends: steps of the split's series, charge, place on the path of forecast errors."""
+    """Where an evaluation begins and ends: steps of the series, charge, place on the path of forecast errors."""
 
     time: Array
     end: Array
@@ -211,7 +211,7 @@ class Bess:
 
     def site(self, state: State, params: BessParams) -> Site:
         """The site's numbers in this episode."""
-        return params.site.replace(**state.drawn) if state.drawn else params.site
+        return replace(params.site, **state.drawn) if state.drawn else params.site
 
     def known(self, state: State, params: BessParams) -> Known:
         """What may be known at this step: the only way to the future for observations and baselines."""
@@ -225,7 +225,8 @@ class Bess:
             self.dt_h,
         )
         change = lambda price: state.price_factor * price + state.price_shift  # noqa: E731
-        return known.replace(
+        return replace(
+            known,
             price_eur_per_mwh=jnp.where(known.mask, change(known.price_eur_per_mwh), 0.0),
             expected_price_eur_per_mwh=jnp.where(known.mask, change(known.expected_price_eur_per_mwh), 0.0),
             past_price_eur_per_mwh=change(known.past_price_eur_per_mwh),
@@ -258,7 +259,7 @@ class Bess:
         else:
             known = self.known(state, params)
             per_capacity = known.pv_mw / jnp.maximum(site.pv_capacity_mw, 1e-9)
-            view = observation.View(known.replace(pv_mw=per_capacity), scenarios.calendar[row], self.dt_h)
+            view = observation.View(replace(known, pv_mw=per_capacity), scenarios.calendar[row], self.dt_h)
             outside = observation.exogenous(view, self.features) / params.scales["exogenous"]
         return jnp.concatenate([*parts, outside]).astype(jnp.float32)
 
@@ -291,7 +292,7 @@ class Bess:
         index = jax.random.randint(keys[1], (), 0, params.scenarios.starts.shape[0])
         time = params.scenarios.starts[index]
         soc = jax.random.uniform(keys[2], (), minval=params.start_soc[0], maxval=params.start_soc[1])
-        site = params.site.replace(**drawn)
+        site = replace(params.site, **drawn)
         soc = jnp.clip(soc, site.soc_min, site.soc_max)
         factor = jnp.exp(jax.random.uniform(keys[3], (), minval=params.log_factor[0], maxval=params.log_factor[1]))
         shift = jax.random.uniform(keys[4], (), minval=params.shift[0], maxval=params.shift[1])
@@ -312,7 +313,7 @@ class Bess:
         )
         shaping = market.shaping_eur(self.config.reward, site, state.soc, flows.soc_end, mark, next_mark)
         scale = state.price_factor * scenarios.spread_eur_per_mwh[row] * site.power_mw
-        following = state.replace(time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc)
+        following = replace(state, time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc)
         return following, Step(
             observation=self.observe(following, params),
             reward=(money.profit_eur + shaping) / scale,
@@ -362,7 +363,7 @@ class Bess:
         }
 
     def terminal_price(self, params: BessParams, state: State, site: Site) -> Array:
-        """Value of one stored MWh at `state`, EUR/MWh: the trailing 168-hour mean price, after fees, wear and losses."""
+        """EUR per MWh stored: the trailing 168-hour mean price at `state`, after fees, wear and losses."""
         row = state.time + round(HISTORY_H / self.dt_h)
         mean = state.price_factor * params.scenarios.mean_eur_per_mwh[row] + state.price_shift
         return market.stored_value_eur_per_mwh(site, mean)
@@ -385,7 +386,7 @@ class Bess:
         """What is certain once the action is taken: its reward at the expected price, and the features that remain.
 
         Reads the (scaled) observation alone, so it can be applied to stored transitions; exact in `day_ahead`.
-        `context` is `BessParams` without scenarios (`post_decision_context`). Source: Powell (2011), post-decision state.
+        `context` is what `post_decision_context` gives. Source: Powell (2011), post-decision state.
         """
         get = lambda name: seen[self.observation_space.slice(name)]  # noqa: E731
         scales, site = context.scales, context.site
@@ -395,12 +396,12 @@ class Bess:
             for i, name in enumerate(self.ranged):
                 low, high = getattr(site, name)
                 drawn[name] = low + unit[i] * (high - low)
-            site = site.replace(**drawn)
+            site = replace(site, **drawn)
         soc = observation.soc_from_feature(site, get("soc")[0])
         mean = jnp.sinh(get("price_mean")[0] * scales["price_mean"])
         price = jnp.sinh(get("price_level")[0] * context.level_scale) + mean
         inverse = jnp.sinh(get("price_scale")[0] * scales["price_scale"]) / observation.SCALE_REFERENCE_EUR
-        scaled = site.replace(**{n: getattr(site, n) * inverse for n in vars(site) if n.endswith("eur_per_mwh")})
+        scaled = replace(site, **{n: getattr(site, n) * inverse for n in vars(site) if n.endswith("eur_per_mwh")})
         pv_mw = get("pv_now")[0] if "pv_now" in self.observation_space else jnp.float32(0.0)
         curtail = price < -scaled.export_fee_eur_per_mwh
         request_mw = self.to_power(action, site)
@@ -415,14 +416,14 @@ class Bess:
         return (money.profit_eur + shaping) / site.power_mw, after
 
     def post_decision_context(self, params: BessParams) -> Any:
-        """The numbers that `post_decision` reads. Raises UserError if a feature that it needs is not in the observation."""
+        """The numbers that `post_decision` reads. Raises UserError if the observation lacks a feature that it needs."""
         needed = [*observation.NEEDED_BY_POST_DECISION, *(["pv_now"] if self.has_pv else [])]
         missing = [name for name in needed if name not in self.observation_space]
         if missing:
             raise UserError(
                 f"algorithm.post_decision_critic=true: needs env.observation.features to contain {', '.join(missing)}"
             )
-        return params.replace(scenarios=None, table=None, estimate=None)
+        return replace(params, scenarios=None, table=None, estimate=None)
 
     @property
     def assessment(self) -> Any:
@@ -449,7 +450,7 @@ class Bess:
         return battery.energy_residual_mwh(self.site(state, params), state.soc, flows, self.dt_h)
 
     def evaluation_starts(self, params: BessParams, split: str, error_draws: int = 1) -> Start:
-        """Lanes that cover the split: one for each gap-free block (and error draw in `forecast`), from SOC 0.5, `[L]`."""
+        """Lanes that cover the split: one per gap-free block (and error draw in `forecast`), from SOC 0.5, `[L]`."""
         del params
         draws = error_draws if self.config.information == "forecast" else 1
         lanes = [(first, last, draw) for draw in range(draws) for first, last in self.series.splits[split]]

@@ -17,14 +17,14 @@ class Known:
     """Values of the coming steps as known or forecast now; index 0 is the step about to be taken.
 
     Attributes:
-      price_eur_per_mwh: exact where published (`day_ahead`), else the raw forecast (`forecast`), `[W]`; 0 where unknown.
-      expected_price_eur_per_mwh: the best estimate, `[W]`: the same in `day_ahead`; in `forecast` the linear least-squares
-        estimate from forecast, last error, trailing profile and past prices, fitted on the training split.
+      price_eur_per_mwh: exact where published (`day_ahead`) or the raw forecast (`forecast`), `[W]`; 0: unknown.
+      expected_price_eur_per_mwh: the best estimate, `[W]`: the same in `day_ahead`; in `forecast` the linear
+        least-squares one from forecast, last error, trailing profile and past prices, fitted on the training split.
       mask: whether anything is known of a step, `[W]` bool.
       past_price_eur_per_mwh: actual prices of the last 24 hours, oldest first, `[H]`.
       last_error_eur_per_mwh: forecast minus actual price of the step before (0 in `day_ahead`).
       profile_eur_per_mwh: trailing 14-day mean price at the same clock hour, `[W]`.
-      pv_mw: PV now (measured) and expected (trailing 7-day mean at the same hour), per MW of capacity times capacity, `[W]`.
+      pv_mw: PV now (measured) and expected (trailing 7-day mean at the same hour), `[W]`.
       local_hour: of each step, `[W]`.
       mean_eur_per_mwh: trailing 168-hour mean price. spread_eur_per_mwh: trailing 28-day mean of the within-day sd.
     """
@@ -68,7 +68,7 @@ def look(
     capacity_mw: Array,
     dt_h: float,
 ) -> Known:
-    """What is known at `time`. `weights` `[W + H + 2, W]` of the linear estimate: None where prices are published."""
+    """What is known at `time`; `weights` `[W + H + 2, W]` of the price estimate, None where prices are published."""
     window, history = round(WINDOW_H / dt_h), round(HISTORY_H / dt_h)
     row = time + history
     ahead = lambda values: jax.lax.dynamic_slice(values, (row,), (window,))  # noqa: E731
@@ -106,10 +106,11 @@ def fit_price_estimate(scenarios: Scenarios, factor: Array, times: np.ndarray, d
     Four error draws a step; targets are (price − profile) / spread. Ridge 1e-3 of the mean feature variance.
     """
     window, history = round(WINDOW_H / dt_h), round(HISTORY_H / dt_h)
+    size = window + history + 2
 
     def sample(time: Array, offset: Array) -> tuple[Array, Array]:
         row = time + history
-        zero = jnp.zeros((window + history + 2, window))
+        zero = jnp.zeros((size, window))
         known = look(scenarios, zero, factor, time, offset, jnp.float32(0.0), dt_h)
         past_profile = jax.lax.dynamic_slice(scenarios.profile_day1_eur_per_mwh, (row - history,), (history,))
         actual = jax.lax.dynamic_slice(scenarios.price_eur_per_mwh, (row,), (window,))
@@ -125,7 +126,7 @@ def fit_price_estimate(scenarios: Scenarios, factor: Array, times: np.ndarray, d
 
     draws = np.random.default_rng(seed).integers(0, scenarios.error_path.shape[0] - window - 1, (4, len(times)))
     batched = jax.jit(jax.vmap(sample))
-    gram, moment = 0.0, 0.0
+    gram, moment = np.zeros((size, size)), np.zeros((size, window))
     for offsets in draws:
         x, y = (np.asarray(a, np.float64) for a in batched(jnp.asarray(times), jnp.asarray(offsets, jnp.int32)))
         gram, moment = gram + x.T @ x, moment + x.T @ y

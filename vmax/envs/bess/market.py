@@ -16,7 +16,7 @@ Array = jax.Array
 
 @dataclass(frozen=True)
 class RewardConfig:
-    """`shaping`: `mark` values energy moved at the trailing mean price; `potential` is the strictly potential-based form."""
+    """`shaping`: `mark` values energy moved at the trailing mean price; `potential` is strictly potential-based."""
 
     shaping: Literal["none", "mark", "potential"]
     potential_discount: float

@@ -1,7 +1,8 @@
-"""The observation of the battery: named features, each computed from `Known` and the state, each selectable in the config.
+"""The observation of the battery: named features, each selectable in the config.
 
-Prices enter relative to the trailing within-day spread of the series, so one policy fits calm and wild years. A feature is
-divided by one constant that is fitted on the training split (99.9 % quantile of its size); zero stays zero.
+Each is computed from `Known` and the state. Prices enter relative to the trailing within-day spread of the series, so
+one policy fits calm and wild years. A feature is divided by one constant that is fitted on the training split (99.9 %
+quantile of its size); zero stays zero.
 """
 
 from __future__ import annotations
@@ -148,8 +149,8 @@ OWN: dict[str, str] = {
     "price_scale": "1",
     "site": "range",
 }
-"""Features of this battery and episode: charge within the SOC window as [-1, 1], the trailing mean price and 10 EUR/MWh in
-units of the (scaled) spread, and the numbers that the config gives as ranges, each scaled to [-1, 1] over its range."""
+"""Features of this battery and episode: charge within the SOC window as [-1, 1], the trailing mean price and 10 EUR/MWh
+in units of the (scaled) spread, and the numbers that the config gives as ranges, each as [-1, 1] over its range."""
 
 NEEDED_BY_POST_DECISION = ("soc", "price_level", "price_mean", "price_scale")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,7 @@ def build_params(config: BessConfig, split: str, features: tuple[str, ...]) -> B
     fitted = (
         _fit(params, series.dt_h, features, forecast) if split == "train" else build_params(config, "train", features)
     )
-    params = params.replace(estimate=fitted.estimate, scales=fitted.scales, level_scale=fitted.level_scale)
+    params = replace(params, estimate=fitted.estimate, scales=fitted.scales, level_scale=fitted.level_scale)
     return params if forecast else _tabulate(params, series, split, features)
 
 
@@ -124,7 +125,7 @@ def _fit(params: BessParams, dt_h: float, features: tuple[str, ...], forecast: A
     }
     scales = {name: jnp.float32(value) for name, value in own.items()}
     scales["exogenous"] = jnp.asarray(np.concatenate(sizes) if sizes else np.zeros(0), jnp.float32)
-    return params.replace(estimate=estimate, scales=scales, level_scale=jnp.float32(level))
+    return replace(params, estimate=estimate, scales=scales, level_scale=jnp.float32(level))
 
 
 def _tabulate(params: BessParams, series: Series, split: str, features: tuple[str, ...]) -> BessParams:
@@ -140,4 +141,4 @@ def _tabulate(params: BessParams, series: Series, split: str, features: tuple[st
         jax.vmap(lambda s, f, t: _raw_features(s, None, f, t, series.dt_h, features), in_axes=(None, None, 0))
     )
     table = compute(params.scenarios, params.forecast_factor, jnp.arange(first, last + 1))
-    return params.replace(table=table / params.scales["exogenous"], table_first=jnp.int32(first))
+    return replace(params, table=table / params.scales["exogenous"], table_first=jnp.int32(first))

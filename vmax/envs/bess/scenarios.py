@@ -84,7 +84,7 @@ def _known_until(series: Series, stop: int) -> np.ndarray:
 
 
 def _block_ends(series: Series, stop: int, blocks: tuple[tuple[int, int], ...]) -> np.ndarray:
-    """For each step the end of the gap-free block that it belongs to (rows between blocks: the next change), `[stop]`."""
+    """For each step the end of its gap-free block (rows between blocks: of their segment), `[stop]`."""
     segment = series.segment[:stop]
     ends = np.searchsorted(segment, segment, side="right")
     for first, last in blocks:
