@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from vmax.envs.rollout import Record, greedy_episodes, rollout
 from vmax.evaluation.statistics import block_resamples, interval
@@ -19,7 +20,7 @@ from vmax.evaluation.statistics import block_resamples, interval
 NOTHING, OPTIMUM = "do_nothing", "perfect_foresight"
 EPISODES = 100
 RULES = {
-    "profit_eur": "sum of the column profit_eur: revenue with PV - fees - wear, without the value of energy left at the end",
+    "profit_eur": "sum of the column: revenue with PV - fees - wear; the value of energy left at the end stands apart",
     "uplift_eur": "profit_eur + terminal_value_eur, minus the same of do_nothing",
     "capture": "uplift_eur / uplift_eur of perfect_foresight; null where that is not above 0",
     "cycles_per_day": "AC energy discharged / usable capacity / days",
@@ -44,6 +45,11 @@ class Assessment(Protocol):
     def key_figures(self, table: pd.DataFrame, params: Any, starts: Any) -> dict[str, Any]: ...
 
     def daily_value_eur(self, table: pd.DataFrame, starts: Any) -> Mapping[str, np.ndarray]: ...
+
+    @property
+    def currency(self) -> str: ...
+
+    def figures(self, timeseries: pd.DataFrame, policies: list[str]) -> dict[str, Figure]: ...
 
     def summary(self, record: Record, params: Any, starts: Any) -> dict[str, float]: ...
 
@@ -83,6 +89,7 @@ def evaluate(
     first = tables[NOTHING]["utc"]
     result = {
         "split": split,
+        "currency": judge.currency,
         "start": _stamp(first.min()),
         "end": _stamp(first.max() + pd.Timedelta(hours=env.dt_h)),
         "rules": RULES,

@@ -1,0 +1,59 @@
+"""Pictures of a run that are the same for every environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from vmax.evaluation.evaluate import NOTHING, Evaluation
+from vmax.plotting import canvas, colour
+
+
+def evaluation_figures(env: Any, evaluation: Evaluation) -> dict[str, Figure]:
+    """The pictures of an evaluation over a whole split, by name; none for episodes."""
+    if not len(evaluation.timeseries):
+        return {}
+    figures = env.assessment.figures(evaluation.timeseries, list(evaluation.result["policies"]))
+    return {**figures, "monthly_profit": monthly_profit(evaluation.result["policies"], env.assessment.currency)}
+
+
+def learning_curve(metrics: Path, references: Mapping[str, float], column: str = "eval/score") -> Figure:
+    """The validation score over environment steps from metrics.csv, with the scores of baselines as lines."""
+    curve = pd.read_csv(metrics).reindex(columns=["step", column]).dropna()
+    with canvas(9, 4.5) as (figure, axes):
+        axes.plot(curve["step"], curve[column], color=colour("best"), marker="o", markersize=3.5, linewidth=1.8)
+        for name, value in references.items():
+            axes.axhline(value, color=colour(name), linewidth=1.2, linestyle="--")
+            axes.annotate(
+                name, (1.0, value), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
+                va="center", fontsize=8, color=colour(name), annotation_clip=True,
+            )  # fmt: skip
+        axes.set(title="Learning curve, validation split", xlabel="environment steps", ylabel=column.split("/")[-1])
+        marks = [value for name, value in references.items() if name != NOTHING]
+        later = curve[column].to_numpy()[len(curve) // 4 :]
+        if len(later):  # the first evaluations may lie far below what matters
+            lowest, highest = min([*marks, *later]), max([*marks, *later])
+            margin = 0.06 * ((highest - lowest) or 1.0)
+            axes.set_ylim(lowest - margin, highest + margin)
+    return figure
+
+
+def monthly_profit(policies: Mapping[str, Mapping[str, Any]], currency: str) -> Figure:
+    """Bars of profit by month for every policy that did anything."""
+    shown = {name: values["profit_eur_by_month"] for name, values in policies.items() if values["uplift_eur"] != 0.0}
+    months = sorted({month for values in shown.values() for month in values})
+    place, width = np.arange(len(months)), 0.85 / max(len(shown), 1)
+    with canvas(12, 4.8) as (figure, axes):
+        for i, (name, values) in enumerate(shown.items()):
+            height = [values.get(month, 0.0) / 1000 for month in months]
+            axes.bar(place + (i - (len(shown) - 1) / 2) * width, height, width, color=colour(name), label=name)
+        axes.set_xticks(place, months)
+        axes.set(title="Profit by month", ylabel=f"thousand {currency}")
+        axes.grid(False, axis="x")
+        axes.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.08))
+    return figure

@@ -1,0 +1,68 @@
+"""The comparison of all policies as a table on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+LEARNED = ("best", "last")
+WIDTH = 120
+"""Characters of a line where the output is no terminal."""
+
+
+def print_comparison(evaluation: Mapping[str, Any], currency: str = "EUR") -> None:
+    """Prints the table for `evaluation` of a result.json: learned policies on top, then by what they earned.
+
+    Money and capture for whole splits, returns for episodes.
+    """
+    console = Console()
+    console = console if console.is_terminal else Console(width=WIDTH)
+    console.print(_table(evaluation, currency))
+
+
+def _table(evaluation: Mapping[str, Any], currency: str) -> Table:
+    period = f", {evaluation['start'][:10]} to {evaluation['end'][:10]} UTC" if evaluation["start"] else ""
+    table = Table(title=f"{evaluation['split']} split{period}", title_justify="left", title_style="bold")
+    table.add_column("policy", no_wrap=True)
+    policies = evaluation["policies"]
+    whole_split = any("capture" in values for values in policies.values())
+    for heading in _MONEY_HEADINGS if whole_split else ("return, mean", "return, sd", "episodes"):
+        table.add_column(heading.format(currency=currency), justify="right", no_wrap=True)
+    for name in sorted(policies, key=lambda name: (name not in LEARNED, -policies[name].get("uplift_eur", 0.0))):
+        values = policies[name]
+        cells = _money_cells(values) if whole_split else _return_cells(values)
+        table.add_row(name, *cells, style="bold cyan" if name in LEARNED else None)
+    return table
+
+
+_MONEY_HEADINGS = (
+    "profit {currency}",
+    "{currency}/MW/a",
+    "uplift {currency}",
+    "capture",
+    "95 % CI",
+    "cycles/day",
+    "wear {currency}",
+    "violations",
+)
+
+
+def _money_cells(values: Mapping[str, Any]) -> list[str]:
+    capture, interval = values["capture"], values["ci95"]["capture"]
+    return [
+        f"{values['profit_eur']:,.0f}",
+        f"{values['profit_eur_per_mw_year']:,.0f}",
+        f"{values['uplift_eur']:,.0f}",
+        "-" if capture is None else f"{capture:.3f}",
+        "-" if interval is None else f"{interval[0]:.3f}-{interval[1]:.3f}",
+        f"{values['cycles_per_day']:.2f}",
+        f"{values['wear_cost_eur']:,.0f}",
+        str(values["violations"]),
+    ]
+
+
+def _return_cells(values: Mapping[str, Any]) -> list[str]:
+    return [f"{values['return_mean']:.1f}", f"{values['return_std']:.1f}", str(values["episodes"])]

@@ -1,0 +1,66 @@
+"""How figures look: one style and one colour for each policy everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from vmax.run_folder import atomic
+
+STYLE: Any = {
+    "figure.dpi": 110,
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e3e6ea",
+    "grid.linewidth": 0.8,
+    "axes.edgecolor": "#8a929c",
+    "xtick.color": "#4a525c",
+    "ytick.color": "#4a525c",
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+}
+COLOURS = {
+    "best": "#1565c0",
+    "last": "#64b5f6",
+    "perfect_foresight": "#263238",
+    "mpc": "#e07b00",
+    "mpc_calibrated": "#f5b342",
+    "gated_two_cycle": "#2e8b57",
+    "two_cycle": "#84c5a0",
+    "n_cheap_n_dear": "#8e6bbf",
+    "threshold": "#c59bd8",
+    "lp_yesterday": "#b0745a",
+    "do_nothing": "#b0b7bf",
+}
+OTHER = "#d81b60"
+
+
+def colour(policy: str) -> str:
+    """The colour of a policy; one for all whose name is not known here."""
+    return COLOURS.get(policy, OTHER)
+
+
+@contextmanager
+def canvas(width: float, height: float, rows: int = 1, **options: Any) -> Iterator[tuple[Figure, Any]]:
+    """A figure of `rows` panels in the common style, drawn on without global state: `(figure, axes)`."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height))
+        yield figure, figure.subplots(rows, **options)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a PNG under a temporary name and renames it. Raises DiskFull."""
+    with atomic(path) as temporary, mpl.rc_context(STYLE):
+        figure.savefig(temporary, format="png", dpi=150)
