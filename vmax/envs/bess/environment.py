@@ -189,7 +189,7 @@ class Bess:
 
     @cached_property
     def observation_space(self) -> Box:
-        limits = {n: 5.0 for n, d in observation.EXOGENOUS.items() if d.fitted} | {
+        limits = {n: 10.0 for n, d in observation.EXOGENOUS.items() if d.fitted} | {
             "price_mean": 20.0,
             "price_scale": 20.0,
         }

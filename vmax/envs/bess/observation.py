@@ -1,8 +1,8 @@
 """The observation of the battery: named features, each selectable in the config.
 
 Each is computed from `Known` and the state. Prices enter relative to the trailing within-day spread of the series, so
-one policy fits calm and wild years. A feature is divided by one constant that is fitted on the training split (99.9 %
-quantile of its size); zero stays zero.
+one policy fits calm and wild years. A feature is divided by its root mean square over the training split; zero stays
+zero.
 """
 
 from __future__ import annotations
@@ -52,7 +52,6 @@ class Definition:
     unit: str
     compute: Callable[[View], Array]
     fitted: bool = True
-    limit: float = 4.0
 
 
 def _window(view: View) -> Array:

@@ -99,7 +99,7 @@ def _raw_features(
 
 
 def _fit(params: BessParams, dt_h: float, features: tuple[str, ...], forecast: Any) -> BessParams:
-    """Feature scales (99.9 % quantiles of the size) and, in `forecast`, the price estimate: on training steps alone."""
+    """Feature scales (root mean squares) and, in `forecast`, the price estimate: on training steps alone."""
     scenarios, starts = params.scenarios, np.asarray(params.scenarios.starts)
     times = starts[np.linspace(0, len(starts) - 1, min(FIT_SAMPLE, len(starts))).astype(int)]
     estimate = None
@@ -108,24 +108,28 @@ def _fit(params: BessParams, dt_h: float, features: tuple[str, ...], forecast: A
     compute = jax.jit(
         jax.vmap(lambda s, e, f, t: _raw_features(s, e, f, t, dt_h, features), in_axes=(None, None, None, 0))
     )
-    raw = np.abs(np.asarray(compute(scenarios, estimate, params.forecast_factor, jnp.asarray(times))))
+    raw = np.asarray(compute(scenarios, estimate, params.forecast_factor, jnp.asarray(times)))
     window, position, sizes, level = round(WINDOW_H / dt_h), 0, [], 1.0
     for name in (n for n in features if n in observation.EXOGENOUS):
         definition = observation.EXOGENOUS[name]
         block = raw[:, position : position + definition.size(window)]
-        scale = max(float(np.quantile(block, 0.999)), 1e-6) if definition.fitted else 1.0
+        scale = max(_size(block), 1e-6) if definition.fitted else 1.0
         sizes.append(np.full(block.shape[1], scale))
         level = scale if name == "price_level" else level
         position += block.shape[1]
     row = times + round(HISTORY_H / dt_h)
     spread, mean = np.asarray(scenarios.spread_eur_per_mwh)[row], np.asarray(scenarios.mean_eur_per_mwh)[row]
     own = {
-        "price_mean": np.quantile(np.arcsinh(np.abs(mean) / spread), 0.999),
-        "price_scale": np.quantile(np.arcsinh(observation.SCALE_REFERENCE_EUR / spread), 0.999),
+        "price_mean": _size(np.arcsinh(mean / spread)),
+        "price_scale": _size(np.arcsinh(observation.SCALE_REFERENCE_EUR / spread)),
     }
     scales = {name: jnp.float32(value) for name, value in own.items()}
     scales["exogenous"] = jnp.asarray(np.concatenate(sizes) if sizes else np.zeros(0), jnp.float32)
     return replace(params, estimate=estimate, scales=scales, level_scale=jnp.float32(level))
+
+
+def _size(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
 
 
 def _tabulate(params: BessParams, series: Series, split: str, features: tuple[str, ...]) -> BessParams:
