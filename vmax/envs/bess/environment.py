@@ -404,7 +404,7 @@ class Bess:
         scaled = replace(site, **{n: getattr(site, n) * inverse for n in vars(site) if n.endswith("eur_per_mwh")})
         pv_mw = get("pv_now")[0] if "pv_now" in self.observation_space else jnp.float32(0.0)
         curtail = price < -scaled.export_fee_eur_per_mwh
-        # Inside the dead band power has no slope. It is lent that of a vanishing request in the direction of the action,
+        # Inside the dead band power has no slope. It is lent that of a vanishing request in the action's direction,
         # which leads out of the band where a trade pays and back to 0 where it does not.
         linear_mw = action[0] * site.power_mw
         request_mw = self.to_power(action, site) + 1e-4 * linear_mw
