@@ -1,0 +1,3 @@
+from vmax.commands.bench import main
+
+main()

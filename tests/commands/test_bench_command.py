@@ -1,0 +1,160 @@
+import json
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from vmax import make_env
+from vmax.commands import bench, bench_peers, bench_speed
+from vmax.commands.bench_peers import PeerConfig
+from vmax.commands.bench_speed import SpeedConfig
+from vmax.config import compose, load
+
+SPEED = SpeedConfig(2, (3,), 6, (3,), (4,), 2, 2, 2)
+PEER = PeerConfig(1, 5, 1e-3, (), 0.9, 5, 1200)
+
+
+@pytest.fixture
+def invoke(monkeypatch, tmp_path, capsys):
+    """Runs the command; what takes long is replaced by numbers. Returns exit status, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setenv("VMAX_COMPILATION_CACHE", "off")
+    monkeypatch.setattr(bench_speed, "environment_steps_per_s", lambda env, n, config: 1000.0 * n)
+    learner = {"gemm_gflop_per_s": 300.0, "updates_per_s_3": 400.0, "share_of_gemm_3": 0.7}
+    monkeypatch.setattr(bench_speed, "learner", lambda config: learner)
+    training = {"compile_cold_s": 9.0, "compile_cached_s": 1.0}
+    training |= {"training_steps_per_s": 64.0, "training_updates_per_s": 1.0}
+    monkeypatch.setattr(bench_speed, "training", lambda config, repeats: training)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["bench.py", "bench=small", "env=pendulum", *arguments])
+        try:
+            bench.main()
+            status = 0
+        except SystemExit as end:
+            status = end.code
+        out = capsys.readouterr()
+        return status, out.out, out.err
+
+    return run
+
+
+def test_the_table_and_the_file_have_the_same_figures(invoke, tmp_path):
+    status, out, _ = invoke("hydra.run.dir=outputs/b")
+    written = json.loads((tmp_path / "outputs/b/bench.json").read_text())
+    figures = written["figures"]
+    assert status == 0 and "4,000 steps/s" in out and "0.7\n" in out
+    assert (figures["environment_steps_per_s_4"], figures["compile_cold_s"], figures["share_of_gemm_3"]) == (
+        4e3,
+        9,
+        0.7,
+    )
+    assert figures["peak_memory_mib"] > 10 and "jax" in written["versions"] and written["hardware"]["threads"] > 0
+    assert written["bench"]["peer"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bench.speed.repeats=0"], "bench.speed.repeats=0: must be at least 1"),
+        (["bench.speed.repeat=1"], "bench.speed.repeat: unknown; did you mean bench.speed.repeats? (see --cfg job)"),
+        (["bench.peer.limit_s=0"], "bench.peer.limit_s=0.0: must be above 0"),
+        (["bench=big"], "bench=big: unknown; available: full, small"),
+        (["peers=maybe"], "peers=maybe: must be true or false"),
+        (["peers=true"], "peers=true: stable_baselines3 is not installed; pip install vmax[peers]"),
+        (["env=cartpole"], "algorithm=sac: needs continuous actions; this environment has Discrete(size=2)"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing_behind(invoke, monkeypatch, tmp_path, arguments, message):
+    monkeypatch.setitem(sys.modules, "torch", json)
+    monkeypatch.setitem(sys.modules, "stable_baselines3", None)
+    status, _, err = invoke(*arguments)
+    assert (status, err) == (2, f"error: {message}\n") and list(tmp_path.iterdir()) == []
+
+
+def test_the_peers_are_shown_as_ratios_and_a_late_one_as_later_than_the_limit(monkeypatch, capsys):
+    rates = {"vmax": 400.0, "sb3": 100.0}
+    monkeypatch.setattr(bench_peers, "update_rates", lambda *_: iter([(3, rates)]))
+    monkeypatch.setattr(bench_peers, "race", lambda *_: iter([("vmax", 60.0), ("sb3", None)]))
+    table = bench.Table()
+    bench.compare(load(compose(["env=pendulum"])), {"sb3": None}, SPEED, PEER, table)
+    assert (table.figures["ratio_sb3_3"], table.figures["sb3_capture_s"]) == (4.0, None)
+    assert table.figures["ratio_sb3_capture"] == 20.0  # 1200 s / 60 s: at least so many
+    assert "> 20 min" in capsys.readouterr().out
+
+
+def test_the_race_ends_at_the_capture_or_at_the_limit(monkeypatch):
+    clock, scores = [0.0], iter([0.5, 0.95])
+    monkeypatch.setattr(bench_peers.time, "perf_counter", lambda: clock[0])
+
+    def train():
+        clock[0] += 500.0
+
+    assert bench_peers.time_to(train, lambda: next(scores), PEER) == 1000.0
+    assert bench_peers.time_to(train, lambda: 0.5, PEER) is None
+    assert bench_peers.time_to(train, lambda: 0.95, PEER, spent_s=1000.0) is None  # reached, but after the limit
+
+
+def test_operations_of_an_update_are_those_of_the_hand_count():
+    # actor 1-2-2: layers of 4 and 8; critic 2-2-1: layers of 8 and 4; target 36, critics 56, actor 80
+    assert bench_speed.sac_update_flops(1, 1, (2,), 1) == 36 + 56 + 80
+    assert bench_speed.sac_update_flops(60, 1, (256, 256), 256) == pytest.approx(643e6, rel=0.01)
+
+
+def test_calls_take_turns_and_their_first_round_is_not_counted(monkeypatch):
+    clock, order = [0.0], []
+    monkeypatch.setattr(bench_speed.time, "perf_counter", lambda: clock[0])
+
+    def call(name, durations):
+        left = iter(durations)
+
+        def once():
+            order.append(name)
+            clock[0] += next(left)
+
+        return once
+
+    calls = {"a": call("a", [90, 1, 2, 9]), "b": call("b", [90, 4, 5, 6])}
+    assert bench_speed.median_seconds(calls, 3) == {"a": 2.0, "b": 5.0}
+    assert order == ["a", "b"] * 4
+
+
+def test_products_are_finite_however_many():
+    call = bench_speed.matrix_products(2000)
+    assert jnp.abs(call()).max() == pytest.approx(4.0, abs=2.0)
+
+
+@pytest.mark.slow
+def test_share_of_the_matrix_rate_follows_from_the_rates():
+    figures = bench_speed.learner(SPEED)
+    flops = figures["updates_per_s_3"] * bench_speed.sac_update_flops(3, 1, (4,), 2)
+    assert figures["share_of_gemm_3"] == pytest.approx(flops / (figures["gemm_gflop_per_s"] * 1e9))
+
+
+def test_environments_are_stepped(monkeypatch):
+    monkeypatch.setattr(bench_speed, "median_seconds", lambda calls, _: {name: 2.0 for name in calls if calls[name]()})
+    assert bench_speed.environment_steps_per_s(make_env("pendulum"), 3, SPEED) == 3.0  # 2 steps of 3 in 2 s
+
+
+def test_a_program_comes_from_the_fresh_cache_and_the_usual_cache_returns():
+    before = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    with bench_speed.fresh_compile_cache():
+        folder = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+        jax.jit(lambda x: jnp.sin(x) @ x).lower(jnp.ones((3, 3))).compile()
+        assert folder != before and any(Path(folder).iterdir())
+    assert jax.config.jax_compilation_cache_dir == before  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.slow
+def test_a_run_is_measured():
+    small = {"num_envs": 4, "warmup_steps": 64, "log_every": 64, "eval_every": 64, "replay_capacity": 128}
+    overrides = [f"training.{name}={value}" for name, value in small.items()]
+    config = load(
+        compose(["env=pendulum", *overrides, "training.batch_size=8", "checkpoint.every=64", "network.hidden=[4]"])
+    )
+    figures = bench_speed.training(config, 1)
+    assert figures["compile_cold_s"] > figures["compile_cached_s"] > 0
+    assert figures["training_updates_per_s"] == pytest.approx(figures["training_steps_per_s"] / 2)
