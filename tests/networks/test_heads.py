@@ -31,7 +31,7 @@ def config(**changes) -> NetworkConfig:
 
 
 def begin(module: Any, inputs: jax.Array) -> Any:
-    return begin(module, inputs)
+    return jax.jit(module.init)(jax.random.key(1), inputs)
 
 
 def outputs(module: Any, params: Any, inputs: jax.Array) -> Any:

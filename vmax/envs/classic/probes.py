@@ -106,7 +106,7 @@ PROBES = {
     for probe in (
         Probe("constant", 1, False, _nothing, lambda state, action: jnp.float32(1.0)),
         Probe("observation", 1, False, _sign, lambda state, action: state.sign),
-        Probe("discount", 2, False, _time, lambda state, action: _time(state)),
+        Probe("discount", 2, False, lambda state: jnp.minimum(_time(state), 1.0), lambda state, action: _time(state)),
         Probe("action", 1, False, _nothing, lambda state, action: -jnp.square(action - BEST_ACTION)),
         Probe("both", 1, False, _sign, lambda state, action: -jnp.square(action - BEST_ACTION * state.sign)),
         Probe("endless", 10, True, _nothing, lambda state, action: jnp.float32(1.0)),
