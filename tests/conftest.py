@@ -1,10 +1,16 @@
-"""Before JAX starts: the processor, its threads and the compile cache, as the commands set them. Hypothesis: no deadlines,
-since the first example compiles."""
+"""What must be set before JAX starts: processor, threads, compile cache, and quick compilation (most of the tests' time).
+
+Hypothesis has no deadlines, since the first example compiles.
+"""
+
+import os
 
 from hypothesis import settings
 
 from vmax import devices
 
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
 devices.configure("cpu", None)
 settings.register_profile("vmax", deadline=None, max_examples=50)
 settings.load_profile("vmax")
