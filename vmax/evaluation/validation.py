@@ -31,7 +31,7 @@ class Validation:
             return
         self.starts = env.assessment.starts(self.params, split, error_draws)
         baselines = env.assessment.baselines()
-        names = [name for name in (OPTIMUM, NOTHING, *REFERENCES) if name in baselines]
+        names = [name for name in (OPTIMUM, NOTHING, *references) if name in baselines]
         values = {name: self._summary(baselines[name])["value_eur"] for name in names}
         self.nothing_eur = values[NOTHING]
         self.best_eur = values[OPTIMUM] - self.nothing_eur

@@ -40,13 +40,15 @@ class EpisodeConfig:
 
 @dataclass(frozen=True)
 class ActionConfig:
-    """`dead_band`: share of the action range around 0 that means idle."""
+    """Shares of the action range: `dead_band` around 0 means idle, `full_band` at either end means rated power."""
 
     dead_band: float
+    full_band: float
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.dead_band < 1.0:
-            raise UserError(f"env.action.dead_band={self.dead_band}: must be within [0, 1)")
+        for name in ("dead_band", "full_band"):
+            if not 0.0 <= getattr(self, name) < 0.5:
+                raise UserError(f"env.action.{name}={getattr(self, name)}: must be within [0, 0.5)")
 
 
 @dataclass(frozen=True)
@@ -370,15 +372,15 @@ class Bess:
 
     def to_power(self, action: Array, site: Site) -> Array:
         """Requested AC power in MW, discharge positive, of an action `[1]`; 0 within the dead band."""
-        band = self.config.action.dead_band
-        size = jnp.clip((jnp.abs(action[0]) - band) / (1.0 - band), 0.0, 1.0)
+        band, full = self.config.action.dead_band, self.config.action.full_band
+        size = jnp.clip((jnp.abs(action[0]) - band) / (1.0 - band - full), 0.0, 1.0)
         return jnp.sign(action[0]) * size * site.power_mw
 
     def action_for_power(self, power_mw: Any, site: Site) -> Array:
         """The action `[..., 1]` that requests exactly this power: inverse of `to_power`."""
-        band = self.config.action.dead_band
+        band, full = self.config.action.dead_band, self.config.action.full_band
         share = jnp.clip(jnp.asarray(power_mw) / site.power_mw, -1.0, 1.0)
-        return (jnp.sign(share) * (band + jnp.abs(share) * (1.0 - band)))[..., None]
+        return (jnp.sign(share) * (band + jnp.abs(share) * (1.0 - band - full)))[..., None]
 
     # --- for critics, checks and evaluation -------------------------------------------------------------------------
 
