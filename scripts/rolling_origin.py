@@ -1,0 +1,3 @@
+from vmax.commands.rolling_origin import main
+
+main()
