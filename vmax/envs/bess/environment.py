@@ -4,96 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from vmax.data.series import DataConfig, Series
-from vmax.data.solar import SolarConfig
-from vmax.envs.bess import battery, market, observation
-from vmax.envs.bess.battery import BatteryConfig, Dispatch, PlantConfig, Site
+from vmax.data.series import Series
+from vmax.envs.bess import battery, market, observation, post_decision
+from vmax.envs.bess.battery import Dispatch, Site
 from vmax.envs.bess.known import Known, look
-from vmax.envs.bess.market import Money, RewardConfig
+from vmax.envs.bess.market import Money
 from vmax.envs.bess.params import BessParams, build_params, series_of
-from vmax.envs.bess.scenarios import HISTORY_H, WINDOW_H, ForecastConfig
+from vmax.envs.bess.scenarios import HISTORY_H, WINDOW_H
+from vmax.envs.bess.settings import BessConfig
 from vmax.envs.environment import Step
-from vmax.errors import UserError
-from vmax.spaces import Box, Feature, Number
+from vmax.spaces import Box, Feature
 
 Array = jax.Array
-
-
-@dataclass(frozen=True)
-class EpisodeConfig:
-    """Training episodes: length in days and the state of charge to start from (a range: drawn)."""
-
-    days: int
-    start_soc: Number
-
-    def __post_init__(self) -> None:
-        if self.days < 1:
-            raise UserError(f"env.episode.days={self.days}: must be at least 1")
-
-
-@dataclass(frozen=True)
-class ActionConfig:
-    """Shares of the action range: `dead_band` around 0 means idle, `full_band` at either end means rated power."""
-
-    dead_band: float
-    full_band: float
-
-    def __post_init__(self) -> None:
-        for name in ("dead_band", "full_band"):
-            if not 0.0 <= getattr(self, name) < 0.5:
-                raise UserError(f"env.action.{name}={getattr(self, name)}: must be within [0, 0.5)")
-
-
-@dataclass(frozen=True)
-class AugmentationConfig:
-    """Per training episode, prices become factor · price + shift; both drawn uniformly (factor: on a log scale)."""
-
-    price_factor: tuple[float, float]
-    price_shift_eur_per_mwh: tuple[float, float]
-
-    def __post_init__(self) -> None:
-        for name in ("price_factor", "price_shift_eur_per_mwh"):
-            low, high = getattr(self, name)
-            if low > high or (name == "price_factor" and low <= 0):
-                raise UserError(f"env.augmentation.{name}={[low, high]}: a range is [low, high], factors above 0")
-
-
-@dataclass(frozen=True)
-class ObservationConfig:
-    """The named features of the observation."""
-
-    features: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        allowed = {**observation.OWN, **observation.EXOGENOUS}
-        for name in self.features:
-            if name not in allowed:
-                raise UserError(f"env.observation.features: '{name}' is unknown; allowed: {', '.join(allowed)}")
-
-
-@dataclass(frozen=True)
-class BessConfig:
-    """Everything that the config says of the environment."""
-
-    name: str
-    battery: BatteryConfig
-    plant: PlantConfig
-    data: DataConfig
-    solar: SolarConfig
-    information: Literal["day_ahead", "forecast"]
-    forecast: ForecastConfig
-    episode: EpisodeConfig
-    action: ActionConfig
-    reward: RewardConfig
-    augmentation: AugmentationConfig
-    observation: ObservationConfig
 
 
 @struct.dataclass
@@ -385,49 +314,12 @@ class Bess:
     # --- for critics, checks and evaluation -------------------------------------------------------------------------
 
     def post_decision(self, seen: Array, action: Array, context: Any) -> tuple[Array, Array]:
-        """What is certain once the action is taken: its reward at the expected price, and the features that remain.
-
-        Reads the (scaled) observation alone, so it can be applied to stored transitions; exact in `day_ahead`.
-        `context` is what `post_decision_context` gives. Source: Powell (2011), post-decision state.
-        """
-        get = lambda name: seen[self.observation_space.slice(name)]  # noqa: E731
-        scales, site = context.scales, context.site
-        if self.ranged:
-            unit = 0.5 * (get("site") + 1.0)
-            drawn = {}
-            for i, name in enumerate(self.ranged):
-                low, high = getattr(site, name)
-                drawn[name] = low + unit[i] * (high - low)
-            site = replace(site, **drawn)
-        soc = observation.soc_from_feature(site, get("soc")[0])
-        mean = jnp.sinh(get("price_mean")[0] * scales["price_mean"])
-        price = jnp.sinh(get("price_level")[0] * context.level_scale) + mean
-        inverse = jnp.sinh(get("price_scale")[0] * scales["price_scale"]) / observation.SCALE_REFERENCE_EUR
-        scaled = replace(site, **{n: getattr(site, n) * inverse for n in vars(site) if n.endswith("eur_per_mwh")})
-        pv_mw = get("pv_now")[0] if "pv_now" in self.observation_space else jnp.float32(0.0)
-        curtail = price < -scaled.export_fee_eur_per_mwh
-        # Inside the dead band power has no slope. It is lent that of a vanishing request in the action's direction,
-        # which leads out of the band where a trade pays and back to 0 where it does not.
-        linear_mw = action[0] * site.power_mw
-        request_mw = self.to_power(action, site) + 1e-4 * linear_mw
-        request_mw = linear_mw + jax.lax.stop_gradient(request_mw - linear_mw)
-        flows = battery.dispatch(scaled, soc, request_mw, pv_mw * site.pv_capacity_mw, curtail, self.dt_h)
-        money = market.settle(scaled, flows, price, self.dt_h)
-        shaping = market.shaping_eur(self.config.reward, site, soc, flows.soc_end, mean, mean)
-        after = seen.at[self.observation_space.slice("soc")].set(observation.soc_feature(site, flows.soc_end))
-        if "previous_soc" in self.observation_space:
-            after = after.at[self.observation_space.slice("previous_soc")].set(get("soc"))
-        return (money.profit_eur + shaping) / site.power_mw, after
+        """See `post_decision.post_decision`."""
+        return post_decision.post_decision(self, seen, action, context)
 
     def post_decision_context(self, params: BessParams) -> Any:
         """The numbers that `post_decision` reads. Raises UserError if the observation lacks a feature that it needs."""
-        needed = [*observation.NEEDED_BY_POST_DECISION, *(["pv_now"] if self.has_pv else [])]
-        missing = [name for name in needed if name not in self.observation_space]
-        if missing:
-            raise UserError(
-                f"algorithm.post_decision_critic=true: needs env.observation.features to contain {', '.join(missing)}"
-            )
-        return replace(params, scenarios=None, table=None, estimate=None)
+        return post_decision.context(self, params)
 
     @property
     def assessment(self) -> Any:

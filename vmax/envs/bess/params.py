@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,7 @@ from vmax.envs.bess import observation
 from vmax.envs.bess.battery import Site
 from vmax.envs.bess.known import fit_price_estimate, look
 from vmax.envs.bess.scenarios import HISTORY_H, WINDOW_H, Scenarios, build_scenarios, read
-
-if TYPE_CHECKING:
-    from vmax.envs.bess.environment import BessConfig
+from vmax.envs.bess.settings import BessConfig
 
 Array = jax.Array
 
