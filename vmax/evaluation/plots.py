@@ -27,10 +27,11 @@ def learning_curve(metrics: Path, references: Mapping[str, float], column: str =
     curve = pd.read_csv(metrics).reindex(columns=["step", column]).dropna()
     with canvas(9, 4.5) as (figure, axes):
         axes.plot(curve["step"], curve[column], color=colour("best"), marker="o", markersize=3.5, linewidth=1.8)
-        for name, value in references.items():
+        for names, value in _together(references):
+            name = names[-1]
             axes.axhline(value, color=colour(name), linewidth=1.2, linestyle="--")
             axes.annotate(
-                name, (1.0, value), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
+                "\n".join(names), (1.0, value), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
                 va="center", fontsize=8, color=colour(name), annotation_clip=True,
             )  # fmt: skip
         axes.set(title="Learning curve, validation split", xlabel="environment steps", ylabel=column.split("/")[-1])
@@ -41,6 +42,17 @@ def learning_curve(metrics: Path, references: Mapping[str, float], column: str =
             margin = 0.06 * ((highest - lowest) or 1.0)
             axes.set_ylim(lowest - margin, highest + margin)
     return figure
+
+
+def _together(references: Mapping[str, float], apart: float = 0.01) -> list[tuple[list[str], float]]:
+    """The baselines with their values; those whose values are nearer than `apart` under one label."""
+    groups: list[tuple[list[str], float]] = []
+    for name, value in sorted(references.items(), key=lambda item: item[1]):
+        if groups and value - groups[-1][1] < apart:
+            groups[-1][0].append(name)
+        else:
+            groups.append(([name], value))
+    return groups
 
 
 def monthly_profit(policies: Mapping[str, Mapping[str, Any]], currency: str) -> Figure:
