@@ -31,8 +31,8 @@ def learning_curve(metrics: Path, references: Mapping[str, float], column: str =
             name = names[-1]
             axes.axhline(value, color=colour(name), linewidth=1.2, linestyle="--")
             axes.annotate(
-                "\n".join(names), (1.0, value), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
-                va="center", fontsize=8, color=colour(name), annotation_clip=True,
+                "\n".join(names), (1.0, value), xycoords=("axes fraction", "data"), xytext=(4, 0),
+                textcoords="offset points", va="center", fontsize=8, color=colour(name), annotation_clip=True,
             )  # fmt: skip
         axes.set(title="Learning curve, validation split", xlabel="environment steps", ylabel=column.split("/")[-1])
         marks = [value for name, value in references.items() if name != NOTHING]
