@@ -1,6 +1,6 @@
-"""What must be set before JAX starts: processor, threads, compile cache, and quick compilation (most of the tests' time).
+"""What must be set before JAX starts: processor, threads, compile cache, and quick compilation.
 
-Hypothesis has no deadlines, since the first example compiles.
+Compiling is most of the tests' time. Hypothesis has no deadlines, since the first example compiles.
 """
 
 import os

@@ -66,7 +66,8 @@ def test_curtailment_leaves_what_the_battery_takes():
 
 @given(
     soc=st.floats(0.1, 0.9), request_mw=st.floats(-10, 10), loss=st.sampled_from([0.0, 0.05, 0.3]),
-    leak=st.sampled_from([0.0, 0.001]), pv_mw=st.floats(0, 6), curtail=st.booleans(), dt_h=st.sampled_from([0.25, 0.5, 1.0]),
+    leak=st.sampled_from([0.0, 0.001]), pv_mw=st.floats(0, 6), curtail=st.booleans(),
+    dt_h=st.sampled_from([0.25, 0.5, 1.0]),
 )  # fmt: skip
 def test_energy_is_conserved_and_limits_hold(soc, request_mw, loss, leak, pv_mw, curtail, dt_h):
     site = make_site(quadratic_loss=loss, self_discharge_per_h=leak, inverter_mw=5.0, export_limit_mw=2.0)
