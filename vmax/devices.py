@@ -155,7 +155,7 @@ def fetch(tree: Any) -> Any:
     import numpy as np
 
     shards = jax.device_get(jax.tree.map(lambda leaf: leaf.addressable_shards[0].data, tree))
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[0], shards)
+    return jax.tree.map(lambda leaf: np.array(leaf[0]), shards)  # a view would keep its buffer from being given up
 
 
 def hardware() -> dict[str, Any]:

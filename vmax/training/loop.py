@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,8 @@ class Run:
     validation: Validation
     checkpoints: Checkpoints
     logger: Logger
-    counters: Counters = field(default_factory=Counters)
-    began: float = field(default_factory=time.monotonic)
+    counters: Counters
+    began: float
     pending: tuple[int, Any] | None = None
 
     def say(self, line: str, report: ProgressReport | None = None) -> None:
@@ -77,38 +78,34 @@ def train(config: RunConfig, folder_path: Path, composed: DictConfig) -> dict[st
 
     Raises: UserError (bad input, or a run that went non-finite), DiskFull. The folder's run.json says how it ended.
     """
-    folder = RunFolder(folder_path)
+    began, folder = time.monotonic(), RunFolder(folder_path)
     env = envs.make(config.env)
     algorithm = make_algorithm(config.algorithm, config.network)
     program = build_program(config, env, algorithm)
     params = devices.replicate(env.params("train"), devices.count())
+    checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep, warn=lambda line: _warn(folder, line))
+    counters, state = Counters(), None
+    if config.resume is not None:  # refused or not, before run.json says that the run goes on
+        counters, state = _restore(config, folder, checkpoints, program, params)
     folder.start(config.seed, devices.hardware(), name=config.name)
     try:
-        return _train(config, folder, env, algorithm, program, params, composed)
+        validation = Validation(env, algorithm, "validation", config.evaluation.error_draws)
+        began -= counters.wall_time_s
+        logger = Logger(folder)
+        run = Run(config, folder, env, algorithm, program, params, validation, checkpoints, logger, counters, began)
+        return _train(run, state, composed)
     except (KeyboardInterrupt, SystemExit):
         folder.finish("interrupted", "ended by a signal without saving")
         raise
     except Exception as error:
-        if not isinstance(error, DiskFull):
-            folder.finish("failed", str(error).splitlines()[0] if str(error) else type(error).__name__)
-            raise
-        try:
-            folder.finish("failed", str(error))
-        finally:
-            raise error
+        with suppress(DiskFull):  # a full disk may not take this record either
+            folder.finish("failed", (str(error).splitlines() or [type(error).__name__])[0])
+        raise
 
 
-def _train(
-    config: RunConfig, folder: RunFolder, env: Any, algorithm: Any, program: Program, params: Any, composed: DictConfig
-) -> dict[str, Any]:
-    began = time.monotonic()
-    checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep, warn=lambda line: _warn(folder, line))
-    counters, state = Counters(), None
-    if config.resume is not None:
-        counters, state = _restore(config, folder, checkpoints, program, params)
-    validation = Validation(env, algorithm, "validation", config.evaluation.error_draws)
-    run = Run(config, folder, env, algorithm, program, params, validation, checkpoints, Logger(folder), counters, began)
-    run.began -= counters.wall_time_s
+def _train(run: Run, state: RunState | None, composed: DictConfig) -> dict[str, Any]:
+    """Everything from the warm-up to result.json."""
+    counters = run.counters
     state, chunk = _prepare(run, state)
     run.say(_introduction(run, state))
     status = _loop(run, state, chunk)
@@ -116,7 +113,7 @@ def _train(
     run.logger.flush()
     result = conclude(run, status, OmegaConf.to_container(composed))
     run.logger.close()
-    folder.finish(status, None if status == "completed" else f"stopped at step {counters.step}; go on with resume=")
+    run.folder.finish(status, None if status == "completed" else f"stopped at step {counters.step}; go on with resume=")
     return result
 
 
@@ -147,12 +144,13 @@ def build_program(config: RunConfig, env: Any, algorithm: Any) -> Program:
     return Program(env, algorithm, spec, sizes)
 
 
-def _prepare(run: Run, state: RunState | None) -> tuple[RunState, Any]:
+def _prepare(run: Run, restored: RunState | None) -> tuple[RunState, Any]:
     """The warmed-up state (fresh, or restored) and the compiled chunk."""
     t = run.config.training
     block = t.num_envs * t.unroll
     initialise, warm_up, chunk = run.program.compiled(t.log_every // block, t.warmup_steps // block)
-    fresh = state is None
+    fresh = restored is None
+    state: Any = restored
     if fresh:
         keys = devices.replicate(jax.random.key(run.config.seed), devices.count())
         state = initialise(keys, run.params)
@@ -263,7 +261,10 @@ def _items(run: Run, state: RunState) -> dict[str, Any]:
 def _restore(
     config: RunConfig, folder: RunFolder, checkpoints: Checkpoints, program: Program, params: Any
 ) -> tuple[Counters, RunState]:
-    """The newest whole checkpoint, as counters and state; the folder is cut back to it. Raises UserError."""
+    """The newest whole checkpoint, as counters and state; the folder is cut back to it. Raises UserError.
+
+    The learner's numbers are those of the configuration: with other total_steps its schedules end elsewhere.
+    """
     initialise = program.compiled(1, 1)[0]
     keys = devices.replicate(jax.random.key(config.seed), devices.count())
     shapes = jax.eval_shape(initialise, keys, params)
@@ -274,7 +275,7 @@ def _restore(
     restored = checkpoints.restore(targets)
     counters = Counters(**restored.meta["counters"])
     planned = config.planned_steps
-    if counters.step >= planned:
+    if counters.step >= planned and folder.record().get("status") == "completed":
         raise UserError(
             f"resume={folder.path}: the run is done at step {counters.step} of {planned}; raise total_steps to go on"
         )
@@ -285,8 +286,9 @@ def _restore(
     if replay is None:
         empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), target.replay)
         replay = devices.shard(empty)
+    hyper = devices.parallel(lambda key: program.algorithm.init(key, program.spec).hyper)(keys)
     folder.append_log(f"resumed from step {counters.step}")
-    return counters, replace(state, replay=replay)
+    return counters, replace(state, replay=replay, learner=replace(state.learner, hyper=hyper))
 
 
 def _introduction(run: Run, state: RunState) -> str:

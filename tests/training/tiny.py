@@ -1,0 +1,104 @@
+"""Tiny runs that the tests of this folder start, and what makes two runs equal."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+import pandas as pd
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
+SIZES = (
+    *("device=cpu", "seed=3", "total_steps=1000", "network.hidden=[16,16]", "evaluation.plots=false"),
+    *("training.num_envs=4", "training.updates_per_iteration=2", "training.batch_size=16"),
+    *("training.replay_capacity=400", "training.warmup_steps=200", "training.log_every=100"),
+    *("training.eval_every=200", "checkpoint.every=100", "evaluation.bootstrap=50", "evaluation.error_draws=2"),
+)
+PENDULUM = ("algorithm=sac", "env=pendulum", "env.max_steps=50", "algorithm.normalise_observations=true", *SIZES)
+
+
+def bess(prices: Path) -> tuple[str, ...]:
+    """A battery on forecasts of the prices in a file; TD3 with three-step returns."""
+    data = (f"env.data.path={prices}", "env.data.timezone=UTC", "env.episode.days=1", "env.information=forecast")
+    return ("algorithm=td3", "algorithm.n_step=3", "env=bess", *data, *SIZES)
+
+
+def write_prices(path: Path, days: int = 60, first_day: str = "2023-01-01") -> Path:
+    """Hourly prices with two waves a day and noise."""
+    utc = pd.date_range(first_day, periods=24 * days, freq="h")
+    noise = np.random.default_rng(3).standard_normal(len(utc))
+    price = 60 + 25 * np.sin(2 * np.pi * (np.arange(len(utc)) - 9) / 12) + 10 * noise
+    pd.DataFrame({"utc": utc, "price_eur_per_mwh": price.round(2)}).to_csv(path, index=False)
+    return path
+
+
+def environment() -> dict[str, str]:
+    """That of a process which compiles as this one does, so that both find the same numbers."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(SCRIPT.parents[1]), str(Path(__file__).parent)])}
+
+
+def start(*overrides: str, script: Path = SCRIPT) -> subprocess.Popen[str]:
+    """The training command in a process of its own, with its output to be read."""
+    command = [sys.executable, str(script), *overrides]
+    return subprocess.Popen(command, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def run(*overrides: str) -> str:
+    """Runs the training command to its end; returns what it printed."""
+    process = start(*overrides)
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, output
+    return output
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Last checkpoint, figures and result of two runs are equal in all that is no time, rate or place."""
+    last = max(int(path.name) for path in (one / "checkpoints").iterdir() if path.name.isdigit())
+    assert checkpoint_names(one) == checkpoint_names(other)
+    for item in ("state", "replay", "policy"):
+        left, right = (arrays(folder / "checkpoints" / str(last) / item) for folder in (one, other))
+        assert left.keys() == right.keys() and left
+        for name in left:
+            np.testing.assert_array_equal(left[name], right[name], err_msg=f"{item}{name}", strict=True)
+    assert metrics(one) == metrics(other)
+    assert timeless(read_json(one / "result.json")) == timeless(read_json(other / "result.json"))
+    for left in (one / "evaluation" / "test").glob("*.csv"):
+        assert left.read_text() == (other / "evaluation" / "test" / left.name).read_text(), left.name
+
+
+def checkpoint_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "checkpoints").iterdir())
+
+
+def arrays(item: Path) -> dict[str, np.ndarray]:
+    """Every array of a saved item by its path in the tree."""
+    tree = ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).restore(item)
+    return {jax.tree_util.keystr(path): plain(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def plain(leaf: Any) -> np.ndarray:
+    is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+
+
+def metrics(folder: Path) -> str:
+    """metrics.csv without its times and rates."""
+    table = pd.read_csv(folder / "metrics.csv", dtype=str)
+    return table.drop(columns=[c for c in table if c == "time_s" or c.startswith("speed/")]).to_csv()
+
+
+def timeless(value: Any) -> Any:
+    """A result without times, rates and places."""
+    if not isinstance(value, dict):
+        return value
+    return {k: timeless(v) for k, v in value.items() if not k.endswith(("time_s", "_per_s", "folder"))}
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
