@@ -1,15 +1,12 @@
 """vmax: reinforcement learning for infrastructure that runs on schedules and prices.
 
-    import vmax
-    result = vmax.train(["algorithm=sac", "env=bess", "mode=quick"])
-    vmax.evaluate(result["run"]["folder"], split="validation")
-    env = vmax.make_env("bess", ["env.battery.power_mw=2"])
+`train`, `evaluate` and `make_env` take the overrides that the commands take.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 __version__ = "0.1.0"
 
@@ -36,7 +33,9 @@ def train(overrides: Sequence[str] = (), folder: str | None = None) -> dict[str,
     return run_from_python(overrides, folder)
 
 
-def evaluate(run: str, checkpoint: str = "best", split: str = "test") -> dict[str, Any]:
+def evaluate(
+    run: str, checkpoint: Literal["best", "last"] = "best", split: Literal["train", "validation", "test"] = "test"
+) -> dict[str, Any]:
     """Evaluate a checkpoint (`best` or `last`) of a run on a split, beside all baselines.
 
     Writes RUN/evaluation/SPLIT and returns what stands in its result.json.

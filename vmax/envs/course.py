@@ -6,7 +6,6 @@ which then runs through the same compiled rollout as every other policy, so all 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -40,10 +39,9 @@ class Planner(Protocol):
 
 @struct.dataclass
 class Course:
-    """Follows actions `[L, T, A]` set beforehand. `facts` are what its maker wants to be reported."""
+    """Follows actions `[L, T, A]` set beforehand."""
 
     actions: Array
-    facts: Mapping[str, float] = struct.field(pytree_node=False, default_factory=dict, hash=False, compare=False)
 
     def initial(self, env: Any, params: Any, starts: Any) -> Array:
         """The number of the next action."""

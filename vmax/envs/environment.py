@@ -7,7 +7,7 @@ changes no shape is in `params`, which is always passed in. One instance describ
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import jax
@@ -109,12 +109,10 @@ class EpisodeStatistics:
         inner, observation = self.environment.reset(key, params)
         return EpisodeState(inner, jnp.float32(0.0), jnp.int32(0)), observation
 
-    def step(
-        self, key: Array, state: EpisodeState, action: Array, params: Params
-    ) -> tuple[EpisodeState, Array, Step]:
+    def step(self, key: Array, state: EpisodeState, action: Array, params: Params) -> tuple[EpisodeState, Array, Step]:
         inner, observation, step = self.environment.step(key, state.inner, action, params)
         total, length = state.episode_return + step.reward, state.episode_length + 1
         info = {**step.info, "episode_return": total, "episode_length": length}
         goes_on = ~(step.terminated | step.truncated)
         state = EpisodeState(inner, jnp.where(goes_on, total, 0.0), jnp.where(goes_on, length, 0))
-        return state, observation, step.replace(info=info)
+        return state, observation, replace(step, info=info)

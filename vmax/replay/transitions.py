@@ -203,7 +203,7 @@ def read_before_write(replay: Replay, batch: Batch) -> Replay:
     """
     read = sum(leaf.reshape(-1)[0] for leaf in jax.tree.leaves(batch))
     nothing = jnp.minimum(jnp.asarray(read > jnp.finfo(jnp.float32).max, jnp.int32), 0)
-    return replay.replace(head=replay.head + nothing, final_head=replay.final_head + nothing)
+    return replace(replay, head=replay.head + nothing, final_head=replay.final_head + nothing)
 
 
 def sample(replay: Replay, key: Key, count: int, n_step: int, discount: Any) -> Batch:

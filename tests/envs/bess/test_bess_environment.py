@@ -127,12 +127,12 @@ def test_energy_left_is_valued_at_the_end_only_and_by_the_charge_gained(prices):
     time = env.series.splits["validation"][0][0]
     state, _ = at(env, params, time)
     values, charge = [], []
-    step_fn = jax.jit(env.step)
+    step_fn, step = jax.jit(env.step), None
     for _ in range(48):
         state, step = step_fn(jax.random.key(0), state, jnp.array([1.0]), params)
         values.append(float(step.info["terminal_value_eur"]))
         charge.append(float(step.info["soc_end"]))
-    assert bool(step.truncated) and not bool(step.terminated)
+    assert step is not None and bool(step.truncated) and not bool(step.terminated)
     mean = env.series.values["price"][time + 48 - 168 : time + 48].mean()
     assert values[:-1] == [0.0] * 47
     assert values[-1] == pytest.approx((charge[-1] - 0.5) * 3.5 * 0.97 * (mean - 15.0), rel=1e-3)
@@ -146,8 +146,9 @@ def test_auto_reset_keeps_the_final_observation_and_draws_a_fresh_start(prices):
     state, _ = auto.reset(jax.random.key(0), params)
     first = int(state.time)
     step_fn = jax.jit(auto.step)
-    for i in range(24):
-        state, following, step = step_fn(jax.random.key(i), state, jnp.array([0.5]), params)
+    for i in range(23):
+        state, _, _ = step_fn(jax.random.key(i), state, jnp.array([0.5]), params)
+    state, following, step = step_fn(jax.random.key(23), state, jnp.array([0.5]), params)
     assert bool(step.truncated)
     assert int(step.info["time"]) == first + 23
     assert np.abs(np.asarray(following - step.observation)).max() > 1e-3

@@ -6,7 +6,8 @@ starts from the basis of the step before.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -146,15 +147,13 @@ class PerfectForesight:
         """The best actions of each lane."""
         length = int(np.max(np.asarray(starts.end) - np.asarray(starts.time)))
         power_mw = np.zeros((len(starts.time), length))
-        sites, facts = lane_sites(env, params, starts), {"objective_eur": 0.0, "simultaneous_steps_excluded": 0}
+        sites = lane_sites(env, params, starts)
         for lane, site in enumerate(sites):
             start = jax.tree.map(lambda leaf: leaf[lane], starts)  # noqa: B023
-            schedule, objective_eur = self.schedule(env, params, start, site)
+            schedule, _ = self.schedule(env, params, start, site)
             power_mw[lane, : len(schedule.power_mw)] = schedule.power_mw
-            facts["objective_eur"] += objective_eur
-            facts["simultaneous_steps_excluded"] += schedule.simultaneous_steps
         batch = jax.tree.map(lambda *values: jnp.asarray(values, jnp.float32)[:, None], *sites)
-        return Course(env.action_for_power(jnp.asarray(power_mw, jnp.float32), batch), facts)
+        return Course(env.action_for_power(jnp.asarray(power_mw, jnp.float32), batch))
 
     def schedule(self, env: Bess, params: Any, start: Any, site: Site) -> tuple[Schedule, float]:
         """The best schedule of one lane, and its profit with the value of the change in stored energy, EUR."""
@@ -162,19 +161,28 @@ class PerfectForesight:
         row, steps = first + round(HISTORY_H / env.dt_h), last - first
         price = np.asarray(params.scenarios.price_eur_per_mwh[row : row + steps], np.float64)
         pv_mw = np.asarray(params.scenarios.pv_per_mw[row : row + steps], np.float64) * float(site.pv_capacity_mw)
-        state: Any = env.reset(jax.random.key(0), params, start)[0]
-        value = float(env.terminal_price(params, state.replace(time=start.end), site))
+        value = float(_terminal_price(env, params, start))
         schedule = perfect_foresight(site, price, env.dt_h, float(start.soc), value, pv_mw=pv_mw)
         return schedule, schedule.objective_eur - value * float(start.soc) * float(site.capacity_mwh)
 
 
 def lane_sites(env: Bess, params: Any, starts: Any) -> list[Site]:
     """The numbers of the site in each lane, on the host."""
-    states, _ = jax.vmap(env.reset, in_axes=(None, None, 0))(jax.random.key(0), params, starts)
-    sites = jax.vmap(env.site, in_axes=(0, None), out_axes=None if not env.ranged else 0)(states, params)
-    lanes = len(starts.time)
-    columns = {name: np.broadcast_to(np.asarray(value, np.float64), (lanes,)) for name, value in vars(sites).items()}
-    return [Site(**{name: column[lane] for name, column in columns.items()}) for lane in range(lanes)]
+    columns = {name: np.asarray(value, np.float64) for name, value in vars(_sites(env, params, starts)).items()}
+    return [Site(**{name: column[lane] for name, column in columns.items()}) for lane in range(len(starts.time))]
+
+
+@partial(jax.jit, static_argnames="env")
+def _sites(env: Bess, params: Any, starts: Any) -> Site:
+    """Numbers of the site `[L]`."""
+    return jax.vmap(lambda start: env.site(env.reset(jax.random.key(0), params, start)[0], params))(starts)
+
+
+@partial(jax.jit, static_argnames="env")
+def _terminal_price(env: Bess, params: Any, start: Any) -> Array:
+    """Value of one stored MWh at the end of a lane, EUR/MWh."""
+    state = replace(env.reset(jax.random.key(0), params, start)[0], time=start.end)
+    return env.terminal_price(params, state, env.site(state, params))
 
 
 def repeat_last_day(known: Known, steps_per_day: int) -> Array:
@@ -196,6 +204,7 @@ def calibrated(known: Known, persistence: Any, weight: Any) -> Array:
     return jnp.where(known.mask, mean + weight * (forecast - mean), mean)
 
 
+@lru_cache(maxsize=8)
 def fit_calibration(env: Bess, samples: int = 4096) -> Calibration:
     """Persistence and weight by least squares over steps spread evenly over the training split.
 
@@ -210,12 +219,12 @@ def fit_calibration(env: Bess, samples: int = 4096) -> Calibration:
     times = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)])
     times = times[np.linspace(0, len(times) - 1, min(samples, len(times))).astype(int)]
     pick = jnp.zeros(len(times), jnp.int32)
-    starts = jax.tree.map(lambda leaf: leaf[pick], lanes).replace(time=jnp.asarray(times, jnp.int32))
+    starts = replace(jax.tree.map(lambda leaf: leaf[pick], lanes), time=jnp.asarray(times, jnp.int32))
 
     def look(start: Any) -> tuple[Known, Array, Array]:
-        state: Any = env.reset(jax.random.key(0), params, start)[0]
+        state = env.reset(jax.random.key(0), params, start)[0]
         now = env.known(state, params)
-        following = env.known(state.replace(time=state.time + 1), params)
+        following = env.known(replace(state, time=state.time + 1), params)
         row = state.time + round(HISTORY_H / env.dt_h)
         actual = jax.lax.dynamic_slice(params.scenarios.price_eur_per_mwh, (row,), (env.window,))
         return now, following.last_error_eur_per_mwh, actual

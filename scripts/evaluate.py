@@ -1,0 +1,3 @@
+from vmax.commands.evaluate import main
+
+main()

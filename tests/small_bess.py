@@ -1,0 +1,32 @@
+"""Small battery environments for tests: made-up prices in a file, UTC days, split 70/15/15 %."""
+
+from functools import lru_cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import vmax
+
+
+def wavy_prices(days: int = 60, seed: int = 3) -> pd.DataFrame:
+    """Hourly prices with two waves a day and noise, from 1 January 2023."""
+    utc = pd.date_range("2023-01-01", periods=24 * days, freq="h")
+    noise = np.random.default_rng(seed).standard_normal(len(utc))
+    price = 60 + 45 * np.sin(2 * np.pi * (np.arange(len(utc)) - 9) / 12) + 10 * noise
+    return pd.DataFrame({"utc": utc, "price_eur_per_mwh": price.round(2)})
+
+
+def bess_on(prices: pd.DataFrame, *overrides: str, env: str = "bess") -> Any:
+    """The battery environment on these prices."""
+    path = Path(mkdtemp(prefix="vmax-test-")) / "prices.csv"
+    prices.to_csv(path, index=False)
+    return vmax.make_env(env, [f"env.data.path={path}", "env.data.timezone=UTC", "env.episode.days=1", *overrides])
+
+
+@lru_cache(maxsize=1)
+def small_bess() -> Any:
+    """The battery on 60 days of wavy prices, day-ahead information; the same one for all tests of a process."""
+    return bess_on(wavy_prices())

@@ -1,0 +1,97 @@
+"""`evaluate`: a checkpoint of a run on one split, beside all baselines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import DictConfig
+
+from vmax import devices
+from vmax.commands.cli import hydra_main
+from vmax.config import EvaluationConfig, load, to_mapping
+from vmax.conversion import build, convert
+from vmax.errors import UserError
+from vmax.run_folder import RunFolder, to_plain
+
+KEYS = ("run", "checkpoint", "split", "device", "evaluation")
+Which = Literal["best", "last"]
+Split = Literal["train", "validation", "test"]
+Device = Literal["auto", "cpu", "gpu"]
+
+
+def main() -> None:
+    """Entry point of the command."""
+    hydra_main(run, "evaluate")
+
+
+def run(composed: DictConfig) -> None:
+    """One job of the command: prints the table and where the files are."""
+    mapping = to_mapping(composed)
+    for key in mapping:
+        if key not in KEYS:
+            raise UserError(f"{key}: unknown; allowed: {', '.join(KEYS)}")
+    if mapping["run"] is None:
+        raise UserError("run=null: name the folder of a run, as in run=outputs/2026-01-31/12-00-00-000000")
+    evaluate_run(
+        convert(str, mapping["run"], "run"),
+        convert(Which, mapping["checkpoint"], "checkpoint"),
+        convert(Split, mapping["split"], "split"),
+        device=convert(Device, mapping["device"], "device"),
+        evaluation=mapping["evaluation"],
+    )
+
+
+def evaluate_run(
+    run: str | Path,
+    checkpoint: Which = "best",
+    split: Split = "test",
+    device: Device = "auto",
+    evaluation: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Evaluates a checkpoint of the run in the folder `run`, prints the table and writes RUN/evaluation/SPLIT.
+
+    `evaluation` are settings that replace those of the run where they are not None. The run's own result.json stays as
+    it is. Returns what stands in the new one. Raises UserError.
+    """
+    convert(Which, checkpoint, "checkpoint")
+    convert(Split, split, "split")
+    folder = RunFolder.open(run)
+    config = load(folder.composed())
+    given = {name: value for name, value in (evaluation or {}).items() if value is not None}
+    settings = build(EvaluationConfig, {**vars(config.evaluation), **given}, "evaluation")
+    devices.configure(device, None)
+    devices.verify(device)
+    return _evaluate(folder, config, checkpoint, split, settings)
+
+
+def _evaluate(folder: RunFolder, config: Any, checkpoint: Which, split: Split, settings: Any) -> dict[str, Any]:
+    from vmax import envs
+    from vmax.algorithms import make_algorithm
+    from vmax.checkpoint import Checkpoints
+    from vmax.evaluation.evaluate import evaluate
+    from vmax.evaluation.table import print_comparison
+    from vmax.evaluation.writing import write_evaluation
+    from vmax.training.finish import currency, load_policy
+    from vmax.training.loop import build_program
+
+    env = envs.make(config.env)
+    algorithm = make_algorithm(config.algorithm, config.network)
+    spec = build_program(config, env, algorithm).spec
+    step, policy = load_policy(Checkpoints(folder.checkpoints, config.checkpoint.keep), algorithm, spec, checkpoint)
+    evaluation = evaluate(
+        env,
+        {checkpoint: policy},
+        split,
+        error_draws=settings.error_draws,
+        bootstrap=settings.bootstrap,
+        seed=config.seed,
+    )
+    trained = json.loads(folder.result.read_text(encoding="utf-8")) if folder.result.exists() else {}
+    facts = {**trained.get("run", {}), "folder": str(folder.path), "checkpoint": checkpoint, "checkpoint_step": step}
+    target = folder.evaluation(split)
+    write_evaluation(env, evaluation, target, facts, settings.plots)
+    print_comparison(evaluation.result, currency(env))
+    print(f"files: {target}", flush=True)
+    return to_plain({"run": facts, "evaluation": evaluation.result})
