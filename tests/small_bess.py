@@ -15,7 +15,7 @@ def wavy_prices(days: int = 60, seed: int = 3) -> pd.DataFrame:
     """Hourly prices with two waves a day and noise, from 1 January 2023."""
     utc = pd.date_range("2023-01-01", periods=24 * days, freq="h")
     noise = np.random.default_rng(seed).standard_normal(len(utc))
-    price = 60 + 45 * np.sin(2 * np.pi * (np.arange(len(utc)) - 9) / 12) + 10 * noise
+    price = 60 + 45 * np.sin(2 * np.pi * (np.arange(len(utc)) - 6) / 12) + 10 * noise
     return pd.DataFrame({"utc": utc, "price_eur_per_mwh": price.round(2)})
 
 

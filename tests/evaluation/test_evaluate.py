@@ -1,0 +1,151 @@
+"""One evaluation of a small battery, looked at from all sides; greedy episodes; the score during training."""
+
+import json
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from small_bess import small_bess
+
+import vmax
+from vmax.algorithms import make_algorithm
+from vmax.algorithms.algorithm import Spec
+from vmax.config import compose, load
+from vmax.envs.rollout import rollout_states
+from vmax.evaluation.evaluate import Evaluation, compare, evaluate
+from vmax.evaluation.plots import learning_curve
+from vmax.evaluation.policies import Learned
+from vmax.evaluation.table import print_comparison
+from vmax.evaluation.validation import Validation
+from vmax.evaluation.writing import write_evaluation
+
+BASELINES = [
+    *("do_nothing", "two_cycle", "gated_two_cycle", "n_cheap_n_dear", "threshold"),
+    *("lp_yesterday", "mpc", "mpc_calibrated", "perfect_foresight"),
+]
+
+
+def unknown_reward(observation, action, context):
+    """Stands in for the environment's function; an actor does not depend on it."""
+    return jnp.float32(0.0), observation
+
+
+def random_policy(env, seed: int) -> Learned:
+    """An untrained actor."""
+    config = load(compose(["algorithm=td3", "network.hidden=[8]"]))
+    algorithm = make_algorithm(config.algorithm, config.network)
+    spec = Spec(env.observation_space, env.action_space, total_updates=1, post_decision=unknown_reward)
+    return Learned(algorithm.policy(algorithm.init(jax.random.key(seed), spec)), algorithm)
+
+
+def programs() -> int:
+    """How many rollouts have been compiled."""
+    return rollout_states._cache_size()  # pyright: ignore[reportFunctionMemberAccess]
+
+
+@lru_cache(maxsize=1)
+def evaluation() -> Evaluation:
+    env = small_bess()
+    return evaluate(env, {"best": random_policy(env, 0)}, "test", error_draws=3, bootstrap=100)
+
+
+def test_all_policies_are_there_and_none_breaks_a_law():
+    policies = evaluation().result["policies"]
+    assert list(policies) == ["best", *BASELINES]
+    for name, figures in policies.items():
+        assert figures["violations"] == 0, name
+        assert figures["max_energy_residual_mwh"] < 1e-4, name
+        assert figures["capture"] <= 1 + 1e-6, name
+        low, high = figures["ci95"]["capture"]
+        assert low - 1e-9 <= figures["capture"] <= high + 1e-9 or name == "best"
+    assert (policies["do_nothing"]["capture"], policies["perfect_foresight"]["capture"]) == (0.0, 1.0)
+    assert policies["mpc"]["capture"] > 0.97
+
+
+def test_figures_follow_from_the_rows():
+    result = evaluation().result
+    table: Any = evaluation().timeseries
+    sums = table.groupby("policy")[["profit_eur", "terminal_value_eur"]].sum()
+    value = sums["profit_eur"] + sums["terminal_value_eur"]
+    for name, figures in result["policies"].items():
+        assert figures["profit_eur"] == pytest.approx(sums["profit_eur"][name], rel=1e-5, abs=1e-3)
+        assert figures["uplift_eur"] == pytest.approx(value[name] - value["do_nothing"], rel=1e-5, abs=1e-3)
+    money = table["energy_revenue_eur"] - table["fee_eur"] - table["wear_cost_eur"]
+    np.testing.assert_allclose(table["profit_eur"], money, atol=1e-4)
+
+
+def test_files_are_whole_and_strict(tmp_path):
+    write_evaluation(small_bess(), evaluation(), tmp_path, {"status": "completed"}, plots=True)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"result.json", "episodes.csv", "timeseries.csv", "trace.csv", "plots"}
+    assert {p.name for p in (tmp_path / "plots").iterdir()} == {"week.png", "charge_by_hour.png", "monthly_profit.png"}
+    result = json.loads((tmp_path / "result.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert result["run"] == {"status": "completed"}
+    rows: Any = pd.read_csv(tmp_path / "timeseries.csv")
+    best = rows[rows["policy"] == "best"]
+    assert best["profit_eur"].sum() == pytest.approx(result["evaluation"]["policies"]["best"]["profit_eur"], rel=1e-5)
+    assert best["utc"].iloc[0] == result["evaluation"]["start"]
+    assert (best["terminal_value_eur"].iloc[:-1] == 0).all()
+    trace = pd.read_csv(tmp_path / "trace.csv")
+    assert [c.split("_")[0] for c in trace.columns[3:]].count("observation") == small_bess().observation_space.size
+    assert list(trace.columns[-2:]) == ["action_power", "reward"]
+    assert len(trace) == len(best)
+
+
+def test_table_puts_the_learned_policy_first(capsys):
+    print_comparison(evaluation().result, "EUR")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    order = [line.split()[1] for line in lines]
+    assert order[0] == "best"
+    assert order.index("perfect_foresight") < order.index("gated_two_cycle") < order.index("do_nothing")
+    assert sorted(order[1:]) == sorted(BASELINES)
+
+
+def test_capture_is_null_where_nothing_can_be_earned():
+    figures: dict = {name: {} for name in ("do_nothing", "perfect_foresight", "best")}
+    daily = {name: {"profit_eur": np.zeros(9), "value_eur": np.zeros(9)} for name in figures}
+    daily["best"]["value_eur"] = np.full(9, -1.0)
+    compare(figures, daily, bootstrap=10, seed=0)
+    assert figures["best"]["capture"] is None
+    assert figures["best"]["uplift_eur"] == -9.0
+
+
+def test_score_during_training_is_compiled_once_and_agrees_with_the_evaluation():
+    env = small_bess()
+    policy = random_policy(env, 0)
+    score = Validation(env, policy.algorithm, "test", error_draws=3)
+    assert score.references["perfect_foresight"] == 1.0
+    assert score.references["do_nothing"] == 0.0
+    found = score(policy.weights)
+    compiled = programs()
+    other = score(random_policy(env, 1).weights)
+    assert programs() == compiled
+    assert found["score"] == pytest.approx(evaluation().result["policies"]["best"]["capture"], rel=1e-4)
+    assert found["score"] != other["score"]
+
+
+def test_episodes_where_there_is_no_split_to_run_over():
+    env = vmax.make_env("pendulum", ["env.max_steps=20"])
+    found = evaluate(env, {"last": random_policy(env, 0)}, "test", error_draws=1, bootstrap=10)
+    figures = found.result["policies"]["last"]
+    episodes: Any = found.episodes
+    returns = episodes["return"]
+    assert figures["episodes"] == len(returns) == 100
+    assert figures["return_mean"] == pytest.approx(returns.mean())
+    assert figures["return_std"] == pytest.approx(returns.std(ddof=0))
+    assert (episodes["steps"] == 20).all()
+    assert -17 * 20 < figures["return_mean"] < 0  # a step costs at most π² + 0.1·8² + 0.001·2²
+
+
+def test_learning_curve_shows_curve_and_baselines(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,eval/score,train/loss\n100,,1\n200,0.5,1\n300,0.8,1\n")
+    axes = learning_curve(path, {"perfect_foresight": 1.0, "mpc": 0.9}).axes[0]
+    curve: Any = axes.lines[0]
+    assert list(curve.get_xdata()) == [200, 300]
+    assert list(curve.get_ydata()) == [0.5, 0.8]
+    assert {text.get_text() for text in axes.texts} == {"perfect_foresight", "mpc"}
