@@ -44,7 +44,7 @@ def random_policy(env, seed: int) -> Learned:
 
 def programs() -> int:
     """How many rollouts have been compiled."""
-    return rollout_states._cache_size()  # pyright: ignore[reportAttributeAccessIssue]  # pyright: ignore[reportAttributeAccessIssue]
+    return rollout_states._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @lru_cache(maxsize=1)
