@@ -12,10 +12,12 @@ import vmax
 
 
 def wavy_prices(days: int = 60, seed: int = 3) -> pd.DataFrame:
-    """Hourly prices with two waves a day and noise, from 1 January 2023."""
+    """Hourly prices with two waves a day, wild and calm days, and noise, from 1 January 2023."""
     utc = pd.date_range("2023-01-01", periods=24 * days, freq="h")
     noise = np.random.default_rng(seed).standard_normal(len(utc))
-    price = 60 + 45 * np.sin(2 * np.pi * (np.arange(len(utc)) - 6) / 12) + 10 * noise
+    hour = np.arange(len(utc))
+    height = 30 + 25 * np.sin(2 * np.pi * (hour // 24) / 9)
+    price = 60 + height * np.sin(2 * np.pi * (hour - 6) / 12) + 5 * noise
     return pd.DataFrame({"utc": utc, "price_eur_per_mwh": price.round(2)})
 
 

@@ -95,7 +95,7 @@ def test_no_baseline_sees_beyond_what_is_known(information):
     prices = wavy_prices()
     changed = prices.copy()
     cut = 24 * 57  # a midnight within the test split
-    changed.loc[cut:, "price_eur_per_mwh"] = 300.0 - changed.loc[cut:, "price_eur_per_mwh"]
+    changed.loc[cut:, "price_eur_per_mwh"] = 250.0 - 3.0 * changed.loc[cut:, "price_eur_per_mwh"]
     acted = []
     for table in (prices, changed):
         env = bess_on(table, f"env.information={information}")
@@ -119,7 +119,7 @@ def test_a_planner_looks_ahead_as_far_as_it_may():
     for name, policy in {"mpc": MPC(), "blind": MPC(Calibration(0.0, 0.0)), "best": PerfectForesight()}.items():
         info = rollout(env, policy, params, starts).info
         captured[name] = float(np.asarray(info["profit_eur"] + info["terminal_value_eur"], np.float64).sum())
-    assert captured["blind"] < captured["mpc"] <= captured["best"]
+    assert captured["blind"] < captured["mpc"] <= captured["best"] + 0.01
     assert captured["mpc"] > 0.97 * captured["best"]
 
 
