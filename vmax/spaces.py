@@ -63,6 +63,10 @@ class Box:
             start += feature.size
         raise KeyError(name)
 
+    def entries(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        """Indices of all numbers of the named features, in order. Raises KeyError for a name that is not in it."""
+        return tuple(i for name in names for i in range(self.size)[self.slice(name)])
+
     def __contains__(self, name: str) -> bool:
         return any(feature.name == name for feature in self.features)
 

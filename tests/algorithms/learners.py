@@ -27,6 +27,8 @@ COMMON: dict[str, Any] = {
     "polyak": 0.05,
     "num_critics": 2,
     "post_decision_critic": False,
+    "counterfactuals": 0,
+    "slope_weight": 20.0,
     "average_actor": 0.9,
     "normalise_observations": False,
 }

@@ -10,7 +10,8 @@ import pytest
 from learners import CONFIGS, NETWORK, batch, make, passed, same, spec
 
 from vmax.algorithms import config_class, make_algorithm
-from vmax.algorithms.critic import make_critic
+from vmax.algorithms.critic import Lesson, critic_step, make_critic
+from vmax.algorithms.optimiser import trainable
 from vmax.errors import UserError
 from vmax.spaces import Discrete
 
@@ -97,10 +98,86 @@ def test_the_actor_climbs_the_known_reward(name):
     assert kept["price"].unsafe_buffer_pointer() != context["price"].unsafe_buffer_pointer()  # it may be donated
 
 
+def test_a_transition_teaches_at_other_charges_too():
+    """Entry 0 is controlled: the known reward, the reward and the noise belong to the decision that was taken alone."""
+    context, inputs = {"price": jnp.float32(2.0)}, jax.tree.map(lambda leaf: leaf[0], batch(1, 5))
+    critic = make_critic(NETWORK, 2, True, spec(post_decision=lambda o, a, c: (c["price"] * a[0], o + a[0])))
+    elsewhere = jnp.linspace(-1.0, 1.0, 10).reshape(2, 5, 1)
+    lesson = critic.lessons(inputs, elsewhere, (0,), context)
+    taken, others = np.asarray(inputs.observation + inputs.action[:, :1]), np.asarray(elsewhere).reshape(10)
+    assert np.allclose(lesson.inputs[:5], taken)
+    assert np.allclose(lesson.inputs[5:, 0], others)
+    assert np.allclose(lesson.inputs[5:, 1:], np.tile(taken[:, 1:], (2, 1)))
+    assert np.allclose(lesson.next_observation[:5], inputs.next_observation)
+    assert np.allclose(lesson.next_observation[5:, 0], others)
+    assert np.allclose(lesson.next_observation[5:, 1:], np.tile(inputs.next_observation[:, 1:], (2, 1)))
+    assert np.allclose(lesson.known, np.concatenate([2.0 * inputs.action[:, 0], np.zeros(10)]))
+    assert np.allclose(lesson.reward, np.concatenate([inputs.reward, np.zeros(10)]))
+    assert np.allclose(lesson.discount, np.tile(inputs.discount, 3))
+
+
+def test_differences_between_charges_weigh_more_than_their_common_level():
+    """A first step without Adam's scale: errors 3 and 1 of one transition, weight 20, by hand."""
+    critic = make_critic(NETWORK, 2, True, spec(post_decision=lambda o, a, c: (0.0 * a[0], o)))
+    params = critic.init(jax.random.key(0), jnp.zeros((1, 3)), jnp.zeros((1, 2)), {})
+    inputs = jnp.asarray([[0.1, 0.2, 0.3], [0.9, 0.2, 0.3]])
+    values = critic.network.apply(params, inputs)
+    lesson = Lesson(inputs, jnp.zeros(2), jnp.zeros(2), jnp.zeros(2), inputs)
+    target = jnp.asarray([-3.0, -1.0])
+    step = jax.jit(critic_step, static_argnums=(0, 4, 9))
+    rates = (jnp.float32(20.0), jnp.float32(1e-3), jnp.float32(1e-8), jnp.float32(jnp.inf))
+    _, metrics = step(critic, trainable(params), lesson, target, 1, *rates, None)
+    errors = np.asarray(values) - np.asarray(target)
+    level = errors.mean(axis=1, keepdims=True)
+    by_hand = 0.5 * np.sum(np.mean(level**2 + 20.0 * (errors - level) ** 2, axis=1))
+    assert metrics["critic_loss"] == pytest.approx(by_hand, rel=1e-5)
+    _, plain = step(critic, trainable(params), lesson, target, 1, jnp.float32(1.0), *rates[1:], None)
+    assert plain["critic_loss"] == pytest.approx(0.5 * np.sum(np.mean(errors**2, axis=1)), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_value_of_a_charge_is_learned_where_no_decision_led_to_it(name):
+    """Value 1 per unit of the controlled entry, which no transition moves from 0: only counterfactuals can tell."""
+
+    def known(observation, action, context):
+        return observation[0] + 0.0 * action[0], observation
+
+    def slope(counterfactuals):
+        algorithm = make(name, post_decision_critic=True, counterfactuals=counterfactuals)
+        offering = spec(post_decision=known, context={}, controlled=(0,))
+        inputs = batch(400, 32)
+        still = lambda seen: seen.at[..., 0].set(0.0)  # noqa: E731
+        inputs = replace(
+            inputs,
+            observation=still(inputs.observation),
+            next_observation=still(inputs.next_observation),
+            reward=0.0 * inputs.reward,
+            discount=jnp.full_like(inputs.discount, 0.5),
+        )
+
+        def run(key):
+            state = algorithm.init(key, offering)
+            state, _ = algorithm.update(state, inputs, key, offering)
+            critic = make_critic(NETWORK, 2, True, offering)
+            at = lambda charge: still(inputs.observation[0]).at[..., 0].set(charge)  # noqa: E731
+            both = [critic.network.apply(state.critic.params, at(charge)) for charge in (-0.8, 0.8)]
+            return jnp.mean(both[1] - both[0]) / 1.6  # pyright: ignore[reportOperatorIssue]
+
+        return float(jax.jit(run)(jax.random.key(0)))
+
+    assert slope(2) == pytest.approx(1.0, abs=0.15)  # V = γ (x + V), so V = x γ / (1 - γ) = x
+    assert abs(slope(0)) < 0.6
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_an_environment_lacks_is_named(name):
     with pytest.raises(UserError, match="algorithm.post_decision_critic=true: this environment offers no"):
         make(name, post_decision_critic=True).init(jax.random.key(0), spec())
+    algorithm = make(name, post_decision_critic=True, counterfactuals=1)
+    offering = spec(post_decision=post_decision, context={"price": jnp.float32(1.0)})
+    state = algorithm.init(jax.random.key(0), offering)
+    with pytest.raises(UserError, match="algorithm.counterfactuals=1: this environment names no controlled features"):
+        algorithm.update(state, batch(1, 4), jax.random.key(0), offering)
     with pytest.raises(UserError, match=rf"algorithm={name}: needs continuous actions.*Discrete\(size=2\)"):
         make(name).init(jax.random.key(0), replace(spec(), action_space=Discrete(2)))
 
@@ -120,6 +197,13 @@ def test_what_an_environment_lacks_is_named(name):
             "sac",
             {"post_decision_critic": True, "normalise_observations": True},
             "algorithm.normalise_observations=true: must be false with",
+        ),
+        ("td3", {"counterfactuals": -1}, "algorithm.counterfactuals=-1: must be at least 0"),
+        ("sac", {"counterfactuals": 1}, "algorithm.counterfactuals=1: needs algorithm.post_decision_critic=true and"),
+        (
+            "td3",
+            {"counterfactuals": 1, "post_decision_critic": True, "n_step": 2},
+            "algorithm.counterfactuals=1: needs .* algorithm.n_step=1; set 0",
         ),
     ],
 )

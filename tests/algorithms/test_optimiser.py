@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vmax.algorithms.noise import shared_normal
+from vmax.algorithms.noise import shared
 from vmax.algorithms.optimiser import average, descend, polyak, rate_share, trainable
 
 RATE, EPS = jnp.float32(0.1), jnp.float32(1e-8)
@@ -79,8 +79,8 @@ def test_the_average_keeps_a_growing_share_of_the_past(decay, updates, kept):
 
 def test_devices_share_one_draw_of_noise():
     key, whole = jax.random.key(3), (4, 2, 6, 3)
-    parts = jax.vmap(lambda _: shared_normal(key, (4, 2, 3, 3), "device", batch_dim=2), axis_name="device", out_axes=0)(
-        jnp.arange(2)
-    )
+    parts = jax.vmap(
+        lambda _: shared(jax.random.normal, key, (4, 2, 3, 3), "device", batch_dim=2), axis_name="device", out_axes=0
+    )(jnp.arange(2))
     together = np.concatenate(list(parts), axis=2)
-    assert np.array_equal(together, shared_normal(key, whole, None, batch_dim=2))
+    assert np.array_equal(together, shared(jax.random.normal, key, whole, None, batch_dim=2))

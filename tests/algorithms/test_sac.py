@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from learners import NETWORK, batch, make, passed, q_by_hand, same, spec
 
-from vmax.algorithms.noise import shared_normal
+from vmax.algorithms.noise import shared
 from vmax.networks.heads import LOG_STD_MAX, LOG_STD_MIN
 
 SPEC = spec()
@@ -31,7 +31,7 @@ def test_critic_loss_is_the_squared_error_to_the_soft_target():
     # targets that differ from the online critics, so that a mix-up shows
     state = replace(START, target_critic=jax.tree.map(lambda leaf: 1.1 * leaf + 0.01, START.critic.params))
     _, metrics = update(state, inputs, key)
-    noise = shared_normal(key, (1, 2, 32, 2), None, batch_dim=2)[0]
+    noise = shared(jax.random.normal, jax.random.split(key)[0], (1, 2, 32, 2), None, batch_dim=2)[0]
     action, log_prob = sample_by_hand(state.actor.params, inputs.next_observation[0], noise[0])
     value = q_by_hand(state.target_critic, inputs.next_observation[0], action).min(0) - 0.1 * log_prob
     target = np.asarray(inputs.reward[0]) + np.asarray(inputs.discount[0]) * value
@@ -42,7 +42,7 @@ def test_critic_loss_is_the_squared_error_to_the_soft_target():
 def test_actor_loss_uses_the_new_critics_and_the_temperature_follows_the_entropy():
     inputs, key = batch(1, 32), jax.random.key(5)
     state, metrics = update(START, inputs, key)
-    noise = shared_normal(key, (1, 2, 32, 2), None, batch_dim=2)[0]
+    noise = shared(jax.random.normal, jax.random.split(key)[0], (1, 2, 32, 2), None, batch_dim=2)[0]
     action, log_prob = sample_by_hand(START.actor.params, inputs.observation[0], noise[1])
     q = q_by_hand(state.critic.params, inputs.observation[0], action).min(0)
     assert np.isclose(metrics["actor_loss"], np.mean(0.1 * log_prob - q), rtol=1e-4, atol=1e-5)

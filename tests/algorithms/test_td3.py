@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from learners import NETWORK, batch, make, passed, q_by_hand, same, spec
 
-from vmax.algorithms.noise import shared_normal
+from vmax.algorithms.noise import shared
 from vmax.errors import UserError
 
 SPEC = spec()
@@ -28,7 +28,7 @@ def test_critic_loss_is_the_squared_error_to_the_smoothed_target(noise_scale, no
     shifted = jax.tree.map(lambda leaf: 1.1 * leaf + 0.01, (START.target_actor, START.target_critic))
     state = replace(START, target_actor=shifted[0], target_critic=shifted[1], hyper=hyper)
     _, metrics = update(state, inputs, key)
-    drawn = np.asarray(shared_normal(key, (1, 32, 2), None, batch_dim=1)[0])
+    drawn = np.asarray(shared(jax.random.normal, jax.random.split(key)[0], (1, 32, 2), None, batch_dim=1)[0])
     noise = np.clip(noise_scale * drawn, -noise_clip, noise_clip)
     action = np.clip(action_by_hand(state.target_actor, inputs.next_observation[0]) + noise, -1, 1)
     value = q_by_hand(state.target_critic, inputs.next_observation[0], action).min(0)

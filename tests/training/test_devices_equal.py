@@ -22,7 +22,7 @@ from vmax import config, envs
 from vmax.algorithms import make_algorithm
 from vmax.algorithms.algorithm import Batch
 from vmax.errors import UserError
-from vmax.training.loop import build_program
+from vmax.training.run import build_program
 from tiny import PENDULUM, plain
 
 folder = sys.argv[1]

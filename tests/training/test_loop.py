@@ -20,7 +20,7 @@ from vmax.envs.classic.pendulum import Pendulum
 from vmax.errors import UserError
 from vmax.evaluation.validation import Validation
 from vmax.run_folder import RunFolder, read_metrics
-from vmax.training.loop import build_program
+from vmax.training.run import build_program
 
 
 @pytest.fixture(scope="module")

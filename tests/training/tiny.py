@@ -26,7 +26,7 @@ PENDULUM = ("algorithm=sac", "env=pendulum", "env.max_steps=50", "algorithm.norm
 def bess(prices: Path) -> tuple[str, ...]:
     """A battery on forecasts of the prices in a file; TD3 with three-step returns."""
     data = (f"env.data.path={prices}", "env.data.timezone=UTC", "env.episode.days=1", "env.information=forecast")
-    return ("algorithm=td3", "algorithm.n_step=3", "env=bess", *data, *SIZES)
+    return ("algorithm=td3", "algorithm.n_step=3", "algorithm.counterfactuals=0", "env=bess", *data, *SIZES)
 
 
 def write_prices(path: Path, days: int = 60, first_day: str = "2023-01-01") -> Path:

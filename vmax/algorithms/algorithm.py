@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import jax
 
 from vmax.replay.transitions import Batch
-from vmax.spaces import Box
+from vmax.spaces import Box, Discrete
 
 __all__ = ["Algorithm", "Batch", "Spec"]
 
@@ -23,15 +23,18 @@ class Spec:
 
     `post_decision(observation, action, context) -> (known_reward, post_observation)` works on one sample;
     `context` is a pytree of numbers that it reads (kept in the learner's state, so no value is compiled in).
+    `controlled` are the entries of the observation that only decisions move, such as the charge of a store: all others
+    go their way whatever is done.
     `axis` names the mapped device axis; gradients are averaged over it. `total_updates` sets learning-rate schedules.
     """
 
     observation_space: Box
-    action_space: Box
+    action_space: Box | Discrete
     total_updates: int
     axis: str | None = None
     post_decision: Callable[[Array, Array, Any], tuple[Array, Array]] | None = None
     context: Any = None
+    controlled: tuple[int, ...] = ()
 
 
 class Algorithm(Protocol):

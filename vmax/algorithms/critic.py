@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
+from flax import struct
 
-from vmax.algorithms.algorithm import Spec
+from vmax.algorithms.algorithm import Batch, Spec
+from vmax.algorithms.noise import shared
 from vmax.algorithms.optimiser import Trainable, descend
 from vmax.errors import UserError
 from vmax.networks.heads import CriticEnsemble
@@ -18,6 +21,20 @@ from vmax.networks.mlp import NetworkConfig
 
 Array = jax.Array
 Key = jax.Array
+
+
+@struct.dataclass
+class Lesson:
+    """Samples for the critics, `[M]`: Q = known + net(inputs) is to become `reward + discount * value(next)`.
+
+    M = (K + 1) B: first B decisions that were taken, then K times as many that stem from the same transitions.
+    """
+
+    inputs: Array
+    known: Array
+    reward: Array
+    discount: Array
+    next_observation: Array
 
 
 @dataclass(frozen=True)
@@ -41,6 +58,35 @@ class Critic:
         known, inputs = self._split(observation, action, context)
         return known + self.network.apply(params, inputs)  # pyright: ignore[reportOperatorIssue]
 
+    def lessons(self, batch: Batch, elsewhere: Array, controlled: tuple[int, ...], context: Any) -> Lesson:
+        """What the critics may learn from a batch `[B]`: the decisions taken, and K others that were not.
+
+        Where only decisions move the `controlled` entries of an observation (post-decision critics), the same news
+        would have followed any other charge. So one transition also teaches the value at the charges `elsewhere`,
+        `[K, B, C]`. The news is then common to K + 1 samples and drops out of the slope between them, which is what an
+        actor follows. What a decision earns beyond its known reward has mean zero and is left out there.
+        Source: Pitis, Creager & Garg (2020), Counterfactual Data Augmentation using Locally Factored Dynamics.
+        """
+        known, inputs = self._split(batch.observation, batch.action, context)
+        count, size = elsewhere.shape[0], batch.reward.shape[0]
+
+        def with_others(taken: Array, others: Array) -> Array:
+            return jnp.concatenate([taken, others.reshape(count * size, *taken.shape[1:])])
+
+        def moved(seen: Array) -> Array:
+            if not count:
+                return jnp.zeros((0, *seen.shape))
+            return jnp.broadcast_to(seen, (count, *seen.shape)).at[..., list(controlled)].set(elsewhere)
+
+        nothing = jnp.zeros((count, size))
+        return Lesson(
+            inputs=with_others(inputs, moved(inputs)),
+            known=with_others(jnp.broadcast_to(known, (size,)), nothing),
+            reward=with_others(batch.reward, nothing),
+            discount=jnp.tile(batch.discount, count + 1),
+            next_observation=with_others(batch.next_observation, moved(batch.next_observation)),
+        )
+
     def first(self, params: Any, observation: Array, action: Array, context: Any) -> Array:
         """Q of the first member alone, `[B]`."""
         alone = replace(self, network=self.network.clone(size=1))
@@ -62,25 +108,45 @@ def make_critic(network: NetworkConfig, num_critics: int, post_decision: bool, s
     return Critic(CriticEnsemble(network, num_critics), spec.post_decision if post_decision else None)
 
 
+def draw_elsewhere(key: Key, shape: tuple[int, int, int], spec: Spec) -> Array:
+    """Uniform values within [-1, 1] for the controlled entries, C: `shape` = (U, K, B) -> `[U, K, B, C]`.
+
+    Raises: UserError if K > 0 and the environment names no controlled entries.
+    """
+    if shape[1] and not spec.controlled:
+        raise UserError(f"algorithm.counterfactuals={shape[1]}: this environment names no controlled features; set 0")
+    uniform = partial(jax.random.uniform, minval=-1.0, maxval=1.0)
+    return shared(uniform, key, (*shape, len(spec.controlled)), spec.axis, batch_dim=2)
+
+
 def critic_step(
     critic: Critic,
     trained: Trainable,
-    observation: Array,
-    action: Array,
+    lesson: Lesson,
     target: Array,
-    context: Any,
+    counterfactuals: int,
+    slope_weight: Array,
     learning_rate: Array,
     eps: Array,
     max_norm: Array,
     axis: str | None,
 ) -> tuple[Trainable, dict[str, Array]]:
-    """One step on the squared error of every critic to one target `[B]`: L = ½ Σ_i mean (Q_i(s, a) - y)²."""
+    """One step of every critic on its error to one target `[M]`, δ = Q(s, a) - y:
+
+        L = ½ Σ_i mean ( δ̄_i² + w (δ_i - δ̄_i)² ),  δ̄ the mean over the K + 1 samples of one transition
+
+    With w = 1, or without counterfactuals, that is the mean squared error. The samples of a transition share the news
+    that it brought, so their differences, the slope that an actor climbs, are known far better than their level.
+    """
     chex.assert_rank(target, 1)
 
     def loss_of(params: Any) -> tuple[Array, Array]:
-        q = critic.values(params, observation, action, context)
+        q = lesson.known + critic.network.apply(params, lesson.inputs)  # pyright: ignore[reportOperatorIssue]
         chex.assert_shape(q, (critic.network.size, *target.shape))
-        return 0.5 * jnp.sum(jnp.mean(jnp.square(q - target), axis=1)), jnp.mean(q)
+        error = (q - target).reshape(critic.network.size, counterfactuals + 1, -1)
+        level = jnp.mean(error, axis=1, keepdims=True)
+        square = jnp.square(level) + slope_weight * jnp.square(error - level)
+        return 0.5 * jnp.sum(jnp.mean(square, axis=(1, 2))), jnp.mean(q)
 
     (loss, q_mean), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained.params)
     trained, norm = descend(trained, gradient, learning_rate, eps, max_norm, axis)

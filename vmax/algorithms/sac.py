@@ -22,8 +22,8 @@ from flax import struct
 
 from vmax.algorithms import normaliser, settings
 from vmax.algorithms.algorithm import Batch, Spec
-from vmax.algorithms.critic import critic_step, make_critic
-from vmax.algorithms.noise import shared_normal
+from vmax.algorithms.critic import Critic, Lesson, critic_step, draw_elsewhere, make_critic
+from vmax.algorithms.noise import shared
 from vmax.algorithms.optimiser import Schedule, Trainable, average, descend, device_mean, polyak, rate_share, trainable
 from vmax.networks.heads import GaussianActor, action_size, squash
 from vmax.networks.mlp import NetworkConfig
@@ -49,6 +49,8 @@ class SACConfig:
     polyak: float
     num_critics: int
     post_decision_critic: bool
+    counterfactuals: int
+    slope_weight: float
     target_entropy: float | None
     initial_temperature: float
     learn_temperature: bool
@@ -70,6 +72,7 @@ class Hyper:
     total_updates: Array
     adam_eps: Array
     max_grad_norm: Array
+    slope_weight: Array
     discount: Array
     polyak: Array
     target_entropy: Array
@@ -161,33 +164,38 @@ class SAC:
     def update(self, state: State, batch: Batch, key: Key, spec: Spec) -> tuple[State, dict[str, Array]]:
         """U updates on a batch `[U, B]`, all noise drawn beforehand; metrics are means over updates and devices."""
         updates, samples, actions = batch.action.shape
-        noise = shared_normal(key, (updates, 2, samples, actions), spec.axis, batch_dim=2)
+        noise_key, elsewhere_key = jax.random.split(key)
+        noise = shared(jax.random.normal, noise_key, (updates, 2, samples, actions), spec.axis, batch_dim=2)
+        elsewhere = draw_elsewhere(elsewhere_key, (updates, self.config.counterfactuals, samples), spec)
         batch = replace(
             batch,
             observation=normaliser.normalise(state.normaliser, batch.observation),
             next_observation=normaliser.normalise(state.normaliser, batch.next_observation),
         )
-        state, metrics = jax.lax.scan(partial(self._update_once, spec), state, (batch, noise))
+        state, metrics = jax.lax.scan(partial(self._update_once, spec), state, (batch, noise, elsewhere))
         return state, device_mean(jax.tree.map(jnp.mean, metrics), spec.axis)
 
     def _distribution(self, actor: Any, observation: Array) -> tuple[Array, Array]:
         return GaussianActor(self.network, action_size(actor)).apply(actor, observation)  # pyright: ignore[reportReturnType]
 
-    def _update_once(self, spec: Spec, state: State, inputs: tuple[Batch, Array]) -> tuple[State, dict[str, Array]]:
+    def _update_once(
+        self, spec: Spec, state: State, inputs: tuple[Batch, Array, Array]
+    ) -> tuple[State, dict[str, Array]]:
         """The critics, then the actor against the new critics, then temperature and targets; batch `[B]`."""
-        batch, noise = inputs
+        batch, noise, elsewhere = inputs
         hyper = state.hyper
         share = rate_share(
             self.config.learning_rate_schedule, state.updates, hyper.total_updates, hyper.schedule_constant_share
         )
         critic = make_critic(self.network, self.config.num_critics, self.config.post_decision_critic, spec)
+        lesson = critic.lessons(batch, elsewhere, spec.controlled, state.context)
         trained_critic, critic_metrics = critic_step(
             critic,
             state.critic,
-            batch.observation,
-            batch.action,
-            self._target(spec, state, batch, noise[0]),
-            state.context,
+            lesson,
+            self._target(critic, state, lesson, noise[0]),
+            self.config.counterfactuals,
+            hyper.slope_weight,
             share * hyper.critic_learning_rate,
             hyper.adam_eps,
             hyper.max_grad_norm,
@@ -203,12 +211,12 @@ class SAC:
         )
         return state, {**critic_metrics, **actor_metrics, "learning_rate": share * hyper.learning_rate}
 
-    def _target(self, spec: Spec, state: State, batch: Batch, noise: Array) -> Array:
-        """y, `[B]`."""
-        critic = make_critic(self.network, self.config.num_critics, self.config.post_decision_critic, spec)
-        action, log_prob = squash(*self._distribution(state.actor.params, batch.next_observation), noise)
-        q = jnp.min(critic.values(state.target_critic, batch.next_observation, action, state.context), axis=0)
-        return batch.reward + batch.discount * (q - jnp.exp(state.log_temperature.params) * log_prob)
+    def _target(self, critic: Critic, state: State, lesson: Lesson, noise: Array) -> Array:
+        """y, `[M]`; counterfactual samples share the noise of the transition that they stem from, `[B, A]`."""
+        noise = jnp.tile(noise, (self.config.counterfactuals + 1, 1))
+        action, log_prob = squash(*self._distribution(state.actor.params, lesson.next_observation), noise)
+        q = jnp.min(critic.values(state.target_critic, lesson.next_observation, action, state.context), axis=0)
+        return lesson.reward + lesson.discount * (q - jnp.exp(state.log_temperature.params) * log_prob)
 
     def _actor_step(
         self, spec: Spec, state: State, observation: Array, noise: Array, share: Array

@@ -21,6 +21,8 @@ RANGES = {
     "n_step": (1, math.inf),
     "polyak": (0.0, 1.0),
     "num_critics": (1, math.inf),
+    "counterfactuals": (0, math.inf),
+    "slope_weight": (0.0, math.inf),
     "initial_temperature": (1e-12, math.inf),
     "policy_delay": (1, math.inf),
     "target_noise": (0.0, math.inf),
@@ -42,6 +44,11 @@ def check(config: Any) -> None:
             raise UserError(f"algorithm.{name}={value}: must be {_words(low, high)}")
     if config.post_decision_critic and config.normalise_observations:
         raise UserError("algorithm.normalise_observations=true: must be false with algorithm.post_decision_critic=true")
+    if config.counterfactuals and not (config.post_decision_critic and config.n_step == 1):
+        raise UserError(
+            f"algorithm.counterfactuals={config.counterfactuals}: needs algorithm.post_decision_critic=true and "
+            "algorithm.n_step=1; set 0"
+        )
 
 
 def _words(low: float, high: float) -> str:

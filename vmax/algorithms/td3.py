@@ -22,8 +22,8 @@ from flax import struct
 
 from vmax.algorithms import normaliser, settings
 from vmax.algorithms.algorithm import Batch, Spec
-from vmax.algorithms.critic import critic_step, make_critic
-from vmax.algorithms.noise import shared_normal
+from vmax.algorithms.critic import Critic, Lesson, critic_step, draw_elsewhere, make_critic
+from vmax.algorithms.noise import shared
 from vmax.algorithms.optimiser import Schedule, Trainable, average, descend, device_mean, polyak, rate_share, trainable
 from vmax.errors import UserError
 from vmax.networks.heads import DeterministicActor, action_size
@@ -49,6 +49,8 @@ class TD3Config:
     polyak: float
     num_critics: int
     post_decision_critic: bool
+    counterfactuals: int
+    slope_weight: float
     policy_delay: int
     target_noise: float
     target_noise_clip: float
@@ -70,6 +72,7 @@ class Hyper:
     total_updates: Array
     adam_eps: Array
     max_grad_norm: Array
+    slope_weight: Array
     discount: Array
     polyak: Array
     target_noise: Array
@@ -174,13 +177,16 @@ class TD3:
             raise UserError(
                 f"training.updates_per_iteration={updates}: must be a multiple of algorithm.policy_delay={delay}"
             )
-        noise = shared_normal(key, (updates, samples, actions), spec.axis, batch_dim=1)
+        noise_key, elsewhere_key = jax.random.split(key)
+        noise = shared(jax.random.normal, noise_key, (updates, samples, actions), spec.axis, batch_dim=1)
+        elsewhere = draw_elsewhere(elsewhere_key, (updates, self.config.counterfactuals, samples), spec)
         batch = replace(
             batch,
             observation=normaliser.normalise(state.normaliser, batch.observation),
             next_observation=normaliser.normalise(state.normaliser, batch.next_observation),
         )
-        inputs = jax.tree.map(lambda leaf: leaf.reshape(updates // delay, delay, *leaf.shape[1:]), (batch, noise))
+        rounds = lambda leaf: leaf.reshape(updates // delay, delay, *leaf.shape[1:])  # noqa: E731
+        inputs = jax.tree.map(rounds, (batch, noise, elsewhere))
         state, metrics = jax.lax.scan(partial(self._update_round, spec), state, inputs)
         return state, device_mean(jax.tree.map(jnp.mean, metrics), spec.axis)
 
@@ -191,7 +197,9 @@ class TD3:
         total, constant = state.hyper.total_updates, state.hyper.schedule_constant_share
         return rate_share(self.config.learning_rate_schedule, state.updates, total, constant)
 
-    def _update_round(self, spec: Spec, state: State, inputs: tuple[Batch, Array]) -> tuple[State, dict[str, Array]]:
+    def _update_round(
+        self, spec: Spec, state: State, inputs: tuple[Batch, Array, Array]
+    ) -> tuple[State, dict[str, Array]]:
         """d critic updates on a batch `[d, B]`, then the actor on the last of them, then all targets."""
         hyper = state.hyper
         state, critic_metrics = jax.lax.scan(partial(self._critic_step, spec), state, inputs)
@@ -204,32 +212,36 @@ class TD3:
         )
         return state, {**jax.tree.map(jnp.mean, critic_metrics), **actor_metrics}
 
-    def _critic_step(self, spec: Spec, state: State, inputs: tuple[Batch, Array]) -> tuple[State, dict[str, Array]]:
+    def _critic_step(
+        self, spec: Spec, state: State, inputs: tuple[Batch, Array, Array]
+    ) -> tuple[State, dict[str, Array]]:
         """One step of the critics on a batch `[B]`."""
-        batch, noise = inputs
+        batch, noise, elsewhere = inputs
         hyper, share = state.hyper, self._rate_share(state)
-        critic, metrics = critic_step(
-            make_critic(self.network, self.config.num_critics, self.config.post_decision_critic, spec),
+        critic = make_critic(self.network, self.config.num_critics, self.config.post_decision_critic, spec)
+        lesson = critic.lessons(batch, elsewhere, spec.controlled, state.context)
+        trained, metrics = critic_step(
+            critic,
             state.critic,
-            batch.observation,
-            batch.action,
-            self._target(spec, state, batch, noise),
-            state.context,
+            lesson,
+            self._target(critic, state, lesson, noise),
+            self.config.counterfactuals,
+            hyper.slope_weight,
             share * hyper.critic_learning_rate,
             hyper.adam_eps,
             hyper.max_grad_norm,
             spec.axis,
         )
-        return replace(state, critic=critic, updates=state.updates + 1), metrics
+        return replace(state, critic=trained, updates=state.updates + 1), metrics
 
-    def _target(self, spec: Spec, state: State, batch: Batch, noise: Array) -> Array:
-        """y, `[B]`."""
+    def _target(self, critic: Critic, state: State, lesson: Lesson, noise: Array) -> Array:
+        """y, `[M]`; counterfactual samples share the noise of the transition that they stem from, `[B, A]`."""
         hyper = state.hyper
-        critic = make_critic(self.network, self.config.num_critics, self.config.post_decision_critic, spec)
+        noise = jnp.tile(noise, (self.config.counterfactuals + 1, 1))
         smoothing = jnp.clip(hyper.target_noise * noise, -hyper.target_noise_clip, hyper.target_noise_clip)
-        action = jnp.clip(self._action(state.target_actor, batch.next_observation) + smoothing, -1.0, 1.0)
-        q = critic.values(state.target_critic, batch.next_observation, action, state.context)
-        return batch.reward + batch.discount * jnp.min(q, axis=0)
+        action = jnp.clip(self._action(state.target_actor, lesson.next_observation) + smoothing, -1.0, 1.0)
+        q = critic.values(state.target_critic, lesson.next_observation, action, state.context)
+        return lesson.reward + lesson.discount * jnp.min(q, axis=0)
 
     def _actor_step(self, spec: Spec, state: State, observation: Array) -> tuple[State, dict[str, Array]]:
         """One step of the actor up the first critic."""

@@ -29,14 +29,20 @@ from vmax.config import RunConfig, compose, load
 from vmax.envs.environment import AutoReset, EpisodeStatistics
 from vmax.errors import UserError
 from vmax.spaces import Box, Feature
-from vmax.training.loop import build_program
+from vmax.training.run import build_program
 
 Array = jax.Array
 
 SIZE = 256
 """Rows and columns of the matrices whose product is the yardstick."""
 PLAIN_SAC = (
-    *("algorithm=sac", "algorithm.n_step=1", "algorithm.num_critics=2", "algorithm.post_decision_critic=false"),
+    *(
+        "algorithm=sac",
+        "algorithm.n_step=1",
+        "algorithm.num_critics=2",
+        "algorithm.post_decision_critic=false",
+        "algorithm.counterfactuals=0",
+    ),
     *("algorithm.normalise_observations=false", "network=mlp", "network.layer_norm=none", "network.dtype=float32"),
 )
 """SAC as every library has it; sizes apart."""

@@ -74,7 +74,7 @@ def _evaluate(folder: RunFolder, config: Any, checkpoint: Which, split: Split, s
     from vmax.evaluation.table import print_comparison
     from vmax.evaluation.writing import write_evaluation
     from vmax.training.finish import currency, load_policy
-    from vmax.training.loop import build_program
+    from vmax.training.run import build_program
 
     env = envs.make(config.env)
     algorithm = make_algorithm(config.algorithm, config.network)

@@ -7,6 +7,7 @@ changes no shape is in `params`, which is always passed in. One instance describ
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from vmax.spaces import Box, Feature
+from vmax.spaces import Box, Discrete, Feature
 
 Array = jax.Array
 Params = Any
@@ -38,7 +39,7 @@ class Step:
 
 
 class Environment(Protocol):
-    """What every environment offers (structural: no base class is needed)."""
+    """What every environment offers. What is optional, the last four, is explained and has its default in `Plain`."""
 
     @property
     def name(self) -> str: ...
@@ -47,7 +48,7 @@ class Environment(Protocol):
     def observation_space(self) -> Box: ...
 
     @property
-    def action_space(self) -> Box:
+    def action_space(self) -> Box | Discrete:
         """Continuous actions are within [-1, 1]; the environment maps them to units."""
         ...
 
@@ -66,6 +67,43 @@ class Environment(Protocol):
     def reset(self, key: Array, params: Params, start: Any = None) -> tuple[State, Array]: ...
 
     def step(self, key: Array, state: State, action: Array, params: Params) -> tuple[State, Step]: ...
+
+    @property
+    def assessment(self) -> Any: ...
+
+    @property
+    def post_decision(self) -> Callable[[Array, Array, Any], tuple[Array, Array]] | None: ...
+
+    def post_decision_context(self, params: Params) -> Any: ...
+
+    @property
+    def controlled(self) -> tuple[str, ...]: ...
+
+
+class Plain:
+    """What an environment has that offers none of the optional things: subclass it and override what you offer."""
+
+    @property
+    def assessment(self) -> Any:
+        """How policies are judged over whole splits (`vmax.evaluation.evaluate.Assessment`); None: by episodes."""
+        return None
+
+    @property
+    def post_decision(self) -> Callable[[Array, Array, Any], tuple[Array, Array]] | None:
+        """`(observation, action, context) -> (known reward, post-decision observation)`, of one sample; None: none.
+
+        What is certain the moment a decision is taken, differentiable in the action, and the features that remain.
+        """
+        return None
+
+    def post_decision_context(self, params: Params) -> Any:
+        """A pytree of the numbers that `post_decision` reads."""
+        return None
+
+    @property
+    def controlled(self) -> tuple[str, ...]:
+        """Features of the observation, within [-1, 1], that only decisions move: all others go their own way."""
+        return ()
 
 
 @struct.dataclass

@@ -75,7 +75,7 @@ def evaluate(
     env: Any, learned: Mapping[str, Any], split: str, *, error_draws: int, bootstrap: int, seed: int = 0
 ) -> Evaluation:
     """Evaluate learned policies by name, and all baselines of the environment, on `train`, `validation` or `test`."""
-    if not hasattr(env, "assessment"):
+    if env.assessment is None:
         return _episodes(env, learned, split, seed)
     judge: Assessment = env.assessment
     params = env.params(split)

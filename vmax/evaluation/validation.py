@@ -27,7 +27,7 @@ class Validation:
     ) -> None:
         self.env, self.algorithm, self.params = env, algorithm, env.params(split)
         self.references: dict[str, float] = {}
-        if not hasattr(env, "assessment"):
+        if env.assessment is None:
             return
         self.starts = env.assessment.starts(self.params, split, error_draws)
         baselines = env.assessment.baselines()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import jax
 
@@ -16,9 +16,7 @@ from vmax.evaluation.table import print_comparison
 from vmax.evaluation.writing import write_evaluation
 from vmax.plotting import save
 from vmax.run_folder import to_plain, write_json
-
-if TYPE_CHECKING:
-    from vmax.training.loop import Run
+from vmax.training.run import Run
 
 TEST = "test"
 
@@ -73,7 +71,7 @@ def write_plots(run: Run, evaluation: Evaluation) -> None:
 
 def currency(env: Any) -> str:
     """The label of money in this environment."""
-    return env.assessment.currency if hasattr(env, "assessment") else ""
+    return env.assessment.currency if env.assessment is not None else ""
 
 
 def run_facts(run: Run, status: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from vmax import devices, envs
 from vmax.algorithms import make_algorithm
-from vmax.algorithms.algorithm import Spec
 from vmax.checkpoint import Checkpoints, disk_need
 from vmax.config import RunConfig
 from vmax.errors import UserError
@@ -28,49 +27,10 @@ from vmax.evaluation.validation import Validation
 from vmax.run_folder import DiskFull, RunFolder, Status
 from vmax.training.finish import conclude
 from vmax.training.logger import Logger
-from vmax.training.program import Program, RunState, Sizes
+from vmax.training.program import Program, RunState
 from vmax.training.progress import ProgressReport
+from vmax.training.run import Counters, Run, build_program
 from vmax.training.signals import StopRequest
-
-
-@dataclass
-class Counters:
-    """What a run has done so far; kept in checkpoints. Times are those of the run, over all its processes."""
-
-    step: int = 0
-    updates: int = 0
-    best_score: float | None = None
-    best_step: int = 0
-    last_score: float | None = None
-    wall_time_s: float = 0.0
-    training_time_s: float = 0.0
-    compile_time_s: float = 0.0
-
-
-@dataclass
-class Run:
-    """A run in progress: what was configured, the compiled parts, and where it stands."""
-
-    config: RunConfig
-    folder: RunFolder
-    env: Any
-    algorithm: Any
-    program: Program
-    params: Any
-    validation: Validation
-    checkpoints: Checkpoints
-    logger: Logger
-    counters: Counters
-    began: float
-    pending: tuple[int, Any] | None = None
-
-    def say(self, line: str, report: ProgressReport | None = None) -> None:
-        """Tells the user and train.log."""
-        self.folder.append_log(line)
-        if report is None:
-            print(line, flush=True)
-        else:
-            report.message(line)
 
 
 def train(config: RunConfig, folder_path: Path, composed: DictConfig) -> dict[str, Any]:
@@ -115,33 +75,6 @@ def _train(run: Run, state: RunState | None, composed: DictConfig) -> dict[str, 
     run.logger.close()
     run.folder.finish(status, None if status == "completed" else f"stopped at step {counters.step}; go on with resume=")
     return result
-
-
-def build_program(config: RunConfig, env: Any, algorithm: Any) -> Program:
-    """The compiled part for this configuration; sizes are shared out over the devices."""
-    t, n = config.training, devices.count()
-    updates = (config.planned_steps - t.warmup_steps) // (t.num_envs * t.unroll) * t.updates_per_iteration
-    context = None
-    if getattr(config.algorithm, "post_decision_critic", False) and hasattr(env, "post_decision_context"):
-        context = env.post_decision_context(env.params("train"))
-    spec = Spec(
-        observation_space=env.observation_space,
-        action_space=env.action_space,
-        total_updates=updates,
-        axis=devices.AXIS,
-        post_decision=getattr(env, "post_decision", None),
-        context=context,
-    )
-    sizes = Sizes(
-        num_envs=t.num_envs // n,
-        unroll=t.unroll,
-        updates=t.updates_per_iteration,
-        batch_size=t.batch_size // n,
-        replay_capacity=t.replay_capacity // n,
-        n_step=config.algorithm.n_step,
-        discount=config.algorithm.discount,
-    )
-    return Program(env, algorithm, spec, sizes)
 
 
 def _prepare(run: Run, restored: RunState | None) -> tuple[RunState, Any]:

@@ -185,6 +185,26 @@ def test_every_feature_stands_where_it_is_declared(prices):
     assert float(seen[env.observation_space.slice("calendar")][0]) == pytest.approx(0.0, abs=1.0)
 
 
+@pytest.mark.parametrize("information", ["day_ahead", "forecast"])
+def test_only_the_controlled_features_depend_on_what_the_battery_does(prices, information):
+    """What counterfactuals rest on: from another charge, and after other decisions, all else is seen alike."""
+    env = make(prices, f"env.information={information}")
+    params = env.params("train")
+    time = env.series.splits["train"][0][0] + 10
+
+    def course(soc, action):
+        state, seen = at(env, params, time, soc)
+        for _ in range(6):
+            state, step = jax.jit(env.step)(jax.random.key(1), state, jnp.full(1, action), params)
+            seen = step.observation
+        return np.asarray(seen)
+
+    first, other = course(0.5, -1.0), course(0.8, 0.6)
+    controlled = list(env.observation_space.entries(env.controlled))
+    assert np.abs(first[controlled] - other[controlled]).min() > 0.1
+    np.testing.assert_array_equal(np.delete(first, controlled), np.delete(other, controlled))
+
+
 def test_a_missing_feature_for_the_post_decision_critic_is_named(prices):
     env = make(prices, "env.observation.features=[soc,price_window]")
     with pytest.raises(vmax.errors.UserError, match="price_level"):  # pyright: ignore[reportAttributeAccessIssue]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -313,9 +314,15 @@ class Bess:
 
     # --- for critics, checks and evaluation -------------------------------------------------------------------------
 
-    def post_decision(self, seen: Array, action: Array, context: Any) -> tuple[Array, Array]:
+    @property
+    def post_decision(self) -> Callable[[Array, Array, Any], tuple[Array, Array]]:
         """See `post_decision.post_decision`."""
-        return post_decision.post_decision(self, seen, action, context)
+        return partial(post_decision.post_decision, self)
+
+    @property
+    def controlled(self) -> tuple[str, ...]:
+        """The charge."""
+        return tuple(name for name in ("soc",) if name in self.observation_space)
 
     def post_decision_context(self, params: BessParams) -> Any:
         """The numbers that `post_decision` reads. Raises UserError if the observation lacks a feature that it needs."""

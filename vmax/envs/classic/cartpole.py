@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from vmax.envs.environment import Step
+from vmax.envs.environment import Plain, Step
 from vmax.errors import UserError
 from vmax.spaces import Box, Discrete, Feature
 
@@ -53,7 +53,7 @@ class CartPoleState:
 
 
 @dataclass(frozen=True)
-class CartPole:
+class CartPole(Plain):
     """Keep a pole upright by pushing its cart left (0) or right (1).
 
     An episode terminates when the pole falls or the cart leaves the track, and is truncated after `max_steps`.

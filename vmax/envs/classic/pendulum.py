@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from vmax.envs.environment import Step
+from vmax.envs.environment import Plain, Step
 from vmax.errors import UserError
 from vmax.spaces import Box, Feature
 
@@ -51,7 +51,7 @@ class PendulumState:
 
 
 @dataclass(frozen=True)
-class Pendulum:
+class Pendulum(Plain):
     """Swing up and hold a pendulum; an episode is truncated after `max_steps` and never terminates."""
 
     config: PendulumConfig

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from vmax.envs.environment import Step
+from vmax.envs.environment import Plain, Step
 from vmax.spaces import Box, Feature
 
 Array = jax.Array
@@ -34,7 +34,7 @@ class ProbeState:
 
 
 @dataclass(frozen=True)
-class Probe:
+class Probe(Plain):
     """An episode of `steps` steps that then terminates, or is truncated.
 
     `shown(state)` is the observation, a number; `reward(state, action)` that of a step, from the state before it.

@@ -1,0 +1,3 @@
+from vmax.commands.reproduce import main
+
+main()
