@@ -141,11 +141,10 @@ def test_resume_takes_the_runs_configuration_and_leaves_no_folder_of_its_own(inv
     assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["a"]
 
 
-def test_resume_may_change_total_steps_for_good(invoke, calls):
+def test_resume_may_change_total_steps(invoke, calls):
     invoke("hydra.run.dir=outputs/a")
     assert invoke("resume=outputs/a", "total_steps=1e6")[0] == 0
-    assert invoke("resume=outputs/a")[0] == 0
-    assert [config.total_steps for config, _, _ in calls] == [768_000, 1_000_000, 1_000_000]
+    assert [config.total_steps for config, _, _ in calls] == [768_000, 1_000_000]
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,8 @@ def test_resume_of_a_completed_run_is_refused_and_leaves_it_as_it_was(finished):
     done = rf"resume={finished}: the run is done at step 1000 of 1000; raise total_steps to go on"
     with pytest.raises(UserError, match=done):
         vmax.train([f"resume={finished}"])
+    with pytest.raises(UserError, match=done.replace("of 1000", "of 900")):
+        vmax.train([f"resume={finished}", "total_steps=900"])
     with pytest.raises(UserError, match=r"resume: seed=9 differs from the run's 3; only total_steps may change"):
         vmax.train([f"resume={finished}", "seed=9"])
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
@@ -125,6 +127,7 @@ def test_more_total_steps_go_on_with_a_completed_run_and_still_learn(finished):
     rate = [float(row[columns.index("train/learning_rate")]) for row in rows]
     assert rate[7] < 1e-4 < 2e-4 < rate[8] and rate[11] < rate[8]  # the schedule now ends at 1400
     assert result == tiny.read_json(finished / "result.json")
+    assert RunFolder(finished).composed()["total_steps"] == 1400  # for good: a further resume goes there too
 
 
 def test_a_figure_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):

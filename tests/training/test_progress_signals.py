@@ -5,8 +5,10 @@ import subprocess
 import sys
 import threading
 
+import pytest
+
 from vmax.training.progress import ProgressReport
-from vmax.training.signals import StopRequest
+from vmax.training.signals import StopRequest, terminated_as_exit
 
 TWO_SIGNALS = """
 import os, signal, time
@@ -85,3 +87,11 @@ def test_outside_the_main_thread_signals_are_left_alone():
     thread.start()
     thread.join()
     assert seen == [None]
+
+
+def test_sigterm_outside_the_loop_ends_the_run_in_order():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as end, terminated_as_exit():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert end.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -52,12 +52,13 @@ def train(composed: DictConfig, path: Path, overrides: Sequence[str]) -> dict[st
     config = load(mapping)
     check_devices(config, devices.verify(config.device))
     folder = RunFolder(path if resume is None else resume)
-    folder.save_config(mapping, overrides, new=resume is None)
+    if resume is None:
+        folder.save_config(mapping, overrides)
     from vmax.training.loop import train as train_loop
 
     try:
         return train_loop(config, folder.path, OmegaConf.create(mapping))
-    except UserError:
+    except BaseException:
         if resume is None:
             folder.discard_unstarted()
         raise

@@ -30,7 +30,7 @@ from vmax.training.logger import Logger
 from vmax.training.program import Program, RunState
 from vmax.training.progress import ProgressReport
 from vmax.training.run import Counters, Run, build_program
-from vmax.training.signals import StopRequest
+from vmax.training.signals import StopRequest, terminated_as_exit
 
 
 def train(config: RunConfig, folder_path: Path, composed: DictConfig) -> dict[str, Any]:
@@ -47,13 +47,15 @@ def train(config: RunConfig, folder_path: Path, composed: DictConfig) -> dict[st
     counters, state = Counters(), None
     if config.resume is not None:  # refused or not, before run.json says that the run goes on
         counters, state = _restore(config, folder, checkpoints, program, params)
+        folder.save_config({str(key): value for key, value in composed.items()}, [], new=False)  # total_steps may have been raised
     folder.start(config.seed, devices.hardware(), name=config.name)
     try:
-        validation = Validation(env, algorithm, "validation", config.evaluation.error_draws)
-        began -= counters.wall_time_s
-        logger = Logger(folder)
-        run = Run(config, folder, env, algorithm, program, params, validation, checkpoints, logger, counters, began)
-        return _train(run, state, composed)
+        with terminated_as_exit():
+            validation = Validation(env, algorithm, "validation", config.evaluation.error_draws)
+            began -= counters.wall_time_s
+            logger = Logger(folder)
+            run = Run(config, folder, env, algorithm, program, params, validation, checkpoints, logger, counters, began)
+            return _train(run, state, composed)
     except (KeyboardInterrupt, SystemExit):
         folder.finish("interrupted", "ended by a signal without saving")
         raise
