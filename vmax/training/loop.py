@@ -47,7 +47,8 @@ def train(config: RunConfig, folder_path: Path, composed: DictConfig) -> dict[st
     counters, state = Counters(), None
     if config.resume is not None:  # refused or not, before run.json says that the run goes on
         counters, state = _restore(config, folder, checkpoints, program, params)
-        folder.save_config({str(key): value for key, value in composed.items()}, [], new=False)  # total_steps may have been raised
+        settings = {str(key): value for key, value in composed.items()}
+        folder.save_config(settings, [], new=False)  # total_steps may have been raised
     folder.start(config.seed, devices.hardware(), name=config.name)
     try:
         with terminated_as_exit():
