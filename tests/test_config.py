@@ -98,14 +98,14 @@ def test_composing_inside_a_running_hydra_leaves_it_as_it_was(conf):
 def test_a_mode_takes_its_share_in_whole_chunks_and_typed_numbers_stand():
     full, quick = to_mapping(compose([])), to_mapping(compose(["mode=quick"]))
     assert (full["total_steps"], full["training"]["eval_every"], full["checkpoint"]["every"]) == (
-        768_000,
-        51_200,
-        153_600,
+        1_536_000,
+        102_400,
+        307_200,
     )
     assert (quick["total_steps"], quick["training"]["eval_every"], quick["checkpoint"]["every"]) == (
-        204_800,
+        384_000,
         25_600,
-        51_200,
+        76_800,
     )
     typed = to_mapping(compose(["mode=quick", "total_steps=1e5", "training.eval_every=76_800"]))
     assert (typed["total_steps"], typed["training"]["eval_every"]) == (1e5, 76_800)
@@ -144,7 +144,7 @@ def test_the_shipped_configuration_loads_and_rounds_up_to_whole_chunks():
             ["training.replay_capacity=512"],
             "training.replay_capacity=512: must be at least training.warmup_steps=25600",
         ),
-        (["training.warmup_steps=0"], "training.warmup_steps=0: must be at least training.batch_size=256 and"),
+        (["training.warmup_steps=0"], "training.warmup_steps=0: must be at least training.batch_size=128 and"),
         (["training.eval_every=30000"], "training.eval_every=30000: must be a multiple of training.log_every = 25600"),
         (["checkpoint.every=1"], "checkpoint.every=1: must be a multiple of training.log_every = 25600"),
         (["checkpoint.keep=0"], "checkpoint.keep=0: must be at least 1"),

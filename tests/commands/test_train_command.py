@@ -101,13 +101,13 @@ def test_a_run_gets_a_fresh_folder_with_its_resolved_configuration(invoke, calls
     assert folder.parts[-3] == "outputs" and (config.seed, config.resume) == (3, None)
     assert saved.composed() == OmegaConf.to_container(composed)
     assert saved.composed()["threads"] == config.threads > 0
-    assert saved.composed()["total_steps"] == config.total_steps == 204_800
+    assert saved.composed()["total_steps"] == config.total_steps == 384_000
     assert saved.given_overrides() == ["seed=3", "threads=null", "mode=quick"]
 
 
-def test_a_crash_shows_its_traceback_and_keeps_the_folder(invoke, calls):
+def test_a_crash_before_the_start_shows_its_traceback_and_leaves_nothing(invoke, calls):
     status, _, err = invoke("seed=13")
-    assert status == 1 and "RuntimeError: boom" in err and RunFolder(calls[0][1]).config.exists()
+    assert status == 1 and "RuntimeError: boom" in err and not Path(calls[0][1]).exists()
 
 
 def test_a_full_disk_is_one_line(invoke):
@@ -143,8 +143,8 @@ def test_resume_takes_the_runs_configuration_and_leaves_no_folder_of_its_own(inv
 
 def test_resume_may_change_total_steps(invoke, calls):
     invoke("hydra.run.dir=outputs/a")
-    assert invoke("resume=outputs/a", "total_steps=1e6")[0] == 0
-    assert [config.total_steps for config, _, _ in calls] == [768_000, 1_000_000]
+    assert invoke("resume=outputs/a", "total_steps=2e6")[0] == 0
+    assert [config.total_steps for config, _, _ in calls] == [1_536_000, 2_000_000]
 
 
 @pytest.mark.parametrize(
