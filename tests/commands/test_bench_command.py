@@ -1,13 +1,16 @@
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+import small_bess
 
 from vmax import make_env
-from vmax.commands import bench, bench_peers, bench_speed
+from vmax.commands import bench, bench_numpy, bench_peers, bench_speed
 from vmax.commands.bench_peers import PeerConfig
 from vmax.commands.bench_speed import SpeedConfig
 from vmax.config import compose, load
@@ -158,3 +161,25 @@ def test_a_run_is_measured():
     figures = bench_speed.training(config, 1)
     assert figures["compile_cold_s"] > figures["compile_cached_s"] > 0
     assert figures["training_updates_per_s"] == pytest.approx(figures["training_steps_per_s"] / 2)
+
+
+def test_the_battery_in_numpy_does_what_the_compiled_one_does(tmp_path):
+    env = small_bess.bess_on(small_bess.wavy_prices(), "env.action.full_band=0.2")
+    assert bench_numpy.offered(env)
+    assert not bench_numpy.offered(small_bess.bess_on(small_bess.wavy_prices(), "env.information=forecast"))
+    params, battery = env.params("train"), bench_numpy.NumpyBattery(env, 8)
+    actions = np.random.default_rng(2).uniform(-1, 1, (12, 8)).astype(np.float32)
+    state, _ = jax.vmap(env.reset, in_axes=(0, None))(jax.random.split(jax.random.key(0), 8), params)
+    state = replace(
+        state, time=jnp.asarray(battery.time), soc=jnp.asarray(battery.soc), price_factor=jnp.asarray(battery.factor)
+    )
+    step = jax.jit(jax.vmap(env.step, in_axes=(None, 0, 0, None)))
+    for action in actions:
+        seen, reward = battery.step(action)
+        state, expected = step(jax.random.key(1), state, jnp.asarray(action)[:, None], params)
+        np.testing.assert_allclose(seen, expected.observation, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(reward, expected.reward, rtol=1e-3, atol=1e-4)
+    assert (battery.episode_length == 12).all()
+    battery.left[:4] = 1
+    battery.step(actions[0])
+    assert (battery.episode_length == [0] * 4 + [13] * 4).all() and (battery.left[:4] == env.episode_steps).all()

@@ -77,7 +77,7 @@ def measure(config: RunConfig, speed: Any, table: Table) -> None:
     """The rows of vmax itself."""
     from vmax import envs
     from vmax.algorithms.settings import continuous_actions
-    from vmax.commands import bench_speed
+    from vmax.commands import bench_numpy, bench_speed
 
     env = envs.make(config.env)
     continuous_actions(config.algorithm.name, env.action_space)
@@ -85,6 +85,10 @@ def measure(config: RunConfig, speed: Any, table: Table) -> None:
     for n in speed.num_envs:
         rate = bench_speed.environment_steps_per_s(env, n, speed)
         table.row(f"environment_steps_per_s_{n}", f"{n} side by side", rate, "steps/s")
+        if n >= 1024 and bench_numpy.offered(env):
+            numpy_rate = bench_numpy.numpy_steps_per_s(env, n, speed.environment_steps, speed.repeats)
+            table.row(f"numpy_environment_steps_per_s_{n}", "  the same in vectorised NumPy", numpy_rate, "steps/s")
+            table.row(f"ratio_numpy_{n}", "  compiled : NumPy", rate / numpy_rate, "x")
     hidden = " x ".join(map(str, speed.hidden))
     table.head(f"SAC update alone, {hidden} hidden, batch {speed.batch_size}, no LayerNorm, one action")
     figures = bench_speed.learner(speed)
