@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from vmax.evaluation.evaluate import NOTHING, Evaluation
 from vmax.plotting import canvas, colour
@@ -34,7 +35,9 @@ def learning_curve(metrics: Path, references: Mapping[str, float], column: str =
                 "\n".join(names), (1.0, value), xycoords=("axes fraction", "data"), xytext=(4, 0),
                 textcoords="offset points", va="center", fontsize=8, color=colour(name), annotation_clip=True,
             )  # fmt: skip
-        axes.set(title="Learning curve, validation split", xlabel="environment steps", ylabel=column.split("/")[-1])
+        label = "capture" if references else "mean return"
+        axes.set(title="Learning curve, validation split", xlabel="environment steps", ylabel=label)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         marks = [value for name, value in references.items() if name != NOTHING]
         later = curve[column].to_numpy()[len(curve) // 4 :]
         if len(later):  # the first evaluations may lie far below what matters
