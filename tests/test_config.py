@@ -178,3 +178,15 @@ def test_every_number_of_train_yaml_has_a_comment():
     numbers = [line for line in lines if line.partition("#")[0].rstrip()[-1:].isdigit()]
     assert len(numbers) > 10
     assert all("#" in line for line in numbers)
+
+
+@pytest.mark.parametrize("algorithm", ["sac", "td3"])
+@pytest.mark.parametrize(
+    "experiment", sorted(path.stem for path in (config.config_dir() / "experiment").glob("*.yaml"))
+)
+def test_every_experiment_composes_and_differs_from_the_default(experiment, algorithm):
+    plain, changed = (
+        to_mapping(compose([f"algorithm={algorithm}", *more])) for more in ([], [f"experiment={experiment}"])
+    )
+    load(changed)
+    assert changed["env"] != plain["env"] or changed["algorithm"] != plain["algorithm"]
