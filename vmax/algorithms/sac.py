@@ -21,12 +21,12 @@ import jax.numpy as jnp
 from flax import struct
 
 from vmax.algorithms import normaliser, settings
+from vmax.algorithms.actor_critic import ActorCritic
 from vmax.algorithms.algorithm import Batch, Spec
-from vmax.algorithms.critic import Critic, Lesson, critic_step, draw_elsewhere, make_critic
+from vmax.algorithms.critic import Critic, Lesson, draw_elsewhere
 from vmax.algorithms.noise import shared
-from vmax.algorithms.optimiser import Schedule, Trainable, average, descend, device_mean, polyak, rate_share, trainable
+from vmax.algorithms.optimiser import Schedule, Trainable, average, descend, device_mean, polyak, trainable
 from vmax.networks.heads import GaussianActor, action_size, squash
-from vmax.networks.mlp import NetworkConfig
 
 Array = jax.Array
 Key = jax.Array
@@ -103,50 +103,20 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class SAC:
+class SAC(ActorCritic):
     """The learner: a config, a network and pure functions."""
 
     config: SACConfig
-    network: NetworkConfig
-
-    @property
-    def name(self) -> str:
-        return "sac"
 
     def init(self, key: Key, spec: Spec) -> State:
-        """Random networks; targets and the averaged actor start as copies.
-
-        Raises: UserError for discrete actions, or a post-decision critic that the environment does not offer.
-        """
-        config, actions = self.config, settings.continuous_actions(self.name, spec.action_space)
-        actor_key, critic_key = jax.random.split(key)
-        observation, action = jnp.zeros((1, spec.observation_space.size)), jnp.zeros((1, actions))
-        context = jax.tree.map(jnp.array, spec.context)
-        critic = make_critic(self.network, config.num_critics, config.post_decision_critic, spec)
-        critic_params = critic.init(critic_key, observation, action, context)
-        actor_params = GaussianActor(self.network, actions).init(actor_key, observation)
-        entropy = -float(actions) if config.target_entropy is None else config.target_entropy
+        """Random networks; targets and the averaged actor start as copies. Raises: UserError, see `fresh`."""
+        config, common = self.config, self.fresh(key, spec, GaussianActor)
+        entropy = -float(spec.action_space.size) if config.target_entropy is None else config.target_entropy
         return State(
-            actor=trainable(actor_params),
-            averaged_actor=jax.tree.map(jnp.copy, actor_params),
-            critic=trainable(critic_params),
-            target_critic=jax.tree.map(jnp.copy, critic_params),
+            **common,
             log_temperature=trainable(jnp.log(jnp.float32(config.initial_temperature))),
-            normaliser=normaliser.init(spec.observation_space.size) if config.normalise_observations else None,
             hyper=settings.numbers(Hyper, config, target_entropy=entropy, total_updates=spec.total_updates),
-            context=context,
-            updates=jnp.zeros((), jnp.int32),
         )
-
-    def initial_carry(self, batch: int) -> tuple[()]:
-        """A feed-forward policy carries nothing."""
-        return ()
-
-    def observe(self, state: State, observation: Array, spec: Spec) -> State:
-        """Takes fresh observations `[N, D]` into the running statistics, if the config wants them."""
-        if state.normaliser is None:
-            return state
-        return replace(state, normaliser=normaliser.observe(state.normaliser, observation, spec.axis))
 
     def policy(self, state: State, averaged: bool = False) -> Policy:
         """What `act` needs; `averaged`: the running mean of the actor's parameters."""
@@ -167,11 +137,7 @@ class SAC:
         noise_key, elsewhere_key = jax.random.split(key)
         noise = shared(jax.random.normal, noise_key, (updates, 2, samples, actions), spec.axis, batch_dim=2)
         elsewhere = draw_elsewhere(elsewhere_key, (updates, self.config.counterfactuals, samples), spec)
-        batch = replace(
-            batch,
-            observation=normaliser.normalise(state.normaliser, batch.observation),
-            next_observation=normaliser.normalise(state.normaliser, batch.next_observation),
-        )
+        batch = self.normalised(state, batch)
         state, metrics = jax.lax.scan(partial(self._update_once, spec), state, (batch, noise, elsewhere))
         return state, device_mean(jax.tree.map(jnp.mean, metrics), spec.axis)
 
@@ -183,24 +149,9 @@ class SAC:
     ) -> tuple[State, dict[str, Array]]:
         """The critics, then the actor against the new critics, then temperature and targets; batch `[B]`."""
         batch, noise, elsewhere = inputs
-        hyper = state.hyper
-        share = rate_share(
-            self.config.learning_rate_schedule, state.updates, hyper.total_updates, hyper.schedule_constant_share
-        )
-        critic = make_critic(self.network, self.config.num_critics, self.config.post_decision_critic, spec)
-        lesson = critic.lessons(batch, elsewhere, spec.controlled, state.context)
-        trained_critic, critic_metrics = critic_step(
-            critic,
-            state.critic,
-            lesson,
-            self._target(critic, state, lesson, noise[0]),
-            self.config.counterfactuals,
-            hyper.slope_weight,
-            share * hyper.critic_learning_rate,
-            hyper.adam_eps,
-            hyper.max_grad_norm,
-            spec.axis,
-        )
+        hyper, share = state.hyper, self.rate_share(state)
+        target = lambda critic, lesson: self._target(critic, state, lesson, noise[0])  # noqa: E731
+        trained_critic, critic_metrics = self.train_critics(spec, state, batch, elsewhere, target)
         state = replace(state, critic=trained_critic)
         state, actor_metrics = self._actor_step(spec, state, batch.observation, noise[1], share)
         state = replace(
@@ -223,7 +174,7 @@ class SAC:
     ) -> tuple[State, dict[str, Array]]:
         """One step of the actor, and of the temperature if it is learned."""
         hyper = state.hyper
-        critic = make_critic(self.network, self.config.num_critics, self.config.post_decision_critic, spec)
+        critic = self.critic(spec)
         temperature = jnp.exp(state.log_temperature.params)
 
         def loss_of(actor: Any) -> tuple[Array, Array]:

@@ -21,13 +21,13 @@ import jax.numpy as jnp
 from flax import struct
 
 from vmax.algorithms import normaliser, settings
+from vmax.algorithms.actor_critic import ActorCritic
 from vmax.algorithms.algorithm import Batch, Spec
-from vmax.algorithms.critic import Critic, Lesson, critic_step, draw_elsewhere, make_critic
+from vmax.algorithms.critic import Critic, Lesson, draw_elsewhere
 from vmax.algorithms.noise import shared
-from vmax.algorithms.optimiser import Schedule, Trainable, average, descend, device_mean, polyak, rate_share, trainable
+from vmax.algorithms.optimiser import Schedule, Trainable, average, descend, device_mean, polyak
 from vmax.errors import UserError
 from vmax.networks.heads import DeterministicActor, action_size
-from vmax.networks.mlp import NetworkConfig
 
 Array = jax.Array
 Key = jax.Array
@@ -106,49 +106,19 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class TD3:
+class TD3(ActorCritic):
     """The learner: a config, a network and pure functions."""
 
     config: TD3Config
-    network: NetworkConfig
-
-    @property
-    def name(self) -> str:
-        return "td3"
 
     def init(self, key: Key, spec: Spec) -> State:
-        """Random networks; targets and the averaged actor start as copies.
-
-        Raises: UserError for discrete actions, or a post-decision critic that the environment does not offer.
-        """
-        config, actions = self.config, settings.continuous_actions(self.name, spec.action_space)
-        actor_key, critic_key = jax.random.split(key)
-        observation, action = jnp.zeros((1, spec.observation_space.size)), jnp.zeros((1, actions))
-        context = jax.tree.map(jnp.array, spec.context)
-        critic = make_critic(self.network, config.num_critics, config.post_decision_critic, spec)
-        critic_params = critic.init(critic_key, observation, action, context)
-        actor_params = DeterministicActor(self.network, actions).init(actor_key, observation)
+        """Random networks; targets and the averaged actor start as copies. Raises: UserError, see `fresh`."""
+        common = self.fresh(key, spec, DeterministicActor)
         return State(
-            actor=trainable(actor_params),
-            target_actor=jax.tree.map(jnp.copy, actor_params),
-            averaged_actor=jax.tree.map(jnp.copy, actor_params),
-            critic=trainable(critic_params),
-            target_critic=jax.tree.map(jnp.copy, critic_params),
-            normaliser=normaliser.init(spec.observation_space.size) if config.normalise_observations else None,
-            hyper=settings.numbers(Hyper, config, total_updates=spec.total_updates),
-            context=context,
-            updates=jnp.zeros((), jnp.int32),
+            **common,
+            target_actor=jax.tree.map(jnp.copy, common["actor"].params),
+            hyper=settings.numbers(Hyper, self.config, total_updates=spec.total_updates),
         )
-
-    def initial_carry(self, batch: int) -> tuple[()]:
-        """A feed-forward policy carries nothing."""
-        return ()
-
-    def observe(self, state: State, observation: Array, spec: Spec) -> State:
-        """Takes fresh observations `[N, D]` into the running statistics, if the config wants them."""
-        if state.normaliser is None:
-            return state
-        return replace(state, normaliser=normaliser.observe(state.normaliser, observation, spec.axis))
 
     def policy(self, state: State, averaged: bool = False) -> Policy:
         """What `act` needs; `averaged`: the running mean of the actor's parameters."""
@@ -180,11 +150,7 @@ class TD3:
         noise_key, elsewhere_key = jax.random.split(key)
         noise = shared(jax.random.normal, noise_key, (updates, samples, actions), spec.axis, batch_dim=1)
         elsewhere = draw_elsewhere(elsewhere_key, (updates, self.config.counterfactuals, samples), spec)
-        batch = replace(
-            batch,
-            observation=normaliser.normalise(state.normaliser, batch.observation),
-            next_observation=normaliser.normalise(state.normaliser, batch.next_observation),
-        )
+        batch = self.normalised(state, batch)
         rounds = lambda leaf: leaf.reshape(updates // delay, delay, *leaf.shape[1:])  # noqa: E731
         inputs = jax.tree.map(rounds, (batch, noise, elsewhere))
         state, metrics = jax.lax.scan(partial(self._update_round, spec), state, inputs)
@@ -192,10 +158,6 @@ class TD3:
 
     def _action(self, actor: Any, observation: Array) -> Array:
         return DeterministicActor(self.network, action_size(actor)).apply(actor, observation)  # pyright: ignore[reportReturnType]
-
-    def _rate_share(self, state: State) -> Array:
-        total, constant = state.hyper.total_updates, state.hyper.schedule_constant_share
-        return rate_share(self.config.learning_rate_schedule, state.updates, total, constant)
 
     def _update_round(
         self, spec: Spec, state: State, inputs: tuple[Batch, Array, Array]
@@ -217,21 +179,8 @@ class TD3:
     ) -> tuple[State, dict[str, Array]]:
         """One step of the critics on a batch `[B]`."""
         batch, noise, elsewhere = inputs
-        hyper, share = state.hyper, self._rate_share(state)
-        critic = make_critic(self.network, self.config.num_critics, self.config.post_decision_critic, spec)
-        lesson = critic.lessons(batch, elsewhere, spec.controlled, state.context)
-        trained, metrics = critic_step(
-            critic,
-            state.critic,
-            lesson,
-            self._target(critic, state, lesson, noise),
-            self.config.counterfactuals,
-            hyper.slope_weight,
-            share * hyper.critic_learning_rate,
-            hyper.adam_eps,
-            hyper.max_grad_norm,
-            spec.axis,
-        )
+        target = lambda critic, lesson: self._target(critic, state, lesson, noise)  # noqa: E731
+        trained, metrics = self.train_critics(spec, state, batch, elsewhere, target)
         return replace(state, critic=trained, updates=state.updates + 1), metrics
 
     def _target(self, critic: Critic, state: State, lesson: Lesson, noise: Array) -> Array:
@@ -245,8 +194,8 @@ class TD3:
 
     def _actor_step(self, spec: Spec, state: State, observation: Array) -> tuple[State, dict[str, Array]]:
         """One step of the actor up the first critic."""
-        hyper, rate = state.hyper, self._rate_share(state) * state.hyper.learning_rate
-        critic = make_critic(self.network, self.config.num_critics, self.config.post_decision_critic, spec)
+        hyper, rate = state.hyper, self.rate_share(state) * state.hyper.learning_rate
+        critic = self.critic(spec)
 
         def loss_of(actor: Any) -> Array:
             return -jnp.mean(

@@ -65,6 +65,14 @@ def check_flags(arguments: Sequence[str]) -> None:
             )
 
 
+def only(mapping: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """The composed configuration of a command that knows these keys. Raises UserError for another one."""
+    for key in mapping:
+        if key not in keys:
+            raise UserError(f"{key}: unknown; allowed: {', '.join(keys)}")
+    return mapping
+
+
 def _run_job(task: Callable[[DictConfig], Any], composed: DictConfig) -> Any:
     """Runs one job and reports its failure; inside a multirun the failure is raised to Hydra, which goes on."""
     job = HydraConfig.get()

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from omegaconf import DictConfig
 
 from vmax import devices
-from vmax.commands.cli import hydra_main
+from vmax.commands.cli import hydra_main, only
 from vmax.config import EvaluationConfig, load, to_mapping
 from vmax.conversion import build, convert
 from vmax.errors import UserError
@@ -28,10 +28,7 @@ def main() -> None:
 
 def run(composed: DictConfig) -> None:
     """One job of the command: prints the table and where the files are."""
-    mapping = to_mapping(composed)
-    for key in mapping:
-        if key not in KEYS:
-            raise UserError(f"{key}: unknown; allowed: {', '.join(KEYS)}")
+    mapping = only(to_mapping(composed), KEYS)
     if mapping["run"] is None:
         raise UserError("run=null: name the folder of a run, as in run=outputs/2026-01-31/12-00-00-000000")
     evaluate_run(

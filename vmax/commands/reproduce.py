@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 import vmax
-from vmax.commands.cli import hydra_main
+from vmax.commands.cli import hydra_main, only
 from vmax.config import to_mapping
 from vmax.conversion import convert
 from vmax.envs.bess.battery import Site
@@ -52,10 +52,7 @@ def main() -> None:
 
 def run(composed: DictConfig) -> None:
     """One job of the command: prints the tables. Raises UserError."""
-    mapping = to_mapping(composed)
-    for key in mapping:
-        if key not in KEYS:
-            raise UserError(f"{key}: unknown; allowed: {', '.join(KEYS)}")
+    mapping = only(to_mapping(composed), KEYS)
     years = convert(tuple[int, ...], mapping["years"], "years")
     factors = convert(tuple[float, ...], mapping["factors"], "factors")
     console = Console(width=None if Console().is_terminal else 120)

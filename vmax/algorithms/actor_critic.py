@@ -1,0 +1,100 @@
+"""What off-policy learners with an actor and an ensemble of critics share: SAC and TD3 are built on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vmax.algorithms import normaliser, settings
+from vmax.algorithms.algorithm import Batch, Spec
+from vmax.algorithms.critic import Critic, Lesson, critic_step, make_critic
+from vmax.algorithms.optimiser import Trainable, rate_share, trainable
+from vmax.networks.mlp import NetworkConfig
+
+Array = jax.Array
+Key = jax.Array
+
+
+@dataclass(frozen=True)
+class ActorCritic:
+    """A config, a network and pure functions on a state that has the entries of `fresh` and the numbers in `hyper`."""
+
+    config: Any
+    network: NetworkConfig
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    def initial_carry(self, batch: int) -> tuple[()]:
+        """A feed-forward policy carries nothing."""
+        return ()
+
+    def observe(self, state: Any, observation: Array, spec: Spec) -> Any:
+        """Takes fresh observations `[N, D]` into the running statistics, if the config wants them."""
+        if state.normaliser is None:
+            return state
+        return replace(state, normaliser=normaliser.observe(state.normaliser, observation, spec.axis))
+
+    def fresh(self, key: Key, spec: Spec, make_actor: Callable[[NetworkConfig, int], nn.Module]) -> dict[str, Any]:
+        """Random networks, targets and averaged actor as copies of them, and what else both learners' states hold.
+
+        Raises: UserError for discrete actions, or a post-decision critic that the environment does not offer.
+        """
+        config, actions = self.config, settings.continuous_actions(self.name, spec.action_space)
+        actor_key, critic_key = jax.random.split(key)
+        observation, action = jnp.zeros((1, spec.observation_space.size)), jnp.zeros((1, actions))
+        context = jax.tree.map(jnp.array, spec.context)
+        critic = self.critic(spec).init(critic_key, observation, action, context)
+        actor = make_actor(self.network, actions).init(actor_key, observation)
+        return {
+            "actor": trainable(actor),
+            "averaged_actor": jax.tree.map(jnp.copy, actor),
+            "critic": trainable(critic),
+            "target_critic": jax.tree.map(jnp.copy, critic),
+            "normaliser": normaliser.init(spec.observation_space.size) if config.normalise_observations else None,
+            "context": context,
+            "updates": jnp.zeros((), jnp.int32),
+        }
+
+    def critic(self, spec: Spec) -> Critic:
+        """The critics that the config asks for."""
+        return make_critic(self.network, self.config.num_critics, self.config.post_decision_critic, spec)
+
+    def normalised(self, state: Any, batch: Batch) -> Batch:
+        """The batch as the networks see it."""
+        return replace(
+            batch,
+            observation=normaliser.normalise(state.normaliser, batch.observation),
+            next_observation=normaliser.normalise(state.normaliser, batch.next_observation),
+        )
+
+    def rate_share(self, state: Any) -> Array:
+        """Share of all learning rates that is in force."""
+        hyper = state.hyper
+        schedule = self.config.learning_rate_schedule
+        return rate_share(schedule, state.updates, hyper.total_updates, hyper.schedule_constant_share)
+
+    def train_critics(
+        self, spec: Spec, state: Any, batch: Batch, elsewhere: Array, target: Callable[[Critic, Lesson], Array]
+    ) -> tuple[Trainable, dict[str, Array]]:
+        """One step of the critics on a batch `[B]`, at other charges `elsewhere` `[K, B, C]` too, towards `target`."""
+        hyper, critic = state.hyper, self.critic(spec)
+        lesson = critic.lessons(batch, elsewhere, spec.controlled, state.context)
+        return critic_step(
+            critic,
+            state.critic,
+            lesson,
+            target(critic, lesson),
+            self.config.counterfactuals,
+            hyper.slope_weight,
+            self.rate_share(state) * hyper.critic_learning_rate,
+            hyper.adam_eps,
+            hyper.max_grad_norm,
+            spec.axis,
+        )
