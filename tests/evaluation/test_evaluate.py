@@ -35,11 +35,13 @@ def unknown_reward(observation, action, context):
 
 
 def random_policy(env, seed: int) -> Learned:
-    """An untrained actor."""
+    """An untrained actor, its last layer enlarged: a fresh one stays within the dead band."""
     config = load(compose(["algorithm=td3", "network.hidden=[8]"]))
     algorithm = make_algorithm(config.algorithm, config.network)
     spec = Spec(env.observation_space, env.action_space, total_updates=1, post_decision=unknown_reward)
-    return Learned(algorithm.policy(algorithm.init(jax.random.key(seed), spec)), algorithm)
+    weights = algorithm.policy(algorithm.init(jax.random.key(seed), spec))
+    weights.actor["params"]["mean"]["kernel"] *= 100.0
+    return Learned(weights, algorithm)
 
 
 def programs() -> int:
