@@ -9,10 +9,7 @@ from hypothesis import settings
 
 from vmax import devices
 
-QUICK = (
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
-    "--xla_cpu_parallel_codegen_split_count=1"
-)
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
 devices.configure("cpu", None)
 settings.register_profile("vmax", deadline=None, max_examples=50)

@@ -15,7 +15,7 @@ import vmax
 from vmax.algorithms import make_algorithm
 from vmax.algorithms.algorithm import Spec
 from vmax.config import compose, load
-from vmax.envs.rollout import rollout_states
+from vmax.envs import rollout
 from vmax.evaluation.evaluate import Evaluation, compare, evaluate
 from vmax.evaluation.plots import learning_curve
 from vmax.evaluation.policies import Learned
@@ -46,7 +46,7 @@ def random_policy(env, seed: int) -> Learned:
 
 def programs() -> int:
     """How many rollouts have been compiled."""
-    return rollout_states._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
+    return rollout._rollout_states._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @lru_cache(maxsize=1)

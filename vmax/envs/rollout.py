@@ -1,4 +1,8 @@
-"""Compiled rollouts of policies: whole trajectories in parallel lanes, or greedy episodes."""
+"""Compiled rollouts of policies: whole trajectories in parallel lanes, or greedy episodes.
+
+The class of a policy is a static argument of every compiled function here. JAX takes the structures of two dataclasses
+with as many leaves for equal although their hashes differ, so by chance of the hash one policy would run as another.
+"""
 
 from __future__ import annotations
 
@@ -52,15 +56,18 @@ class Record:
 
 def rollout(env: Any, policy: Policy | Courseful, params: Any, starts: Any, trace: bool = False) -> Record:
     """Run one policy from `starts` (leaves `[L]`) to their ends, in one compiled scan."""
-    if isinstance(policy, Courseful):
-        policy = policy.course(env, params, starts)
+    follower: Policy = policy.course(env, params, starts) if isinstance(policy, Courseful) else policy
     length = int(np.max(np.asarray(starts.end) - np.asarray(starts.time)))
-    return rollout_states(env, policy, params, starts, length, trace)
+    return rollout_states(env, follower, params, starts, length, trace)
 
 
-@partial(jax.jit, static_argnames=("env", "length", "trace"))
-def rollout_states(env: Any, policy: Any, params: Any, starts: Any, length: int, trace: bool) -> Record:
+def rollout_states(env: Any, policy: Policy, params: Any, starts: Any, length: int, trace: bool) -> Record:
     """The compiled part of `rollout`: `length` steps in every lane."""
+    return _rollout_states(env, type(policy), policy, params, starts, length, trace)
+
+
+@partial(jax.jit, static_argnames=("env", "kind", "length", "trace"))
+def _rollout_states(env: Any, kind: type, policy: Policy, params: Any, starts: Any, length: int, trace: bool) -> Record:
     lanes = len(starts.time)
     reset_key, run_key = jax.random.split(jax.random.key(0))
     states, observation = jax.vmap(env.reset, in_axes=(0, None, 0))(jax.random.split(reset_key, lanes), params, starts)
@@ -80,9 +87,15 @@ def rollout_states(env: Any, policy: Any, params: Any, starts: Any, length: int,
     return Record(info, starts.end - starts.time, seen)
 
 
-@partial(jax.jit, static_argnames=("env", "episodes"))
-def greedy_episodes(env: Any, policy: Any, params: Any, key: Array, episodes: int) -> tuple[Array, Array]:
+def greedy_episodes(env: Any, policy: Policy, params: Any, key: Array, episodes: int) -> tuple[Array, Array]:
     """Return and length of `episodes` episodes, each `[episodes]`, all running until the last has ended."""
+    return _greedy_episodes(env, type(policy), policy, params, key, episodes)
+
+
+@partial(jax.jit, static_argnames=("env", "kind", "episodes"))
+def _greedy_episodes(
+    env: Any, kind: type, policy: Policy, params: Any, key: Array, episodes: int
+) -> tuple[Array, Array]:
     reset_key, run_key = jax.random.split(key)
     states, observation = jax.vmap(env.reset, in_axes=(0, None))(jax.random.split(reset_key, episodes), params)
     zero = jnp.zeros(episodes)

@@ -34,8 +34,8 @@ def tuned_settings(env: Bess) -> dict[str, float]:
     length = int(np.max(np.asarray(starts.end) - np.asarray(starts.time)))
     best = {}
     for name, (make, candidates) in CANDIDATES.items():
-        rules = jax.vmap(make)(jnp.asarray(candidates, jnp.float32))
-        best[name] = float(candidates[int(np.argmax(_profit_eur(env, rules, params, starts, length)))])
+        profit_eur = _profit_eur(env, make, jnp.asarray(candidates, jnp.float32), params, starts, length)
+        best[name] = float(candidates[int(np.argmax(profit_eur))])
     return best
 
 
@@ -58,13 +58,15 @@ def tuning_lanes(env: Bess) -> tuple[Any, Any]:
     return params, one.replace(time=first, end=last)
 
 
-@partial(jax.jit, static_argnames=("env", "length"))
-def _profit_eur(env: Bess, rules: Rule, params: Any, starts: Any, length: int) -> Array:
-    """Profit with the value of stored energy over all lanes, for each of the rules, `[C]`."""
+@partial(jax.jit, static_argnames=("env", "make", "length"))
+def _profit_eur(
+    env: Bess, make: Callable[[Any], Rule], candidates: Array, params: Any, starts: Any, length: int
+) -> Array:
+    """Profit with the value of stored energy over all lanes, for the rule with each of the settings, `[C]`."""
 
-    def one(rule: Rule) -> Array:
-        info = rollout_states(env, rule, params, starts, length, trace=False).info
+    def one(setting: Array) -> Array:
+        info = rollout_states(env, make(setting), params, starts, length, trace=False).info
         valid = jnp.arange(length)[:, None] < starts.end - starts.time
         return jnp.sum(jnp.where(valid, info["profit_eur"] + info["terminal_value_eur"], 0.0))
 
-    return jax.vmap(one)(rules)
+    return jax.vmap(one)(candidates)
