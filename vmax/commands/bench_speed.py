@@ -96,7 +96,8 @@ def environment_steps_per_s(env: Any, num_envs: int, config: SpeedConfig) -> flo
     wrapped = EpisodeStatistics(AutoReset(env))
     length = max(1, config.environment_steps // num_envs)
     reset_key, key = jax.random.split(jax.random.key(0))
-    state, observation = jax.vmap(wrapped.reset, in_axes=(0, None))(jax.random.split(reset_key, num_envs), params)
+    reset = jax.jit(jax.vmap(wrapped.reset, in_axes=(0, None)))  # compiled, no two results share one buffer
+    state, observation = reset(jax.random.split(reset_key, num_envs), params)
 
     @partial(jax.jit, donate_argnums=0)
     def steps(carry: Any, params: Any) -> Any:
