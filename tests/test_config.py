@@ -148,6 +148,10 @@ def test_the_shipped_configuration_loads_and_rounds_up_to_whole_chunks():
         (["training.eval_every=30000"], "training.eval_every=30000: must be a multiple of training.log_every = 25600"),
         (["checkpoint.every=1"], "checkpoint.every=1: must be a multiple of training.log_every = 25600"),
         (["checkpoint.keep=0"], "checkpoint.keep=0: must be at least 1"),
+        (
+            ["algorithm.n_step=50", "algorithm.counterfactuals=0"],
+            "training.warmup_steps=25600: must be more than training.num_envs * algorithm.n_step = 512 * 50 = 25600",
+        ),
         (["evaluation.plots=maybe"], "evaluation.plots=maybe: must be true or false"),
     ],
 )

@@ -28,9 +28,8 @@ def step(state, own):
 new = devices.parallel(step)(state, own)
 jax.block_until_ready(new)
 print(json.dumps({
-    "devices": n, "threads": threads, "deleted": state["x"].is_deleted(), "first": devices.first(new["x"]).tolist(),
+    "devices": n, "threads": threads, "deleted": state["x"].is_deleted(),
     "both": new["x"].tolist(), "fetched": devices.fetch(new["x"]).tolist(), "hardware": devices.hardware()["devices"],
-    "where": len(devices.first(new["x"]).devices()), "key": str(devices.first(new["key"]).shape),
 }))
 """
 
@@ -46,9 +45,9 @@ def test_two_emulated_devices_average_and_donate():
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["devices"] == told["hardware"] == 2 and told["threads"] >= 4
-    assert told["first"] == told["fetched"] == [3.0, 4.0, 5.0]  # the mean of 0 + 1 and 2 + 3 is added
+    assert told["fetched"] == [3.0, 4.0, 5.0]  # the mean of 0 + 1 and 2 + 3 is added
     assert told["both"] == [[3.0, 4.0, 5.0]] * 2
-    assert told["deleted"] and told["where"] == 1 and told["key"] == "()"
+    assert told["deleted"]
 
 
 def test_choices_are_environment_variables_before_jax_is_imported():

@@ -53,11 +53,11 @@ def test_the_environment_of_the_readme_runs(monkeypatch):
     exec(source[1], vars(module))
     env = module.Tank(build(module.TankConfig, OmegaConf.to_container(OmegaConf.create(settings[1])), "env"))
     wrapped, params = EpisodeStatistics(AutoReset(env)), env.params("train")
-    state, observation = wrapped.reset(jax.random.key(0), params)
-    assert observation.shape == env.observation_space.shape
+    state, observation = wrapped.reset(jax.random.key(0)[None], params)
+    assert observation.shape == (1, *env.observation_space.shape)
 
     def one(state, key):
-        state, observation, step = wrapped.step(key, state, jnp.zeros(1), params)
+        state, observation, step = wrapped.step(key, state, jnp.zeros((1, 1)), params)
         return state, (observation, step)
 
     _, (observation, step) = jax.lax.scan(one, state, jax.random.split(jax.random.key(1), 400))

@@ -19,7 +19,7 @@ def make_env(name: str, overrides: Sequence[str] = ()) -> Any:
     from vmax import config, envs
     from vmax.conversion import build
 
-    section = config.to_mapping(config.compose([f"env={name}", *overrides]))["env"]
+    section = config.to_mapping(config.compose([f"env={name}", "~pair", *overrides]))["env"]
     return envs.make(build(envs.config_class(section["name"]), section, "env"))
 
 

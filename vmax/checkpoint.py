@@ -78,11 +78,10 @@ class Checkpoints:
         Args:
           targets: what each item looks like: pytrees of arrays or of `jax.ShapeDtypeStruct` (with shardings). An item
             that the checkpoint was saved without is missing in the result.
-          which: the latest regular one (also the best one where there is no other), or the best one.
+          which: the latest regular one, or the best one.
 
         Raises: UserError where shapes, dtypes or structure differ, or nothing can be read.
         """
-        self._sweep()
         for name in self._candidates(which):
             folder = self.directory / name
             if reason := damage(folder):
@@ -99,6 +98,13 @@ class Checkpoints:
             meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
             return Restored(int(name.removeprefix("best-")), items, meta)
         raise UserError(f"{self.directory}: holds no {which} checkpoint that can be read")
+
+    def sweep(self) -> None:
+        """Removes what was half-written when its process ended; not for one that may still be writing."""
+        for folder in self._folders():
+            if folder.name.endswith(TEMPORARY):
+                self.warn(f"checkpoint {folder}: half-written; removed")
+                shutil.rmtree(folder, ignore_errors=True)
 
     def discard_after(self, step: int) -> None:
         """Removes what was saved after `step`: a resumed run writes it again."""
@@ -137,12 +143,6 @@ class Checkpoints:
         gone += [f"best-{step}" for step in best[:-1] if step not in as_of]
         for name in gone:
             shutil.rmtree(self.directory / name, ignore_errors=True)
-
-    def _sweep(self) -> None:
-        for folder in self._folders():
-            if folder.name.endswith(TEMPORARY):
-                self.warn(f"checkpoint {folder}: half-written; removed")
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 def disk_need(items: Mapping[str, Any], best: Mapping[str, Any], keep: int) -> int:

@@ -82,14 +82,20 @@ class CheckpointConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """`error_draws` forecast errors per split, `bootstrap` resamples for the intervals, `plots` or none."""
+    """`error_draws` forecast errors per split, `bootstrap` resamples for the intervals, `plots` or none.
+
+    `days`: only the first so many days of a split, None: all of it.
+    """
 
     error_draws: int
     bootstrap: int
+    days: int | None
     plots: bool
 
     def __post_init__(self) -> None:
         _at_least(1, "evaluation", error_draws=self.error_draws, bootstrap=self.bootstrap)
+        if self.days is not None:
+            _at_least(1, "evaluation", days=self.days)
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,10 @@ class RunConfig:
         if self.threads is not None:
             _at_least(1, "", threads=self.threads)
         _multiple("checkpoint.every", self.checkpoint.every, self.training.log_every, "training.log_every")
+        t, n_step = self.training, self.algorithm.n_step
+        if t.warmup_steps // t.num_envs <= n_step:
+            least = f"training.num_envs * algorithm.n_step = {t.num_envs} * {n_step} = {t.num_envs * n_step}"
+            raise UserError(f"training.warmup_steps={t.warmup_steps}: must be more than {least}")
 
     @property
     def planned_steps(self) -> int:

@@ -142,13 +142,6 @@ def replicate(tree: Any, n: int) -> Any:
     return shard(jax.tree.map(lambda leaf: jnp.broadcast_to(jnp.asarray(leaf)[None], (n, *jnp.shape(leaf))), tree))
 
 
-def first(tree: Any) -> Any:
-    """The first device's part of a tree `[devices, …]`, left on that device: no traffic between devices."""
-    import jax
-
-    return jax.tree.map(lambda leaf: leaf.addressable_shards[0].data[0], tree)
-
-
 def fetch(tree: Any) -> Any:
     """The first device's part of a tree `[devices, …]` as NumPy arrays; waits until it is computed."""
     import jax

@@ -37,8 +37,8 @@ def explain(
         return f"{match[1]}: several values need --multirun; a list is written key=[a,b]"
     if match := re.match(r"Could not override '([^']+)'", text):
         return _unknown_override(match[1], overrides, compose)
-    if match := re.match(r"Could not (?:append|delete)[^']*'([^']+)'|Could not delete from config\. '([^']+)'", text):
-        return f"{match[1] or match[2]}: {_first_line(text)}"
+    if match := re.match(r"Could not (?:append|delete)[^']*'([^']+)'", text):
+        return f"{match[1]}: {_first_line(text)}"
     if text.startswith("Config group override must be") or "${env}_${algorithm}" in text:
         return f"{_offender(overrides, compose)}: must be the name of a choice (see --help)"
     return _first_line(text)

@@ -25,12 +25,24 @@ def begin(name: str):
     return algorithm, jax.jit(lambda key: algorithm.init(key, spec()))(jax.random.key(0))
 
 
+def moved(observation, action, context):
+    """The reward is certain; one action moves one entry of the observation."""
+    return context["price"] * action[0], observation.at[0].add(action[1])
+
+
+@pytest.mark.parametrize("counterfactuals", [0, 2])
 @pytest.mark.parametrize("name", NAMES)
-def test_two_devices_with_half_the_batch_each_do_what_one_does(name):
-    (algorithm, state), inputs, key = begin(name), batch(2, 16), jax.random.key(4)
+def test_two_devices_with_half_the_batch_each_do_what_one_does(name, counterfactuals):
+    inputs, key = batch(2, 16), jax.random.key(4)
+    algorithm, offering = begin(name)[0], spec()
+    if counterfactuals:
+        algorithm = make(name, max_grad_norm=0.3, post_decision_critic=True, counterfactuals=counterfactuals)
+        offering = spec(post_decision=moved, context={"price": jnp.float32(2.0)}, controlled=(0,))
+    state = jax.jit(lambda key: algorithm.init(key, offering))(jax.random.key(0))
     halves = jax.tree.map(lambda leaf: jnp.stack([leaf[:, :8], leaf[:, 8:]]), inputs)
-    one = jax.jit(lambda s: algorithm.update(s, inputs, key, spec()))(state)
-    shared = jax.vmap(lambda half: algorithm.update(state, half, key, spec(axis="device")), axis_name="device")
+    one = jax.jit(lambda s: algorithm.update(s, inputs, key, offering))(state)
+    on_each = replace(offering, axis="device")
+    shared = jax.vmap(lambda half: algorithm.update(state, half, key, on_each), axis_name="device")
     two = jax.jit(shared)(halves)
     assert same(jax.tree.map(lambda leaf: leaf[0], two), jax.tree.map(lambda leaf: leaf[1], two), rtol=0, atol=0)
     assert same(one, jax.tree.map(lambda leaf: leaf[0], two), rtol=1e-4, atol=1e-5)

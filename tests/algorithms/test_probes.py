@@ -29,12 +29,11 @@ def played(probe: str) -> tuple[jax.Array, ...]:
     def step(carry, key):
         state, observation = carry
         action = jax.random.uniform(key, (ENVS, 1), minval=-1.0, maxval=1.0)
-        keys = jax.random.split(key, ENVS)
-        state, following, told = jax.vmap(world.step, in_axes=(0, 0, 0, None))(keys, state, action, ())
+        state, following, told = world.step(key, state, action, ())
         block = (observation, action, told.reward, told.terminated, told.truncated, told.observation)
         return (state, following), block
 
-    start = jax.vmap(world.reset, in_axes=(0, None))(jax.random.split(jax.random.key(0), ENVS), ())
+    start = world.reset(jax.random.split(jax.random.key(0), ENVS), ())
     return jax.jit(lambda: jax.lax.scan(step, start, jax.random.split(jax.random.key(1), STEPS))[1])()
 
 

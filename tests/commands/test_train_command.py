@@ -30,7 +30,7 @@ def calls(monkeypatch, tmp_path):
         if config.seed in FAILURES:
             raise FAILURES[config.seed]
         RunFolder(folder).start(config.seed, {})
-        return {"evaluation": {}}
+        return {"run": {"status": "interrupted" if config.seed == 15 else "completed"}}
 
     stub = ModuleType("vmax.training.loop")
     stub.train = train  # pyright: ignore[reportAttributeAccessIssue]
@@ -125,6 +125,13 @@ def test_the_other_jobs_of_a_multirun_go_on(invoke, calls, tmp_path):
     assert sorted(path.name for path in (tmp_path / "outputs/multirun/x").iterdir()) == ["0", "2", "multirun.yaml"]
 
 
+def test_a_signal_that_stops_a_job_ends_a_multirun(invoke, calls):
+    status, _, err = invoke("--multirun", "seed=1,15,2")
+    assert (status, err) == (130, "interrupted: no further job of this multirun is started\n")
+    assert [config.seed for config, _, _ in calls] == [1, 15]
+    assert invoke("seed=15")[0] == 0  # alone it has done what it was asked to
+
+
 def test_a_second_run_does_not_go_into_the_same_folder(invoke, calls):
     assert invoke("hydra.run.dir=outputs/a", "seed=1")[0] == 0
     status, _, err = invoke("hydra.run.dir=outputs/a", "seed=2")
@@ -163,7 +170,7 @@ def test_resume_refuses_other_changes_and_names_both_values(invoke, calls, overr
 
 
 def test_the_same_from_python(calls, tmp_path):
-    assert command.run_from_python(["seed=5"], str(tmp_path / "mine")) == {"evaluation": {}}
+    assert command.run_from_python(["seed=5"], str(tmp_path / "mine")) == {"run": {"status": "completed"}}
     assert calls[0][0].seed == 5 and RunFolder.open(tmp_path / "mine").given_overrides() == ["seed=5"]
     with pytest.raises(UserError, match="seed=x: must be a whole number"):
         command.run_from_python(["seed=x"], str(tmp_path / "other"))

@@ -93,7 +93,7 @@ def test_every_sample_is_what_the_plain_model_says(layout, blocks, n_step, end_s
         steps = [world.step() for _ in range(length)]
         rows.extend(steps)
         replay = add(replay, *(np.stack(leaf) for leaf in zip(*steps, strict=True)))
-        assert transitions.size(replay) == len(rows) * envs
+        assert replay.filled == len(rows)
     if len(rows) > n_step:
         check(replay, rows, n_step, seed)
 
@@ -126,15 +126,14 @@ def test_the_newest_rows_wait_for_their_successors():
         assert np.array_equal(batch.next_observation, batch.observation + n_step)
 
 
-def test_leaves_keep_the_dtype_of_their_examples_and_the_memory_is_foretold():
-    arguments = (60, 3, jnp.zeros(5, jnp.bfloat16), jnp.zeros((), jnp.int32), 10)
-    replay = transitions.init(*arguments)
+def test_leaves_keep_the_dtype_of_their_examples_and_each_observation_is_there_once():
+    replay = transitions.init(60, 3, jnp.zeros(5, jnp.bfloat16), jnp.zeros((), jnp.int32), 10)
     assert replay.observation.dtype == jnp.bfloat16 and replay.action.dtype == jnp.int32
-    assert transitions.bytes_needed(*arguments) == sum(leaf.nbytes for leaf in jax.tree.leaves(replay))
     # finals: 3 environments · (ceil(20 rows / 10 steps) + 3); 19 bytes a transition beside the observation's 10
     finals = transitions.finals_needed(60, 3, 10)
     assert finals == 15
-    assert transitions.bytes_needed(*arguments) == (60 + finals) * 10 + 60 * (4 + 4 + 1 + 1 + 4) + 12
+    taken = sum(leaf.nbytes for leaf in jax.tree.leaves(replay))
+    assert taken == (60 + finals) * 10 + 60 * (4 + 4 + 1 + 1 + 4) + 12
 
 
 def test_the_discount_may_be_traced():

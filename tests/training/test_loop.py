@@ -1,5 +1,7 @@
 """The training loop as a whole: kill, stop and resume; damage; figures that are not finite; donation and traces."""
 
+import math
+import os
 import random
 import shutil
 import signal
@@ -7,7 +9,9 @@ import subprocess
 import time
 from collections import Counter
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -19,7 +23,8 @@ from vmax.algorithms import make_algorithm
 from vmax.envs.classic.pendulum import Pendulum
 from vmax.errors import UserError
 from vmax.evaluation.validation import Validation
-from vmax.run_folder import RunFolder, read_metrics
+from vmax.run_folder import RunFolder, read_metrics, write_json
+from vmax.training.progress import ProgressReport
 from vmax.training.run import build_program
 
 
@@ -55,7 +60,7 @@ def at_checkpoint(process: subprocess.Popen[str], folder: Path, step: int) -> No
 @pytest.mark.parametrize("env", ["pendulum", "bess"])
 def test_a_run_killed_at_a_random_moment_and_resumed_equals_one_that_was_not(untouched, prices, tmp_path, env):
     overrides = {"pendulum": tiny.PENDULUM, "bess": tiny.bess(prices)}[env]
-    step, wait_s = random.randrange(300, 1000, 100), random.uniform(0.0, 0.2)
+    step, wait_s = random.choice([500, 800]), random.uniform(0.0, 0.2)
     print(f"killed {wait_s} s after checkpoint {step}")
     folder = tmp_path / "killed"
     process = tiny.start(*overrides, f"hydra.run.dir={folder}")
@@ -69,20 +74,37 @@ def test_a_run_killed_at_a_random_moment_and_resumed_equals_one_that_was_not(unt
     tiny.assert_same_run(untouched[env], folder)
 
 
-def test_sigterm_ends_a_run_after_its_chunk_and_resume_completes_it(untouched, tmp_path):
+def test_sigterm_ends_a_run_after_its_chunk_and_resume_completes_it(untouched, tmp_path, monkeypatch, capsys):
+    update = ProgressReport.update
+
+    def ask_to_stop(self, step, *told):
+        """At a step with nothing due after it but the stop itself: its checkpoint is off every grid."""
+        update(self, step, *told)
+        if step == 600:
+            os.kill(os.getpid(), signal.SIGTERM)
+
     folder = tmp_path / "stopped"
-    process = tiny.start(*tiny.PENDULUM, f"hydra.run.dir={folder}")
-    at_checkpoint(process, folder, 300)
-    process.send_signal(signal.SIGTERM)
-    output = process.communicate(timeout=120)[0]
-    step = max(int(path.name) for path in folder.glob("checkpoints/[0-9]*"))
-    assert process.returncode == 0 and f"SIGTERM: saved at step {step}; go on with resume={folder}" in output
+    with monkeypatch.context() as patch:
+        patch.setattr("vmax.training.loop.ProgressReport.update", ask_to_stop)
+        assert vmax.train(tiny.PENDULUM, str(folder))["run"]["status"] == "interrupted"
+    assert f"SIGTERM: saved at step 700; go on with resume={folder}" in capsys.readouterr().out
     record = RunFolder(folder).record()
-    assert (record["status"], record["reason"]) == ("interrupted", f"stopped at step {step}; go on with resume=")
+    assert (record["status"], record["reason"]) == ("interrupted", "stopped at step 700; go on with resume=")
     assert tiny.read_json(folder / "result.json")["run"]["status"] == "interrupted"
-    assert int(read_metrics(folder / "metrics.csv")[1][-1][0]) == step < 1000
-    tiny.run(f"resume={folder}")
+    assert tiny.checkpoint_names(folder) == ["500", "700", "best-600"]
+    assert [int(row[0]) for row in read_metrics(folder / "metrics.csv")[1]] == [300, 400, 500, 600, 700]
+    vmax.train([f"resume={folder}"])
     tiny.assert_same_run(untouched["pendulum"], folder)
+
+
+def test_rates_are_those_up_to_the_record_that_they_stand_beside(tmp_path, monkeypatch):
+    """By a clock that moves when it is looked at: each record takes one second, however late it is read."""
+    ticks = count()
+    monkeypatch.setattr("vmax.training.loop.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    vmax.train(tiny.PENDULUM, str(tmp_path / "timed"))
+    columns, rows = read_metrics(tmp_path / "timed" / "metrics.csv")
+    for name, rate in {"speed/env_steps_per_s": 100.0, "speed/updates_per_s": 50.0}.items():
+        assert [float(row[columns.index(name)]) for row in rows] == pytest.approx([rate] * 8)
 
 
 def test_a_run_killed_during_its_final_evaluation_is_completed_by_resume(untouched, finished):
@@ -103,7 +125,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(untouched, fin
     said = capsys.readouterr().out
     assert f"warning: checkpoint {finished / 'checkpoints' / '1000'}: " in said
     assert "is damaged (sha256 differs); it is passed over" in said
-    assert "resumed from step 900" in (finished / "train.log").read_text()
+    assert "resumed from step 800" in (finished / "train.log").read_text()
     tiny.assert_same_run(untouched["pendulum"], finished)
 
 
@@ -130,23 +152,63 @@ def test_more_total_steps_go_on_with_a_completed_run_and_still_learn(finished):
     assert RunFolder(finished).composed()["total_steps"] == 1400  # for good: a further resume goes there too
 
 
-def test_a_figure_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
-    step = Pendulum.step
+def test_resume_on_another_number_of_devices_is_refused_and_leaves_the_run_as_it_was(finished):
+    record = RunFolder(finished).record()
+    write_json(finished / "run.json", {**record, "hardware": {**record["hardware"], "devices": 2}})
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=rf"resume={finished}: the run was started on 2 device\(s\), here are 1"):
+        vmax.train([f"resume={finished}", "total_steps=1400"])
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["algorithm=td3", "env=pendulum", *tiny.SIZES, "training.updates_per_iteration=7"],
+            "training.updates_per_iteration=7: must be a multiple of algorithm.policy_delay=2",
+        ),
+        (["algorithm=sac", "env=cartpole", *tiny.SIZES], "algorithm=sac: needs continuous actions"),
+    ],
+)
+def test_a_mistake_that_only_tracing_finds_leaves_no_folder_behind(tmp_path, overrides, message):
+    with pytest.raises(UserError, match=message):
+        vmax.train(overrides, str(tmp_path / "run"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("after", "step", "kept"),
+    [
+        (80, 400, "there is no checkpoint yet"),  # found one chunk late
+        (140, 600, "the last good checkpoint is 500"),  # found before the first evaluation, which is due then
+    ],
+)
+def test_a_figure_that_is_not_finite_stops_the_run_and_keeps_what_was_good(tmp_path, monkeypatch, after, step, kept):
+    original = Pendulum.step
 
     def broken(self, key, state, action, params):
-        """From the 140th step of an episode on, which is step 560 of the run, the reward is not a number."""
-        state, seen = step(self, key, state, action, params)
-        return state, replace(seen, reward=jax.numpy.where(state.time > 140, jax.numpy.nan, seen.reward))
+        """From this step of an episode on, which is the run's step four times as high, the reward is not a number."""
+        state, seen = original(self, key, state, action, params)
+        return state, replace(seen, reward=jax.numpy.where(state.time > after, jax.numpy.nan, seen.reward))
 
     monkeypatch.setattr(Pendulum, "step", broken)
     folder = tmp_path / "broken"
-    message = r"step 600: train/\w+ is not finite; the last good checkpoint is 500; try a smaller algorithm\.learning"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(
+        UserError, match=rf"step {step}: train/\w+ is not finite; {kept}; try a smaller algorithm\.learn"
+    ):
         vmax.train([*tiny.PENDULUM, "env.max_steps=190"], str(folder))
     record = RunFolder(folder).record()
-    assert record["status"] == "failed" and record["reason"].startswith("step 600: train/")
-    assert [path.name for path in sorted(folder.glob("checkpoints/[0-9]*"))] == ["400", "500"]
+    assert record["status"] == "failed" and record["reason"].startswith(f"step {step}: train/")
+    assert [path.name for path in folder.glob("checkpoints/*")] == (["500"] if step == 600 else [])
     assert not (folder / "result.json").exists()
+
+
+def test_a_score_that_is_not_finite_is_not_the_best(tmp_path, monkeypatch):
+    monkeypatch.setattr(Validation, "__call__", lambda self, weights: {"score": math.nan})
+    with pytest.raises(UserError, match=r"step 600: eval/score is not finite; the last good checkpoint is 500"):
+        vmax.train(tiny.PENDULUM, str(tmp_path / "broken"))
+    assert tiny.checkpoint_names(tmp_path / "broken") == ["500"]
 
 
 def test_a_chunk_takes_its_input_over_and_neither_it_nor_the_evaluation_is_traced_twice(monkeypatch):

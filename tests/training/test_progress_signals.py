@@ -32,9 +32,8 @@ def test_without_a_terminal_a_line_comes_now_and_then_and_at_the_end():
     with ProgressReport(400, stream, every_s=1000.0) as report:
         for step in (100, 200, 300, 400):
             report.update(step, step // 10, "capture 0.90")
-        report.message("saved")
     lines = stream.getvalue().splitlines()
-    assert len(lines) == 3 and lines[2] == "saved"
+    assert len(lines) == 2
     assert lines[0] == "step 100/400 (25 %), capture 0.90"
     assert lines[1].startswith("step 400/400 (100 %), ")
     assert all(word in lines[1] for word in ("steps/s", "updates/s", "ETA 0:00:00", "capture 0.90"))
@@ -54,8 +53,7 @@ def test_on_a_terminal_there_is_a_bar():
     stream = Terminal()
     with ProgressReport(400, stream) as report:
         report.update(400, 10, "capture 0.90")
-        report.message("[saved]")
-    assert "100 %" in stream.getvalue() and "capture 0.90" in stream.getvalue() and "[saved]" in stream.getvalue()
+    assert "100 %" in stream.getvalue() and "capture 0.90" in stream.getvalue()
 
 
 def test_a_signal_is_noted_and_the_former_behaviour_returns():

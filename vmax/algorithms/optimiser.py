@@ -65,8 +65,9 @@ def polyak(target: Any, online: Any, rate: Array) -> Any:
 
 
 def average(averaged: Any, actor: Any, decay: Array, updates: Array) -> Any:
-    """The running mean of an actor's parameters after update number `updates` (from 0); decay 0 is the actor itself.
+    """The running mean of an actor's parameters; decay 0 is the actor itself.
 
-    The decay begins low, min(decay, (1 + n) / (10 + n)), so that the random first weights are soon forgotten.
+    The decay begins low, min(decay, (1 + n) / (10 + n)) at n = `updates`, so that the random first weights are soon
+    forgotten. SAC passes the updates before this one (0, 1, …), TD3 those of the critics so far (d, 2 d, …).
     """
     return polyak(averaged, actor, 1.0 - jnp.minimum(decay, (1.0 + updates) / (10.0 + updates)))

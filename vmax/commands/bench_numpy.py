@@ -84,7 +84,9 @@ def offered(env: Any) -> bool:
     if env.name != "bess" or config.information != "day_ahead" or env.ranged or env.has_pv:
         return False
     site, own = vars(config.battery) | vars(config.plant), ("soc", "price_mean", "price_scale")
-    plain = not any(site[n] for n in site if n.endswith(("fee_eur_per_mwh", "loss", "discharge_per_h")))
+    limits = (config.plant.import_limit_mw, config.plant.export_limit_mw)
+    unlimited = all(limit is None or limit >= config.battery.power_mw for limit in limits)
+    plain = unlimited and not any(site[n] for n in site if n.endswith(("fee_eur_per_mwh", "loss", "discharge_per_h")))
     unshifted = config.augmentation.price_shift_eur_per_mwh == (0.0, 0.0)
     return plain and unshifted and config.reward.shaping == "mark" and env.features[:3] == own
 

@@ -96,7 +96,7 @@ def environment_steps_per_s(env: Any, num_envs: int, config: SpeedConfig) -> flo
     wrapped = EpisodeStatistics(AutoReset(env))
     length = max(1, config.environment_steps // num_envs)
     reset_key, key = jax.random.split(jax.random.key(0))
-    reset = jax.jit(jax.vmap(wrapped.reset, in_axes=(0, None)))  # compiled, no two results share one buffer
+    reset = jax.jit(wrapped.reset)  # compiled, no two results share one buffer
     state, observation = reset(jax.random.split(reset_key, num_envs), params)
 
     @partial(jax.jit, donate_argnums=0)
@@ -105,8 +105,7 @@ def environment_steps_per_s(env: Any, num_envs: int, config: SpeedConfig) -> flo
             key, state, _observation = carry  # the observation is carried so that every step has to compute it
             key, action_key, step_key = jax.random.split(key, 3)
             action = jax.random.uniform(action_key, (num_envs, env.action_space.size), minval=-1.0, maxval=1.0)
-            keys = jax.random.split(step_key, num_envs)
-            state, observation, _step = jax.vmap(wrapped.step, in_axes=(0, 0, 0, None))(keys, state, action, params)
+            state, observation, _step = wrapped.step(step_key, state, action, params)
             return (key, state, observation), None
 
         return jax.lax.scan(one, carry, length=length)[0]

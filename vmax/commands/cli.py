@@ -50,8 +50,8 @@ def hydra_main(task: Callable[[DictConfig], Any], config_name: str) -> None:
     except HYDRA_ERRORS as error:
         overrides = [argument for argument in arguments if not argument.startswith("-")]
         _exit(str(composition_error(error, overrides, config_name)))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(": ".join(("interrupted", *map(str, stop.args))), file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 
@@ -66,10 +66,13 @@ def check_flags(arguments: Sequence[str]) -> None:
 
 
 def only(mapping: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    """The composed configuration of a command that knows these keys. Raises UserError for another one."""
+    """The composed configuration of a command that knows these keys. Raises UserError for others and missing ones."""
     for key in mapping:
         if key not in keys:
             raise UserError(f"{key}: unknown; allowed: {', '.join(keys)}")
+    for key in keys:
+        if key not in mapping:
+            raise UserError(f"{key}: missing; it can be set, not removed")
     return mapping
 
 

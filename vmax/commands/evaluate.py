@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from vmax import devices
 from vmax.commands.cli import hydra_main, only
 from vmax.config import EvaluationConfig, load, to_mapping
-from vmax.conversion import build, convert
+from vmax.conversion import build, convert, show
 from vmax.errors import UserError
 from vmax.run_folder import RunFolder, to_plain
 
@@ -56,6 +56,8 @@ def evaluate_run(
     convert(Split, split, "split")
     folder = RunFolder.open(run)
     config = load(folder.composed())
+    if not isinstance(evaluation, dict | None):
+        raise UserError(f"evaluation={show(evaluation)}: must be a group of keys")
     given = {name: value for name, value in (evaluation or {}).items() if value is not None}
     settings = build(EvaluationConfig, {**vars(config.evaluation), **given}, "evaluation")
     devices.configure(device, None)
@@ -83,6 +85,7 @@ def _evaluate(folder: RunFolder, config: Any, checkpoint: Which, split: Split, s
         split,
         error_draws=settings.error_draws,
         bootstrap=settings.bootstrap,
+        days=settings.days,
         seed=config.seed,
     )
     trained = json.loads(folder.result.read_text(encoding="utf-8")) if folder.result.exists() else {}

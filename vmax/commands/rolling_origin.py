@@ -152,7 +152,10 @@ def _train(plan: Plan, splits: Mapping[str, Sequence[str]], path: Path) -> dict[
     if RunFolder(path).config.exists() and Checkpoints(path / "checkpoints").steps():
         composed.resume = str(path)
         return train(composed, path, [])
-    shutil.rmtree(path, ignore_errors=True)
+    if RunFolder(path).config.exists():
+        shutil.rmtree(path)
+    elif path.exists() and any(path.iterdir()):
+        raise UserError(f"{path}: is not empty and holds no run; move it, or set hydra.run.dir= to another folder")
     return train(composed, path, overrides)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from vmax import devices
@@ -26,9 +27,14 @@ def main() -> None:
 
 
 def run(composed: DictConfig) -> None:
-    """One job of the command: its folder and overrides are Hydra's."""
+    """One job of the command: its folder and overrides are Hydra's.
+
+    Raises KeyboardInterrupt after a job of a multirun that a signal stopped: it was meant for all of them.
+    """
     job = HydraConfig.get()
-    train(composed, Path(job.runtime.output_dir), list(job.overrides.task))
+    result = train(composed, Path(job.runtime.output_dir), list(job.overrides.task))
+    if job.mode == RunMode.MULTIRUN and result["run"]["status"] == "interrupted":
+        raise KeyboardInterrupt("no further job of this multirun is started")
 
 
 def run_from_python(overrides: Sequence[str], folder: str | None) -> dict[str, Any]:

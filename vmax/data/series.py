@@ -24,7 +24,7 @@ SHIPPED_DATES = {
     "test": ("2024-01-01", "2024-12-31"),
 }
 MEAN_PRICE_RANGE = (1.0, 5000.0)
-"""A mean |price| per MWh outside of it is a slip of the unit: per kWh, or in cents."""
+"""A mean |price| per MWh outside of it is a slip of the unit, for example per kWh."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def _check_units(file: str, names: Mapping[str, str], values: Mapping[str, np.nd
     if not low <= mean <= high:
         raise UserError(
             f"{file}: column '{names['price']}' has a mean |price| of {mean:g}, outside of {low:g} to {high:g} per MWh "
-            "(per kWh? in cents?); convert it to EUR/MWh or set env.data.columns.price= to another column"
+            "(per kWh? in thousandths?); convert it to EUR/MWh or set env.data.columns.price= to another column"
         )
     if "pv" in values and values["pv"].min() < 0.0:
         raise UserError(

@@ -33,6 +33,10 @@ class SolarConfig:
     yearly_yield_mwh_per_mw: float
     seed: int
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UserError(f"env.solar.seed={self.seed}: must be at least 0")
+
 
 def generate_pv(utc: np.ndarray, dt_h: float, config: SolarConfig) -> np.ndarray:
     """AC output per MW of installed capacity, within [0, 1], zero at night, float64 `[T]`.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import jax
@@ -106,35 +107,48 @@ class Plain:
         return ()
 
 
-@struct.dataclass
-class EpisodeState:
-    """The state of a wrapped environment and the running figures of its episode."""
-
-    inner: Any
-    episode_return: Array
-    episode_length: Array
-
-
 @dataclass(frozen=True)
 class AutoReset:
-    """Starts a new episode, from a fresh draw, in the very step in which one ends.
+    """N environments side by side: where an episode ends, a new one starts, from a fresh draw, in that very step.
 
-    `step` returns the observation to act on next apart from `Step.observation`, which stays the true final one.
+    `step` returns the observations to act on next apart from `Step.observation`, which stay the true final ones.
     """
 
     environment: Environment
 
-    def reset(self, key: Array, params: Params) -> tuple[State, Array]:
-        return self.environment.reset(key, params)
+    def reset(self, keys: Array, params: Params) -> tuple[State, Array]:
+        """States and observations `[N, D]` for keys `[N]`."""
+        return jax.vmap(self.environment.reset, in_axes=(0, None))(keys, params)
 
-    def step(self, key: Array, state: State, action: Array, params: Params) -> tuple[State, Array, Step]:
-        """One step of one environment; returns `(state, next observation, step)`."""
-        step_key, reset_key = jax.random.split(key)
-        state, step = self.environment.step(step_key, state, action, params)
-        fresh, first = self.environment.reset(reset_key, params)
+    def step(self, key: Array, states: State, actions: Array, params: Params) -> tuple[State, Array, Step]:
+        """One step of all: `(states, next observations, step)`. Nothing is drawn where no episode ends."""
+        count = len(actions)
+        states, step = jax.vmap(self.environment.step, in_axes=(0, 0, 0, None))(
+            _keys(key, count, 0), states, actions, params
+        )
         done = step.terminated | step.truncated
-        state = jax.tree.map(lambda a, b: jnp.where(done, a, b), fresh, state)
-        return state, jnp.where(done, first, step.observation), step
+
+        def renew(states: State, observations: Array) -> tuple[State, Array]:
+            fresh = self.reset(_keys(key, count, 1), params)
+            where = jax.vmap(lambda done, a, b: jax.tree.map(partial(jnp.where, done), a, b))
+            return where(done, fresh, (states, observations))
+
+        states, observations = jax.lax.cond(done.any(), renew, lambda *as_is: as_is, states, step.observation)
+        return states, observations, step
+
+
+def _keys(key: Array, count: int, which: int) -> Array:
+    """The first or second key of each of `count` environments."""
+    return jax.vmap(lambda own: jax.random.split(own)[which])(jax.random.split(key, count))
+
+
+@struct.dataclass
+class EpisodeState:
+    """States of N wrapped environments and the running figures of their episodes, `[N]`."""
+
+    inner: Any
+    episode_return: Array
+    episode_length: Array
 
 
 @dataclass(frozen=True)
@@ -143,14 +157,16 @@ class EpisodeStatistics:
 
     environment: AutoReset
 
-    def reset(self, key: Array, params: Params) -> tuple[EpisodeState, Array]:
-        inner, observation = self.environment.reset(key, params)
-        return EpisodeState(inner, jnp.float32(0.0), jnp.int32(0)), observation
+    def reset(self, keys: Array, params: Params) -> tuple[EpisodeState, Array]:
+        """States and observations `[N, D]` for keys `[N]`."""
+        inner, observations = self.environment.reset(keys, params)
+        return EpisodeState(inner, jnp.zeros(len(keys)), jnp.zeros(len(keys), jnp.int32)), observations
 
-    def step(self, key: Array, state: EpisodeState, action: Array, params: Params) -> tuple[EpisodeState, Array, Step]:
-        inner, observation, step = self.environment.step(key, state.inner, action, params)
+    def step(self, key: Array, state: EpisodeState, actions: Array, params: Params) -> tuple[EpisodeState, Array, Step]:
+        """One step of all, as `AutoReset.step`."""
+        inner, observations, step = self.environment.step(key, state.inner, actions, params)
         total, length = state.episode_return + step.reward, state.episode_length + 1
         info = {**step.info, "episode_return": total, "episode_length": length}
         goes_on = ~(step.terminated | step.truncated)
         state = EpisodeState(inner, jnp.where(goes_on, total, 0.0), jnp.where(goes_on, length, 0))
-        return state, observation, replace(step, info=info)
+        return state, observations, replace(step, info=info)

@@ -30,9 +30,16 @@ RULES = {
 
 
 class Assessment(Protocol):
-    """How an environment is judged over whole splits. `starts` has leaves `[L]`, one entry per lane."""
+    """How an environment is judged over whole splits.
 
-    def starts(self, params: Any, split: str, error_draws: int) -> Any: ...
+    Besides what is said of each, the generic code reads: of the environment `dt_h`; of a time series the columns `utc`,
+    `lane`, `profit_eur` and `terminal_value_eur`; of key figures those that the comparison and the plots show (`RULES`,
+    `violations`, `wear_cost_eur`, `profit_eur_by_month`); of a summary `value_eur`.
+    """
+
+    def starts(self, params: Any, split: str, error_draws: int, days: int | None = None) -> Any:
+        """Leaves `[L]`, one entry per lane, among them `time` and `end`; with `days` the first days of the split."""
+        ...
 
     def baselines(self) -> Mapping[str, Any]:
         """Policies by name, `do_nothing` and `perfect_foresight` among them."""
@@ -72,14 +79,24 @@ class Evaluation:
 
 
 def evaluate(
-    env: Any, learned: Mapping[str, Any], split: str, *, error_draws: int, bootstrap: int, seed: int = 0
+    env: Any,
+    learned: Mapping[str, Any],
+    split: str,
+    *,
+    error_draws: int,
+    bootstrap: int,
+    days: int | None = None,
+    seed: int = 0,
 ) -> Evaluation:
-    """Evaluate learned policies by name, and all baselines of the environment, on `train`, `validation` or `test`."""
+    """Evaluate learned policies by name, and all baselines of the environment, on `train`, `validation` or `test`.
+
+    `days`: only the first so many days of the split.
+    """
     if env.assessment is None:
         return _episodes(env, learned, split, seed)
     judge: Assessment = env.assessment
     params = env.params(split)
-    starts = judge.starts(params, split, error_draws)
+    starts = judge.starts(params, split, error_draws, days)
     policies = {**learned, **judge.baselines()}
     records = {name: rollout(env, policy, params, starts, trace=name in learned) for name, policy in policies.items()}
     tables = {name: judge.timeseries(name, record) for name, record in records.items()}

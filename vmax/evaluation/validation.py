@@ -23,13 +23,19 @@ class Validation:
     """
 
     def __init__(
-        self, env: Any, algorithm: Any, split: str, error_draws: int, references: tuple[str, ...] = REFERENCES
+        self,
+        env: Any,
+        algorithm: Any,
+        split: str,
+        error_draws: int,
+        days: int | None = None,
+        references: tuple[str, ...] = REFERENCES,
     ) -> None:
         self.env, self.algorithm, self.params = env, algorithm, env.params(split)
         self.references: dict[str, float] = {}
         if env.assessment is None:
             return
-        self.starts = env.assessment.starts(self.params, split, error_draws)
+        self.starts = env.assessment.starts(self.params, split, error_draws, days)
         baselines = env.assessment.baselines()
         names = [name for name in (OPTIMUM, NOTHING, *references) if name in baselines]
         values = {name: self._summary(baselines[name])["value_eur"] for name in names}

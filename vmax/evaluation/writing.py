@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ def write_evaluation(env: Any, evaluation: Evaluation, folder: Path, run: Mappin
     for name, table in tables.items():
         if len(table):
             write_table(table, folder / f"{name}.csv")
+    shutil.rmtree(folder / "plots", ignore_errors=True)  # those of an evaluation before
     if plots and len(evaluation.timeseries):
         for name, figure in evaluation_figures(env, evaluation).items():
             save(figure, folder / "plots" / f"{name}.png")

@@ -124,19 +124,6 @@ def init(
     )
 
 
-def bytes_needed(
-    capacity: int, num_envs: int, example_observation: Array, example_action: Array, min_episode_steps: int
-) -> int:
-    """Memory that `init` with the same arguments takes, bytes."""
-    shapes = jax.eval_shape(lambda: init(capacity, num_envs, example_observation, example_action, min_episode_steps))
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
-
-
-def size(replay: Replay) -> Array:
-    """Transitions in the buffer, int32."""
-    return replay.filled * replay.num_envs
-
-
 def add(
     replay: Replay,
     observation: Array,
@@ -155,9 +142,9 @@ def add(
     chex.assert_equal_shape([observation, final_observation])
     chex.assert_axis_dimension(reward, 1, replay.num_envs)
     block = (observation, action, reward, terminated, truncated & ~terminated, final_observation)
-    for t in range(reward.shape[0]):
-        replay = _add_row(replay, *(leaf[t] for leaf in block))
-    return replay
+    if reward.shape[0] == 1:
+        return _add_row(replay, *(leaf[0] for leaf in block))
+    return jax.lax.scan(lambda kept, row: (_add_row(kept, *row), None), replay, block)[0]
 
 
 def _add_row(

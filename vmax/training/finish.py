@@ -36,16 +36,23 @@ def load_policy(
     return restored.step, Learned(restored.items["policy"], algorithm)
 
 
-def conclude(run: Run, status: str, composed: Any) -> dict[str, Any]:
+def conclude(run: Run, status: str) -> dict[str, Any]:
     """Write result.json, and for a completed run evaluate, plot and print the comparison; returns the result."""
     result: dict[str, Any] = {"run": run_facts(run, status)}
     if status == "completed":
         learned = {
-            name: load_policy(run.checkpoints, run.algorithm, run.program.spec, name)[1] for name in ("best", "last")
+            name: load_policy(run.checkpoints, run.algorithm, run.stages.program.spec, name)[1]
+            for name in ("best", "last")
         }
         settings = run.config.evaluation
         evaluation = evaluate(
-            run.env, learned, TEST, error_draws=settings.error_draws, bootstrap=settings.bootstrap, seed=run.config.seed
+            run.env,
+            learned,
+            TEST,
+            error_draws=settings.error_draws,
+            bootstrap=settings.bootstrap,
+            days=settings.days,
+            seed=run.config.seed,
         )
         result["evaluation"] = evaluation.result
         write_evaluation(run.env, evaluation, run.folder.evaluation(TEST), result["run"], settings.plots)

@@ -45,10 +45,6 @@ class Logger:
             csv.writer(file, lineterminator="\n").writerow([cells.get(column, "") for column in self.columns])
         self._plot(step, now, values)
 
-    def text(self, tag: str, text: str, step: int = 0) -> None:
-        """Shows a text (Markdown) in TensorBoard."""
-        self.writer.add_text(tag, text, step)
-
     def figure(self, tag: str, figure: Any, step: int = 0) -> None:
         """Shows a Matplotlib figure in TensorBoard; the caller closes it."""
         self.writer.add_figure(tag, figure, step, close=False)

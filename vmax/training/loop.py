@@ -1,8 +1,8 @@
 """The one training loop: place, warm up, run chunks, evaluate, log, save, and end with the comparison.
 
 The host reads the record of a chunk one chunk late, so it never waits; where something is due (evaluation, checkpoint,
-a signal) it catches up first. Everything that random numbers follow from is in the saved state, so a run that was
-killed and resumed equals one that was not.
+a signal) it catches up first, and what is not finite is neither evaluated nor saved. Everything that random numbers
+follow from is in the saved state, so a run that was killed and resumed equals one that was not.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 import time
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from vmax import devices, envs
 from vmax.algorithms import make_algorithm
@@ -27,10 +27,19 @@ from vmax.evaluation.validation import Validation
 from vmax.run_folder import DiskFull, RunFolder, Status
 from vmax.training.finish import conclude
 from vmax.training.logger import Logger
-from vmax.training.program import Program, RunState
+from vmax.training.program import RunState
 from vmax.training.progress import ProgressReport
-from vmax.training.run import Counters, Run, build_program
+from vmax.training.run import Counters, Run, Stages, trace
 from vmax.training.signals import StopRequest, terminated_as_exit
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A chunk whose record is still to be read: the environment steps and updates done after it, and the record."""
+
+    step: int
+    updates: int
+    record: Any
 
 
 def train(config: RunConfig, folder_path: Path, composed: DictConfig) -> dict[str, Any]:
@@ -41,22 +50,21 @@ def train(config: RunConfig, folder_path: Path, composed: DictConfig) -> dict[st
     began, folder = time.monotonic(), RunFolder(folder_path)
     env = envs.make(config.env)
     algorithm = make_algorithm(config.algorithm, config.network)
-    program = build_program(config, env, algorithm)
-    params = devices.replicate(env.params("train"), devices.count())
+    stages = trace(config, env, algorithm)  # mistakes that only tracing finds, before anything is written
     checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep, warn=lambda line: _warn(folder, line))
     counters, state = Counters(), None
     if config.resume is not None:  # refused or not, before run.json says that the run goes on
-        counters, state = _restore(config, folder, checkpoints, program, params)
+        counters, state = _restore(config, folder, checkpoints, stages)
         settings = {str(key): value for key, value in composed.items()}
         folder.save_config(settings, [], new=False)  # total_steps may have been raised
     folder.start(config.seed, devices.hardware(), name=config.name)
     try:
         with terminated_as_exit():
-            validation = Validation(env, algorithm, "validation", config.evaluation.error_draws)
+            validation = Validation(env, algorithm, "validation", config.evaluation.error_draws, config.evaluation.days)
             began -= counters.wall_time_s
             logger = Logger(folder)
-            run = Run(config, folder, env, algorithm, program, params, validation, checkpoints, logger, counters, began)
-            return _train(run, state, composed)
+            run = Run(config, folder, env, algorithm, stages, validation, checkpoints, logger, counters, began)
+            return _train(run, state)
     except (KeyboardInterrupt, SystemExit):
         folder.finish("interrupted", "ended by a signal without saving")
         raise
@@ -66,7 +74,7 @@ def train(config: RunConfig, folder_path: Path, composed: DictConfig) -> dict[st
         raise
 
 
-def _train(run: Run, state: RunState | None, composed: DictConfig) -> dict[str, Any]:
+def _train(run: Run, state: RunState | None) -> dict[str, Any]:
     """Everything from the warm-up to result.json."""
     counters = run.counters
     state, chunk = _prepare(run, state)
@@ -74,7 +82,7 @@ def _train(run: Run, state: RunState | None, composed: DictConfig) -> dict[str, 
     status = _loop(run, state, chunk)
     counters.wall_time_s = time.monotonic() - run.began
     run.logger.flush()
-    result = conclude(run, status, OmegaConf.to_container(composed))
+    result = conclude(run, status)
     run.logger.close()
     run.folder.finish(status, None if status == "completed" else f"stopped at step {counters.step}; go on with resume=")
     return result
@@ -82,97 +90,100 @@ def _train(run: Run, state: RunState | None, composed: DictConfig) -> dict[str, 
 
 def _prepare(run: Run, restored: RunState | None) -> tuple[RunState, Any]:
     """The warmed-up state (fresh, or restored) and the compiled chunk."""
-    t = run.config.training
-    block = t.num_envs * t.unroll
-    initialise, warm_up, chunk = run.program.compiled(t.log_every // block, t.warmup_steps // block)
-    fresh = restored is None
-    state: Any = restored
-    if fresh:
-        keys = devices.replicate(jax.random.key(run.config.seed), devices.count())
-        state = initialise(keys, run.params)
+    stages, fresh = run.stages, restored is None
+    state: Any = stages.initialise(stages.keys, stages.params) if fresh else restored
     if fresh or not run.config.checkpoint.save_replay:
-        state = warm_up(state, run.params)
-        run.counters.step = t.warmup_steps if fresh else run.counters.step
+        state = stages.warm_up(state, stages.params)
+        run.counters.step = run.config.training.warmup_steps if fresh else run.counters.step
     started = time.monotonic()
-    chunk = chunk.lower(state, run.params).compile()
-    run.counters.compile_time_s += time.monotonic() - started
+    chunk = stages.chunk.compile()
+    run.counters.compile_time_s += stages.lowering_s + time.monotonic() - started
     return state, chunk
 
 
 def _loop(run: Run, state: RunState, chunk: Any) -> Status:
     """Chunks until the planned steps are done or a signal asks to stop; returns the status."""
     config, counters = run.config, run.counters
-    t = config.training
+    t, end = config.training, config.planned_steps
     per_chunk = t.log_every // (t.num_envs * t.unroll) * t.updates_per_iteration
     emulated = devices.count() > 1 and jax.default_backend() == "cpu"
-    end = config.planned_steps
+    pending, stopping = None, None
     with StopRequest() as stop, ProgressReport(end) as report:
-        while counters.step < end and not stop.received:
-            started = time.monotonic()
-            state, record = chunk(state, run.params)
+        started = time.monotonic()
+        while counters.step < end:
+            state, record = chunk(state, run.stages.params)
             if emulated:  # queued collectives would starve each other of threads
                 jax.block_until_ready(record)
-            late = run.pending
-            run.pending = (counters.step + t.log_every, record)
-            counters.step += t.log_every
-            counters.updates += per_chunk
-            done = counters.step - t.warmup_steps
-            last = counters.step >= end
+            late, pending = pending, Pending(counters.step + t.log_every, counters.updates + per_chunk, record)
+            counters.step, counters.updates = pending.step, pending.updates
             if late is not None:
-                _log(run, *late)
-            if not (last or stop.received or done % t.eval_every == 0 or done % config.checkpoint.every == 0):
-                counters.training_time_s += time.monotonic() - started
-            else:
-                jax.block_until_ready(record)
-                counters.training_time_s += time.monotonic() - started
-                evaluated = _evaluate(run, state) if last or done % t.eval_every == 0 else {}
-                _catch_up(run, evaluated)
-                if last or stop.received or done % config.checkpoint.every == 0:
+                figures = _figures(run, late)
+                started = _lap(counters, started)
+                _log(run, late, figures, {})
+            stopping = stop.received
+            done, last = counters.step - t.warmup_steps, counters.step >= end
+            evaluating = last or done % t.eval_every == 0
+            saving = last or stopping is not None or done % config.checkpoint.every == 0
+            if evaluating or saving:
+                figures = _figures(run, pending)
+                _lap(counters, started)
+                _log(run, pending, figures, _evaluate(run, state) if evaluating else {})
+                run.logger.flush()
+                pending = None
+                if saving:
                     _save(run, state)
+                started = time.monotonic()
             note = "" if counters.last_score is None else f"validation {counters.last_score:.3f}"
             report.update(counters.step, counters.updates, note)
-    if stop.received and counters.step < end:
-        run.say(f"{stop.received}: saved at step {counters.step}; go on with resume={run.folder.path}")
+            if stopping:
+                break
+    if stopping and counters.step < end:
+        run.say(f"{stopping}: saved at step {counters.step}; go on with resume={run.folder.path}")
         return "interrupted"
     return "completed"
 
 
-def _log(run: Run, step: int, record: Any, more: dict[str, float] | None = None) -> None:
-    """One row of metrics. Raises UserError for the first figure that is not finite."""
-    figures = {name: float(value) for name, value in devices.fetch(record).items()}
+def _figures(run: Run, pending: Pending) -> dict[str, float]:
+    """The figures of a chunk; waits until it is computed. Raises UserError for the first that is not finite."""
+    figures = {name: float(value) for name, value in devices.fetch(pending.record).items()}
     finite = figures.pop("finite")
     bad = next((name for name, value in figures.items() if not math.isfinite(value)), None)
     if bad or not finite:
-        what = f"train/{bad} is not finite" if bad else "a parameter is not finite"
-        kept = run.checkpoints.steps()
-        last = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
-        raise UserError(f"step {step}: {what}; {last}; try a smaller algorithm.learning_rate")
-    if not figures["episodes"]:
-        for name in ("episode_return", "episode_length"):
-            figures.pop(name)
-    c = run.counters
-    elapsed = max(c.training_time_s, 1e-9)
-    speed = {
-        "speed/env_steps_per_s": (c.step - run.config.training.warmup_steps) / elapsed,
-        "speed/updates_per_s": c.updates / elapsed,
-    }
-    run.logger.record(step, {**{f"train/{k}": v for k, v in figures.items()}, **(more or {}), **speed})
+        raise _not_finite(run, pending.step, f"train/{bad}" if bad else "a parameter")
+    return figures
 
 
-def _catch_up(run: Run, evaluated: dict[str, float]) -> None:
-    """Logs the record that is still to come, with the evaluation at the same step if there was one."""
-    if run.pending is not None:
-        step, record = run.pending
-        run.pending = None
-        _log(run, step, record, {f"eval/{name}": value for name, value in evaluated.items()})
-        run.logger.flush()
+def _not_finite(run: Run, step: int, what: str) -> UserError:
+    kept = run.checkpoints.steps()
+    last = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
+    return UserError(f"step {step}: {what} is not finite; {last}; try a smaller algorithm.learning_rate")
+
+
+def _lap(counters: Counters, started: float) -> float:
+    """Counts the time since `started` as training; returns the time now."""
+    now = time.monotonic()
+    counters.training_time_s += now - started
+    return now
+
+
+def _log(run: Run, pending: Pending, figures: dict[str, float], evaluated: dict[str, float]) -> None:
+    """One row of metrics; its rates are those up to its own record, which was the last to be waited for."""
+    elapsed = max(run.counters.training_time_s, 1e-9)
+    unknown = () if figures["episodes"] else ("episode_return", "episode_length")
+    row = {f"train/{name}": value for name, value in figures.items() if name not in unknown}
+    row |= {f"eval/{name}": value for name, value in evaluated.items()}
+    row["speed/env_steps_per_s"] = (pending.step - run.config.training.warmup_steps) / elapsed
+    row["speed/updates_per_s"] = pending.updates / elapsed
+    run.logger.record(pending.step, row)
 
 
 def _evaluate(run: Run, state: RunState) -> dict[str, float]:
-    """Figures of the current policy on the validation split; the best one is saved."""
+    """Figures of the current policy on the validation split; the best one is saved. Raises UserError."""
     policy = devices.fetch(run.algorithm.policy(state.learner, averaged=True))
     figures = run.validation(policy)
     score, counters = figures["score"], run.counters
+    if not math.isfinite(score):
+        raise _not_finite(run, counters.step, "eval/score")
     counters.last_score = score
     if counters.best_score is None or score > counters.best_score:
         counters.best_score, counters.best_step = score, counters.step
@@ -195,19 +206,20 @@ def _items(run: Run, state: RunState) -> dict[str, Any]:
 
 
 def _restore(
-    config: RunConfig, folder: RunFolder, checkpoints: Checkpoints, program: Program, params: Any
+    config: RunConfig, folder: RunFolder, checkpoints: Checkpoints, stages: Stages
 ) -> tuple[Counters, RunState]:
     """The newest whole checkpoint, as counters and state; the folder is cut back to it. Raises UserError.
 
     The learner's numbers are those of the configuration: with other total_steps its schedules end elsewhere.
     """
-    initialise = program.compiled(1, 1)[0]
-    keys = devices.replicate(jax.random.key(config.seed), devices.count())
-    shapes = jax.eval_shape(initialise, keys, params)
-    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=devices.sharding()), shapes)
-    targets = {"state": target.replace(replay=None)}
+    here = devices.count()
+    then = folder.record().get("hardware", {}).get("devices", here)
+    if then != here:
+        raise UserError(f"resume={folder.path}: the run was started on {then} device(s), here are {here}")
+    program, shapes = stages.program, stages.shapes
+    targets = {"state": replace(shapes, replay=None)}
     if config.checkpoint.save_replay:
-        targets["replay"] = target.replay
+        targets["replay"] = shapes.replay
     restored = checkpoints.restore(targets)
     counters = Counters(**restored.meta["counters"])
     planned = config.planned_steps
@@ -216,13 +228,14 @@ def _restore(
             f"resume={folder.path}: the run is done at step {counters.step} of {planned}; raise total_steps to go on"
         )
     folder.cut_back(counters.step, restored.meta["log_bytes"])
+    checkpoints.sweep()
     checkpoints.discard_after(counters.step)
     state = restored.items["state"]
     replay = restored.items.get("replay")
     if replay is None:
-        empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), target.replay)
+        empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes.replay)
         replay = devices.shard(empty)
-    hyper = devices.parallel(lambda key: program.algorithm.init(key, program.spec).hyper)(keys)
+    hyper = devices.parallel(lambda key: program.algorithm.init(key, program.spec).hyper, donate=())(stages.keys)
     folder.append_log(f"resumed from step {counters.step}")
     return counters, replace(state, replay=replay, learner=replace(state.learner, hyper=hyper))
 

@@ -47,7 +47,6 @@ class Sizes:
     batch_size: int
     replay_capacity: int
     n_step: int
-    discount: float
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Program:
         """First state on one device; called inside the device map."""
         learner_key, env_key, run_key = jax.random.split(key, 3)
         env_keys = jax.random.split(_own(env_key), self.sizes.num_envs)
-        environment, observation = jax.vmap(self.wrapped.reset, in_axes=(0, None))(env_keys, params)
+        environment, observation = self.wrapped.reset(env_keys, params)
         action = jnp.zeros(self.environment.action_space.size)
         replay = transitions.init(
             self.sizes.replay_capacity, self.sizes.num_envs, observation[0], action, self.environment.min_episode_steps
@@ -88,10 +87,7 @@ class Program:
                 action = jax.random.uniform(act_key, shape, minval=-1.0, maxval=1.0)
             else:
                 action, memory, _ = self.algorithm.act(policy, observation, memory, act_key, explore=True)
-            keys = jax.random.split(env_key, self.sizes.num_envs)
-            environment, following, step = jax.vmap(self.wrapped.step, in_axes=(0, 0, 0, None))(
-                keys, environment, action, params
-            )
+            environment, following, step = self.wrapped.step(env_key, environment, action, params)
             done = step.terminated | step.truncated
             sums = {
                 "episodes": done.sum(),
@@ -114,9 +110,8 @@ class Program:
         """Collect one block, learn from what was stored before it, then store it."""
         key, collect_key, sample_key, update_key = jax.random.split(state.key, 4)
         sizes = self.sizes
-        flat = transitions.sample(
-            state.replay, _own(sample_key), sizes.updates * sizes.batch_size, sizes.n_step, sizes.discount
-        )
+        count, discount = sizes.updates * sizes.batch_size, state.learner.hyper.discount
+        flat = transitions.sample(state.replay, _own(sample_key), count, sizes.n_step, discount)
         batch = jax.tree.map(lambda x: x.reshape(sizes.updates, sizes.batch_size, *x.shape[1:]), flat)
         state, block, sums = self.collect(state, collect_key, params, random_actions=False)
         replay = transitions.add(transitions.read_before_write(state.replay, flat), *block)
@@ -137,18 +132,15 @@ class Program:
         """Several iterations; the record is reduced to scalars: sums over episodes, means of learning metrics."""
         state, metrics = jax.lax.scan(lambda s, _: self.iteration(s, params), state, None, length=iterations)
         episodes = jnp.maximum(metrics["episodes"].sum(), 1)
-        record = {
-            k: v.mean()
-            for k, v in metrics.items()
-            if k not in ("episodes", "episode_return", "episode_length", "reward")
-        }
+        record = {name: values.mean() for name, values in metrics.items() if name not in SUMS}
+        learned = state.learner.replace(hyper=None, context=None)  # numbers that were given may be infinite
         transitions_seen = iterations * self.sizes.unroll * self.sizes.num_envs * jax.lax.psum(1, AXIS)
         record |= {
             "episodes": metrics["episodes"].sum(),
             "episode_return": metrics["episode_return"].sum() / episodes,
             "episode_length": metrics["episode_length"].sum() / episodes,
             "reward": metrics["reward"].sum() / transitions_seen,
-            "finite": jnp.stack([jnp.isfinite(x).all() for x in _floats(state.learner.replace(hyper=None))]).all(),
+            "finite": jnp.stack([jnp.isfinite(x).all() for x in _floats(learned)]).all(),
         }
         return state, record
 

@@ -44,13 +44,6 @@ class ProgressReport:
             share = 100 * step / self.total_steps
             print(f"step {step}/{self.total_steps} ({share:.0f} %), {status}", file=self.stream, flush=True)
 
-    def message(self, text: str) -> None:
-        """Prints a line without disturbing the bar."""
-        if self.bar:
-            self.bar.console.print(text, markup=False, highlight=False)
-        else:
-            print(text, file=self.stream, flush=True)
-
     def _status(self, now: float, step: int, updates: int, note: str) -> str:
         """Rates, time to go and the note, as far as they are known."""
         begin, first_step, first_updates = self.start or (now, step, updates)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
+
+import jax
 
 from vmax import devices
 from vmax.algorithms.algorithm import Spec
@@ -13,8 +16,7 @@ from vmax.envs.environment import Environment
 from vmax.evaluation.validation import Validation
 from vmax.run_folder import RunFolder
 from vmax.training.logger import Logger
-from vmax.training.program import Program, Sizes
-from vmax.training.progress import ProgressReport
+from vmax.training.program import Program, RunState, Sizes
 
 
 @dataclass
@@ -31,6 +33,26 @@ class Counters:
     compile_time_s: float = 0.0
 
 
+@dataclass(frozen=True)
+class Stages:
+    """The compiled part of a run: its functions over all devices, and what they are called with.
+
+    Attributes:
+      params, keys: of the environment on the training split and of the run, on every device.
+      shapes: the state that `initialise` gives, as shapes with their places.
+      chunk: traced and lowered for these shapes in `lowering_s` seconds; to be compiled.
+    """
+
+    program: Program
+    params: Any
+    keys: jax.Array
+    shapes: RunState
+    initialise: Any
+    warm_up: Any
+    chunk: Any
+    lowering_s: float
+
+
 @dataclass
 class Run:
     """A run in progress: what was configured, the compiled parts, and where it stands."""
@@ -39,22 +61,34 @@ class Run:
     folder: RunFolder
     env: Any
     algorithm: Any
-    program: Program
-    params: Any
+    stages: Stages
     validation: Validation
     checkpoints: Checkpoints
     logger: Logger
     counters: Counters
     began: float
-    pending: tuple[int, Any] | None = None
 
-    def say(self, line: str, report: ProgressReport | None = None) -> None:
+    def say(self, line: str) -> None:
         """Tells the user and train.log."""
         self.folder.append_log(line)
-        if report is None:
-            print(line, flush=True)
-        else:
-            report.message(line)
+        print(line, flush=True)
+
+
+def trace(config: RunConfig, env: Environment, algorithm: Any) -> Stages:
+    """The compiled part as far as it goes without a state. Raises UserError for settings that do not go together."""
+    t, n = config.training, devices.count()
+    block = t.num_envs * t.unroll
+    program = build_program(config, env, algorithm)
+    initialise, warm_up, chunk = program.compiled(t.log_every // block, t.warmup_steps // block)
+    params = devices.replicate(env.params("train"), n)
+    keys = devices.replicate(jax.random.key(config.seed), n)
+    place = devices.sharding()
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), jax.eval_shape(initialise, keys, params)
+    )
+    started = time.monotonic()
+    lowered = chunk.lower(shapes, params)
+    return Stages(program, params, keys, shapes, initialise, warm_up, lowered, time.monotonic() - started)
 
 
 def build_program(config: RunConfig, env: Environment, algorithm: Any) -> Program:
@@ -80,6 +114,5 @@ def build_program(config: RunConfig, env: Environment, algorithm: Any) -> Progra
         batch_size=t.batch_size // n,
         replay_capacity=t.replay_capacity // n,
         n_step=config.algorithm.n_step,
-        discount=config.algorithm.discount,
     )
     return Program(env, algorithm, spec, sizes)

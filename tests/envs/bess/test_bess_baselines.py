@@ -1,10 +1,12 @@
 """Rules and planners: what they do on a day worked by hand, what they may know, and that money is the environment's."""
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from small_bess import bess_on, small_bess, wavy_prices
 
@@ -13,6 +15,7 @@ from vmax.envs.bess.known import Known
 from vmax.envs.bess.planners import MPC, Calibration, PerfectForesight, calibrated, lane_sites, repeat_last_day
 from vmax.envs.bess.tuning import tuned_settings
 from vmax.envs.rollout import rollout
+from vmax.evaluation.evaluate import evaluate
 
 HALF_DAY = [50.0, 20.0, 10.0, 30.0, 40.0, 60.0, 90.0, 100.0, 15.0, 5.0, 50.0, 50.0]
 
@@ -78,31 +81,78 @@ def test_calibration_lets_the_error_die_out_and_shrinks_to_the_profile():
     assert price[:4].tolist() == pytest.approx([45 + 0.6 * 15, 45 + 0.6 * 17.5, 45 + 0.6 * 18.75, 45])
 
 
-@pytest.mark.parametrize("env", ["bess", "bess_pv"])
-def test_schedule_of_the_optimum_earns_its_objective_in_the_environment(env):
-    world = small_bess() if env == "bess" else bess_on(wavy_prices(), env="bess_pv")
+def negative_at_noon() -> pd.DataFrame:
+    prices = wavy_prices()
+    prices.loc[prices["utc"].dt.hour.isin(range(8, 15)), "price_eur_per_mwh"] -= 90.0
+    return prices
+
+
+def quarter_hours() -> pd.DataFrame:
+    """Prices of 60 days in steps of 15 minutes; the day of 23 hours in March is in the test split."""
+    hours = wavy_prices()
+    utc = pd.date_range("2023-01-28", periods=4 * len(hours), freq="15min")
+    wiggle = np.tile([-6.0, 2.0, 3.0, 1.0], len(hours))
+    return pd.DataFrame({"utc": utc, "price_eur_per_mwh": hours["price_eur_per_mwh"].to_numpy().repeat(4) + wiggle})
+
+
+FEES = ("env.plant.import_fee_eur_per_mwh=4", "env.plant.export_fee_eur_per_mwh=2")
+WORLDS = {
+    "bess": small_bess,
+    "bess_pv": lambda: bess_on(negative_at_noon(), *FEES, env="bess_pv"),
+    "bess_pv, forecast": lambda: bess_on(negative_at_noon(), "env.information=forecast", env="bess_pv"),
+    "no import": lambda: bess_on(negative_at_noon(), "env.plant.import_limit_mw=0", env="bess_pv"),
+    "quarter hours": lambda: bess_on(quarter_hours(), "env.data.timezone=Europe/Amsterdam", *FEES),
+    "narrow window": lambda: bess_on(wavy_prices(), "env.battery.soc_max=0.45"),
+}
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_schedule_of_the_optimum_earns_its_objective_in_the_environment(name):
+    world = WORLDS[name]()
     params = world.params("test")
     starts = world.evaluation_starts(params, "test")
     record = rollout(world, PerfectForesight(), params, starts)
     earned = sum(np.asarray(record.info[k], np.float64).sum() for k in ("profit_eur", "terminal_value_eur"))
     lane = jax.tree.map(lambda leaf: leaf[0], starts)
     _, objective = PerfectForesight().schedule(world, params, lane, lane_sites(world, params, starts)[0])
-    assert earned == pytest.approx(objective, rel=1e-3)
+    assert earned == pytest.approx(objective * len(starts.time), rel=1e-3)
 
 
-@pytest.mark.parametrize("information", ["day_ahead", "forecast"])
-def test_no_baseline_sees_beyond_what_is_known(information):
-    prices = wavy_prices()
+def leaking() -> Any:
+    leak = "env.battery.self_discharge_per_h=0.002"
+    return bess_on(negative_at_noon(), "env.plant.import_limit_mw=0", leak, env="bess_pv")
+
+
+@pytest.mark.parametrize("make", [WORLDS["bess_pv"], WORLDS["quarter hours"], WORLDS["narrow window"], leaking])
+def test_no_policy_earns_more_than_the_optimum_or_breaks_a_law(make):
+    policies = evaluate(make(), {}, "test", error_draws=1, bootstrap=5).result["policies"]
+    for policy, figures in policies.items():
+        assert figures["capture"] <= 1.0 + 1e-3, policy
+        assert figures["violations"] == 0 and figures["max_energy_residual_mwh"] < 1e-5, policy
+
+
+@pytest.mark.parametrize(
+    ("information", "make", "zone"),
+    [
+        ("day_ahead", wavy_prices, "UTC"),
+        ("forecast", wavy_prices, "UTC"),
+        ("day_ahead", quarter_hours, "Europe/Amsterdam"),
+    ],
+)
+def test_no_baseline_sees_beyond_what_is_known(information, make, zone):
+    prices = make()
     changed = prices.copy()
-    cut = 24 * 57  # a midnight within the test split
+    midnights = prices["utc"].dt.tz_localize("UTC").dt.tz_convert(zone).dt.strftime("%H:%M") == "00:00"
+    per_hour = len(prices) // (24 * 60)
+    cut = prices.index[midnights & (prices.index >= 24 * 57 * per_hour)][0]  # within the test split
     changed.loc[cut:, "price_eur_per_mwh"] = 250.0 - 3.0 * changed.loc[cut:, "price_eur_per_mwh"]
     acted = []
     for table in (prices, changed):
-        env = bess_on(table, f"env.information={information}")
+        env = bess_on(table, f"env.information={information}", f"env.data.timezone={zone}")
         params, policies = env.params("test"), env.assessment.baselines()
         starts = env.evaluation_starts(params, "test")
         first = int(starts.time[0])
-        unaware = cut - first - (11 if information == "day_ahead" else 35)  # prices are published at 13:00
+        unaware = cut - first - per_hour * (11 if information == "day_ahead" else 35)  # prices are published at 13:00
         records = {name: rollout(env, policy, params, starts) for name, policy in policies.items()}
         power = {name: np.asarray(r.info["discharge_mw"] - r.info["charge_mw"]) for name, r in records.items()}
         acted.append({name: values[:unaware] for name, values in power.items() if name != "perfect_foresight"})

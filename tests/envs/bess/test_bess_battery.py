@@ -51,28 +51,40 @@ def test_self_discharge_at_the_lower_limit_is_covered_by_the_grid_and_booked():
 
 def test_discharge_gives_way_to_pv_and_pv_without_room_is_curtailed():
     site = make_site(pv_capacity_mw=5.0, inverter_mw=4.5, export_limit_mw=4.0)
-    flows = dispatch(site, jnp.float32(0.5), jnp.float32(1.5), jnp.float32(4.8), jnp.array(False), dt_h=1.0)
+    flows = dispatch(site, jnp.float32(0.5), jnp.float32(1.5), jnp.float32(4.8), jnp.float32(50.0), dt_h=1.0)
     assert float(flows.discharge_mw) == 0.0
     assert float(flows.pv_mw) == pytest.approx(4.0)
     assert float(flows.curtailed_mw) == pytest.approx(0.8)
 
 
-def test_curtailment_leaves_what_the_battery_takes():
-    site = make_site(pv_capacity_mw=5.0, inverter_mw=5.0)
-    flows = dispatch(site, jnp.float32(0.5), jnp.float32(-1.0), jnp.float32(3.0), jnp.array(True), dt_h=1.0)
-    assert float(flows.pv_mw) == pytest.approx(1.0) and float(flows.charge_mw) == pytest.approx(1.0)
-    assert float(flows.curtailed_mw) == pytest.approx(2.0)
+@pytest.mark.parametrize(
+    ("price", "limit", "used_mw"),
+    [
+        (50.0, 5.0, 3.0),  # all is sold
+        (4.0, 5.0, 1.0),  # selling does not pay the fee of 5, buying costs: what the battery takes
+        (-2.0, 5.0, 1.0),  # taking from the grid is paid 2 and costs a fee of 3
+        (-4.0, 5.0, 0.0),  # taking from the grid is paid for
+        (-4.0, 0.4, 0.6),  # as far as the connection allows
+    ],
+)
+def test_pv_is_used_where_that_pays(price, limit, used_mw):
+    fees = {"export_fee_eur_per_mwh": 5.0, "import_fee_eur_per_mwh": 3.0}
+    site = make_site(pv_capacity_mw=5.0, inverter_mw=5.0, import_limit_mw=limit, **fees)
+    flows = dispatch(site, jnp.float32(0.5), jnp.float32(-1.0), jnp.float32(3.0), jnp.float32(price), dt_h=1.0)
+    assert float(flows.charge_mw) == pytest.approx(1.0)
+    assert float(flows.pv_mw) == pytest.approx(used_mw)
+    assert float(flows.curtailed_mw) == pytest.approx(3.0 - used_mw)
 
 
 @given(
     soc=st.floats(0.1, 0.9), request_mw=st.floats(-10, 10), loss=st.sampled_from([0.0, 0.05, 0.3]),
-    leak=st.sampled_from([0.0, 0.001]), pv_mw=st.floats(0, 6), curtail=st.booleans(),
+    leak=st.sampled_from([0.0, 0.001]), pv_mw=st.floats(0, 6), price=st.sampled_from([-50.0, 50.0]),
     dt_h=st.sampled_from([0.25, 0.5, 1.0]),
 )  # fmt: skip
-def test_energy_is_conserved_and_limits_hold(soc, request_mw, loss, leak, pv_mw, curtail, dt_h):
+def test_energy_is_conserved_and_limits_hold(soc, request_mw, loss, leak, pv_mw, price, dt_h):
     site = make_site(quadratic_loss=loss, self_discharge_per_h=leak, inverter_mw=5.0, export_limit_mw=2.0)
     soc = jnp.float32(soc)
-    flows = dispatch(site, soc, jnp.float32(request_mw), jnp.float32(pv_mw), jnp.array(curtail), dt_h)
+    flows = dispatch(site, soc, jnp.float32(request_mw), jnp.float32(pv_mw), jnp.float32(price), dt_h)
     assert abs(float(energy_residual_mwh(site, soc, flows, dt_h))) < 2e-6
     assert 0.1 - 1e-6 <= float(flows.soc_end) <= 0.9 + 1e-6
     assert min(float(flows.charge_mw), float(flows.discharge_mw)) == 0.0

@@ -10,7 +10,10 @@ import pytest
 
 import vmax
 from vmax.envs.bess import observation
+from vmax.envs.bess.planners import Calibration, fit_calibration
+from vmax.envs.bess.scenarios import row
 from vmax.envs.environment import AutoReset
+from vmax.errors import UserError
 
 DAYS = 120
 
@@ -38,7 +41,7 @@ def make(prices, *overrides):
 
 
 def at(env, params, time, soc=0.5, offset=7):
-    from vmax.envs.bess.environment import Start
+    from vmax.envs.bess.state import Start
 
     start = Start(jnp.int32(time), jnp.int32(time + 48), jnp.float32(soc), jnp.int32(offset))
     return env.reset(jax.random.key(0), params, start)
@@ -133,7 +136,7 @@ def test_energy_left_is_valued_at_the_end_only_and_by_the_charge_gained(prices):
         values.append(float(step.info["terminal_value_eur"]))
         charge.append(float(step.info["soc_end"]))
     assert step is not None and bool(step.truncated) and not bool(step.terminated)
-    mean = env.series.values["price"][time + 48 - 168 : time + 48].mean()
+    mean = env.series.values["price"][time + 47 - 168 : time + 47].mean()
     assert values[:-1] == [0.0] * 47
     assert values[-1] == pytest.approx((charge[-1] - 0.5) * 3.5 * 0.97 * (mean - 15.0), rel=1e-3)
     assert values[-1] < 0  # draining the battery is no gift
@@ -143,16 +146,16 @@ def test_auto_reset_keeps_the_final_observation_and_draws_a_fresh_start(prices):
     env = make(prices, "env.episode.days=1")
     params = env.params("train")
     auto = AutoReset(env)
-    state, _ = auto.reset(jax.random.key(0), params)
-    first = int(state.time)
+    state, _ = auto.reset(jax.random.key(0)[None], params)
+    first = int(state.time[0])
     step_fn = jax.jit(auto.step)
     for i in range(23):
-        state, _, _ = step_fn(jax.random.key(i), state, jnp.array([0.5]), params)
-    state, following, step = step_fn(jax.random.key(23), state, jnp.array([0.5]), params)
-    assert bool(step.truncated)
-    assert int(step.info["time"]) == first + 23
+        state, _, _ = step_fn(jax.random.key(i), state, jnp.array([[0.5]]), params)
+    state, following, step = step_fn(jax.random.key(23), state, jnp.array([[0.5]]), params)
+    assert bool(step.truncated[0])
+    assert int(step.info["time"][0]) == first + 23
     assert np.abs(np.asarray(following - step.observation)).max() > 1e-3
-    assert int(state.time) not in (first, first + 24)
+    assert int(state.time[0]) not in (first, first + 24)
 
 
 def test_potential_shaping_sums_to_the_difference_of_potentials(prices):
@@ -178,11 +181,19 @@ def test_every_feature_stands_where_it_is_declared(prices):
     names = [*observation.OWN, *observation.EXOGENOUS]
     env = make(prices, f"env.observation.features=[{','.join(names)}]", "env.battery.capacity_mwh=[2,4]")
     params = env.params("train")
-    _, seen = env.reset(jax.random.key(0), params)
+    state, seen = env.reset(jax.random.key(0), params)
     assert seen.shape == env.observation_space.shape
     assert np.isfinite(seen).all()
     assert (seen >= env.observation_space.low).all() and (seen <= env.observation_space.high).all()
-    assert float(seen[env.observation_space.slice("calendar")][0]) == pytest.approx(0.0, abs=1.0)
+    known = env.known(state, params)
+    now = row(state.time, env.dt_h)
+    view = observation.View(known, params.scenarios.calendar[now], env.dt_h)
+    for name in observation.EXOGENOUS:
+        value = np.asarray(seen[env.observation_space.slice(name)])
+        raw = np.asarray(observation.EXOGENOUS[name].compute(view))
+        assert np.abs(value).max() > 0 or np.abs(raw).max() == 0
+        ratio = raw[np.abs(value) > 1e-3] / value[np.abs(value) > 1e-3]
+        np.testing.assert_allclose(ratio, ratio[:1].repeat(len(ratio)), rtol=1e-3, err_msg=name)  # one scale a feature
 
 
 @pytest.mark.parametrize("information", ["day_ahead", "forecast"])
@@ -227,3 +238,112 @@ def test_gzip_is_read_too(prices, tmp_path):
     zipped = tmp_path / "prices.csv.gz"
     zipped.write_bytes(gzip.compress(prices.read_bytes()))
     np.testing.assert_array_equal(make(zipped).series.values["price"], make(prices).series.values["price"])
+
+
+def test_energy_left_at_a_gap_is_valued_by_the_week_before_it(prices, tmp_path):
+    lines = prices.read_text().splitlines()
+    gap = 1 + 24 * 110  # within the test split
+    path = tmp_path / "gap.csv"
+    path.write_text("\n".join(lines[:gap] + lines[gap + 5 :]) + "\n")
+    env = make(path, "env.data.gaps=segments", "env.episode.days=1")
+    params = env.params("test")
+    lanes = env.evaluation_starts(params, "test")
+    end = int(lanes.end[0])
+    start = jax.tree.map(lambda leaf: leaf[0], lanes).replace(time=jnp.int32(end - 1))
+    state, _ = env.reset(jax.random.key(0), params, start)
+    _, step = env.step(jax.random.key(0), state, jnp.array([-1.0]), params)
+    price = env.series.values["price"]
+    assert bool(step.truncated) and env.series.segment[end] != env.series.segment[end - 1]
+    gained_mwh = float(step.info["soc_end"] - step.info["soc"]) * 3.5
+    worth = 0.97 * (price[end - 1 - 168 : end - 1].mean() - 15.0)
+    assert float(step.info["terminal_value_eur"]) == pytest.approx(gained_mwh * worth, rel=1e-3)
+
+
+def test_episodes_start_wherever_a_whole_one_fits(prices):
+    env = make(prices, "env.episode.days=2")
+    first, last = env.series.splits["train"][0]
+    starts = np.asarray(env.params("train").scenarios.starts)
+    assert (starts[0], starts[-1]) == (first, last - 48)
+
+
+def test_a_changed_file_is_another_environment(prices, tmp_path):
+    path = tmp_path / "prices.csv"
+    path.write_text(prices.read_text())
+    before = make(path)
+    means = [float(before.params("test").scenarios.mean_eur_per_mwh[-1])]
+    write_prices(path, change_from=24 * 60)
+    after = make(path)
+    means.append(float(after.params("test").scenarios.mean_eur_per_mwh[-1]))
+    assert before != after and means[0] != means[1]
+    assert make(path) == after
+
+
+def test_an_evaluation_may_be_cut_to_its_first_days(prices):
+    env = make(prices)
+    first, last = env.series.splits["test"][0]
+    for days, end in ((3, first + 72), (None, last)):
+        lanes = env.evaluation_starts(env.params("test"), "test", 1, days)
+        assert (lanes.time.tolist(), lanes.end.tolist()) == ([first], [end])
+
+
+def with_pv(path, prices, peak_mw):
+    lines = prices.read_text().splitlines()
+    output = [max(0.0, peak_mw * np.sin(np.pi * (hour % 24 - 6) / 12)) for hour in range(len(lines) - 1)]
+    rows = [f"{line},{mw:.4f}" for line, mw in zip(lines[1:], output, strict=True)]
+    path.write_text("\n".join([f"{lines[0]},pv", *rows]) + "\n")
+    return path
+
+
+def test_a_pv_column_is_taken_in_mw(prices, tmp_path):
+    path = with_pv(tmp_path / "pv.csv", prices, 3.8)
+    overrides = [f"env.data.path={path}", "env.data.timezone=UTC", "env.data.columns.pv=pv"]
+    env = vmax.make_env("bess_pv", overrides)
+    params = env.params("test")
+    noon = env.series.splits["test"][0][0] + 12
+    state, _ = at(env, params, noon)
+    _, step = env.step(jax.random.key(0), state, jnp.zeros(1), params)
+    assert float(step.info["pv_mw"]) == pytest.approx(3.8, rel=1e-4)
+    message = r"pv.csv: the PV column reaches 3.8 MW with env.plant.pv_capacity_mw=1.0; set env.plant.pv_capacity_mw="
+    with pytest.raises(UserError, match=message):
+        vmax.make_env("bess_pv", [*overrides, "env.plant.pv_capacity_mw=1"]).params("test")
+    with pytest.raises(UserError, match=r"pv_capacity_mw=0.0"):
+        vmax.make_env("bess", overrides).params("test")
+
+
+def test_forecast_errors_are_correlated_by_the_hour_whatever_the_step():
+    config = vmax.make_env("bess").config.forecast
+    hourly, quarterly = (config.path(dt_h) for dt_h in (1.0, 0.25))
+    for path, lag in ((hourly, 1), (quarterly, 4)):
+        assert np.corrcoef(path[:-lag], path[lag:])[0, 1] == pytest.approx(0.8, abs=0.01)
+
+
+def test_the_battery_alone_is_as_its_file_says_and_power_is_no_hidden_limit(prices):
+    env = make(prices, "env.battery.power_mw=3", "env.battery.capacity_mwh=20")
+    assert (env.config.action.dead_band, env.config.action.full_band) == (0.1, 0.0)
+    params = env.params("test")
+    state, _ = at(env, params, env.series.splits["test"][0][0])
+    _, step = env.step(jax.random.key(0), state, jnp.array([-1.0]), params)
+    assert float(step.info["charge_mw"]) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "env.forecast.rho=1",
+        "env.forecast.factor=-1",
+        "env.forecast.seed=-1",
+        "env.solar.seed=-1",
+        "env.episode.start_soc=50",
+        "env.reward.potential_discount=2",
+    ],
+)
+def test_a_value_out_of_range_is_one_line_with_its_key(override):
+    with pytest.raises(UserError, match=rf"{override.partition('=')[0]}=.*: must be"):
+        vmax.make_env("bess", [override])
+
+
+def test_one_feature_is_enough_and_forecasts_may_be_exact(prices):
+    env = make(prices, "env.observation.features=[soc]")
+    assert at(env, env.params("test"), env.series.splits["test"][0][0])[1].shape == (1,)
+    exact = make(prices, "env.information=forecast", "env.forecast.factor=0")
+    assert fit_calibration(exact) == Calibration(persistence=0.0, weight=1.0)

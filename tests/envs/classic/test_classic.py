@@ -9,9 +9,7 @@ from vmax.envs import make
 from vmax.envs.classic.cartpole import CartPole, CartPoleConfig
 from vmax.envs.classic.pendulum import Pendulum, PendulumConfig
 from vmax.envs.classic.probes import PROBES
-from vmax.envs.environment import AutoReset
 from vmax.errors import UserError
-from vmax.spaces import Box, Discrete
 
 gymnasium = pytest.importorskip("gymnasium")
 
@@ -66,35 +64,6 @@ def test_cartpole_is_truncated_while_it_still_stands():
         state, told = short.step(KEY, state, jnp.int32(action), params)
         ends.append((bool(told.terminated), bool(told.truncated)))
     assert ends == [(False, False), (False, False), (False, True)]
-
-
-@pytest.mark.parametrize("environment", [PENDULUM, CARTPOLE, *PROBES.values()], ids=lambda e: e.name)
-def test_a_jitted_random_run_keeps_the_contract(environment):
-    world, params, actions = AutoReset(environment), environment.params("train"), environment.action_space
-
-    def one(carry, key):
-        state, _ = carry
-        if isinstance(actions, Discrete):
-            action = jax.random.randint(key, (), 0, actions.size)
-        else:
-            action = jax.random.uniform(key, actions.shape, minval=-1.0, maxval=1.0)
-        state, following, told = world.step(key, state, action, params)
-        return (state, following), (following, told)
-
-    start = world.reset(KEY, params)
-    _, (following, told) = jax.jit(lambda: jax.lax.scan(one, start, jax.random.split(KEY, 600)))()
-    space: Box = environment.observation_space
-    assert following.shape == told.observation.shape == (600, space.size)
-    for seen in (following, told.observation):
-        assert seen.dtype == jnp.float32 and np.isfinite(seen).all()
-        assert (seen >= space.low - 1e-6).all() and (seen <= space.high + 1e-6).all()
-    assert told.reward.dtype == jnp.float32
-    assert tuple(told.info) == tuple(feature.name for feature in environment.info_space)
-    for feature in environment.info_space:
-        assert (told.info[feature.name] >= feature.low).all() and (told.info[feature.name] <= feature.high + 1e-5).all()
-    ends = np.flatnonzero(told.truncated)
-    assert (np.diff(ends) >= environment.min_episode_steps).all()
-    assert len(ends) + told.terminated.sum() > 0
 
 
 def test_pendulum_starts_are_drawn_over_the_whole_circle():

@@ -30,9 +30,9 @@ class BessAssessment:
 
     env: Bess
 
-    def starts(self, params: Any, split: str, error_draws: int) -> Any:
-        """The lanes that cover a split; leaves `[L]`, among them `time` and `end`."""
-        return self.env.evaluation_starts(params, split, error_draws)
+    def starts(self, params: Any, split: str, error_draws: int, days: int | None = None) -> Any:
+        """The lanes that cover a split, or its first `days`; leaves `[L]`, among them `time` and `end`."""
+        return self.env.evaluation_starts(params, split, error_draws, days)
 
     def baselines(self) -> dict[str, Any]:
         """All policies to compare with, by name; the tuned ones tuned."""

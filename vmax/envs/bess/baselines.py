@@ -7,6 +7,7 @@ from `env.known`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -26,12 +27,12 @@ DEEP_H = 2
 """Hours of full power each way in a half-day: about one full cycle of a battery of two hours."""
 
 
-class Rule:
+class Rule(ABC):
     """What rules share: no memory, and a decision in MW from what is known at the step."""
 
+    @abstractmethod
     def power_mw(self, known: Known, site: Site, dt_h: float) -> Array:
         """Requested AC power, discharge positive, for one environment."""
-        raise NotImplementedError
 
     def initial(self, env: Bess, params: Any, starts: Any) -> tuple[()]:
         """A rule carries nothing."""

@@ -47,12 +47,12 @@ class BatteryConfig:
 
 @dataclass(frozen=True)
 class PlantConfig:
-    """PV plant (capacity 0: none) and grid connection."""
+    """PV plant (capacity 0: none) and grid connection (limit None: none)."""
 
     pv_capacity_mw: Number
     inverter_mw: Number
-    import_limit_mw: Number
-    export_limit_mw: Number
+    import_limit_mw: Number | None
+    export_limit_mw: Number | None
     import_fee_eur_per_mwh: Number
     export_fee_eur_per_mwh: Number
 
@@ -73,6 +73,8 @@ def _high(value: Number) -> float:
 
 def _require(config: object, name: str, low: float, high: float, group: str = "battery") -> None:
     value = getattr(config, name)
+    if value is None:
+        return
     if isinstance(value, tuple) and value[0] > value[1]:
         raise UserError(f"env.{group}.{name}={list(value)}: a range is [low, high] with low <= high")
     if not (low <= _low(value) and _high(value) <= high):
@@ -100,6 +102,12 @@ class Site:
     export_limit_mw: Array
     import_fee_eur_per_mwh: Array
     export_fee_eur_per_mwh: Array
+
+    @classmethod
+    def of(cls, battery: BatteryConfig, plant: PlantConfig) -> Site:
+        """The numbers of the config; no limit is an infinite one."""
+        numbers = {**vars(battery), **vars(plant)}
+        return cls(**{k: jnp.asarray(jnp.inf if v is None else v, jnp.float32) for k, v in numbers.items()})
 
 
 @struct.dataclass
@@ -166,21 +174,27 @@ def next_soc(site: Site, soc: Array, charge_mw: Array, discharge_mw: Array, dt_h
     return jnp.clip(soc_end, lower, site.soc_max), missing * site.capacity_mwh / (site.eta_charge * dt_h)
 
 
-def dispatch(site: Site, soc: Array, request_mw: Array, pv_mw: Array, curtail: Array, dt_h: float) -> Dispatch:
+def dispatch(
+    site: Site, soc: Array, request_mw: Array, pv_mw: Array, price_eur_per_mwh: Array, dt_h: float
+) -> Dispatch:
     """Carry out a request behind the grid connection.
 
     The battery keeps to what the connection leaves: discharge up to the export limit less PV, charging up to the import
-    limit plus PV. PV that finds no room is curtailed, and all that the battery does not take if `curtail` is true.
+    limit plus PV. PV that finds no room is curtailed. The inverter feeds in only where that pays at this price
+    after the fee, and where even taking from the grid is paid for, it covers no more than the grid cannot.
     """
     available_mw = jnp.minimum(pv_mw, site.inverter_mw)
-    fed_in_mw = jnp.where(curtail, 0.0, available_mw)
+    feeding_in_pays = price_eur_per_mwh >= site.export_fee_eur_per_mwh
+    taking_costs = price_eur_per_mwh > -site.import_fee_eur_per_mwh
+    fed_in_mw = jnp.where(feeding_in_pays, available_mw, 0.0)
     request_mw = jnp.clip(
         request_mw, -(site.import_limit_mw + available_mw), jnp.maximum(site.export_limit_mw - fed_in_mw, 0.0)
     )
     charge_mw, discharge_mw = feasible_power(site, soc, request_mw, dt_h)
     soc_end, standby_mw = next_soc(site, soc, charge_mw, discharge_mw, dt_h)
+    own_use_mw = jnp.where(taking_costs, charge_mw, jnp.maximum(charge_mw - site.import_limit_mw, 0.0))
     room_mw = site.export_limit_mw - discharge_mw + charge_mw
-    used_mw = jnp.minimum(available_mw, jnp.where(curtail, charge_mw, room_mw))
+    used_mw = jnp.minimum(available_mw, jnp.where(feeding_in_pays, room_mw, own_use_mw))
     return Dispatch(charge_mw, discharge_mw, soc_end, used_mw, pv_mw - used_mw, standby_mw)
 
 

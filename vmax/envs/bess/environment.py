@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
 from vmax.data.series import Series
 from vmax.envs.bess import battery, market, observation, post_decision
@@ -18,56 +17,13 @@ from vmax.envs.bess.battery import Dispatch, Site
 from vmax.envs.bess.known import Known, look
 from vmax.envs.bess.market import Money
 from vmax.envs.bess.params import BessParams, build_params, series_of
-from vmax.envs.bess.scenarios import HISTORY_H, WINDOW_H
+from vmax.envs.bess.scenarios import WINDOW_H, row
 from vmax.envs.bess.settings import BessConfig
+from vmax.envs.bess.state import INFO, Start, State
 from vmax.envs.environment import Step
 from vmax.spaces import Box, Feature
 
 Array = jax.Array
-
-
-@struct.dataclass
-class Start:
-    """Where an evaluation begins and ends: steps of the series, charge, place on the path of forecast errors."""
-
-    time: Array
-    end: Array
-    soc: Array
-    error_offset: Array
-
-
-@struct.dataclass
-class State:
-    """Physical state and the draws of the episode. `drawn` holds the numbers that the config gives as ranges."""
-
-    time: Array
-    end: Array
-    soc: Array
-    previous_soc: Array
-    start_soc: Array
-    error_offset: Array
-    price_factor: Array
-    price_shift: Array
-    drawn: dict[str, Array]
-
-
-INFO = (
-    Feature("price_eur_per_mwh", "EUR/MWh", -1e4, 1e5),
-    Feature("charge_mw", "MW", 0.0, 1e6),
-    Feature("discharge_mw", "MW", 0.0, 1e6),
-    Feature("soc", "share of capacity", 0.0, 1.0),
-    Feature("soc_end", "share of capacity", 0.0, 1.0),
-    Feature("pv_mw", "MW", 0.0, 1e6),
-    Feature("curtailed_mw", "MW", 0.0, 1e6),
-    Feature("standby_mw", "MW", 0.0, 1e6),
-    Feature("energy_revenue_eur", "EUR", -1e9, 1e9),
-    Feature("fee_eur", "EUR", 0.0, 1e9),
-    Feature("wear_cost_eur", "EUR", 0.0, 1e9),
-    Feature("profit_eur", "EUR", -1e9, 1e9),
-    Feature("shaping_eur", "EUR", -1e9, 1e9),
-    Feature("terminal_value_eur", "EUR", -1e9, 1e9),
-    Feature("time", "step", 0, 2**31 - 1),
-)
 
 
 @dataclass(frozen=True)
@@ -75,16 +31,17 @@ class Bess:
     """Battery environment. Action: one number in [-1, 1], discharge positive. Episodes are only ever truncated."""
 
     config: BessConfig
+    series: Series = field(init=False)
+    """The prices; another series after its file has changed, so that nothing stays cached of the one before."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "series", series_of(self.config))
 
     # --- what it is -------------------------------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
         return self.config.name
-
-    @cached_property
-    def series(self) -> Series:
-        return series_of(self.config)[0]
 
     @cached_property
     def dt_h(self) -> float:
@@ -137,7 +94,7 @@ class Bess:
 
     def params(self, split: str) -> BessParams:
         """Arrays and numbers of `train`, `validation` or `test`; scales and estimates are fitted on `train` alone."""
-        return build_params(self.config, split, self.features)
+        return build_params(self.config, self.series, split, self.features)
 
     # --- what is known ----------------------------------------------------------------------------------------------
 
@@ -156,24 +113,23 @@ class Bess:
             self.site(state, params).pv_capacity_mw,
             self.dt_h,
         )
-        change = lambda price: state.price_factor * price + state.price_shift  # noqa: E731
         return replace(
             known,
-            price_eur_per_mwh=jnp.where(known.mask, change(known.price_eur_per_mwh), 0.0),
-            expected_price_eur_per_mwh=jnp.where(known.mask, change(known.expected_price_eur_per_mwh), 0.0),
-            past_price_eur_per_mwh=change(known.past_price_eur_per_mwh),
-            last_error_eur_per_mwh=state.price_factor * known.last_error_eur_per_mwh,
-            profile_eur_per_mwh=change(known.profile_eur_per_mwh),
-            mean_eur_per_mwh=change(known.mean_eur_per_mwh),
-            spread_eur_per_mwh=state.price_factor * known.spread_eur_per_mwh,
+            price_eur_per_mwh=jnp.where(known.mask, state.price(known.price_eur_per_mwh), 0.0),
+            expected_price_eur_per_mwh=jnp.where(known.mask, state.price(known.expected_price_eur_per_mwh), 0.0),
+            past_price_eur_per_mwh=state.price(known.past_price_eur_per_mwh),
+            last_error_eur_per_mwh=state.difference(known.last_error_eur_per_mwh),
+            profile_eur_per_mwh=state.price(known.profile_eur_per_mwh),
+            mean_eur_per_mwh=state.price(known.mean_eur_per_mwh),
+            spread_eur_per_mwh=state.difference(known.spread_eur_per_mwh),
         )
 
     def observe(self, state: State, params: BessParams) -> Array:
         """The observation, `[D]`: own features, then those of the outside world (from the table where there is one)."""
-        row = state.time + round(HISTORY_H / self.dt_h)
+        now = row(state.time, self.dt_h)
         site, scenarios = self.site(state, params), params.scenarios
-        spread = state.price_factor * scenarios.spread_eur_per_mwh[row]
-        mean = state.price_factor * scenarios.mean_eur_per_mwh[row] + state.price_shift
+        spread = state.difference(scenarios.spread_eur_per_mwh[now])
+        mean = state.price(scenarios.mean_eur_per_mwh[now])
         own = {
             "soc": observation.soc_feature(site, state.soc),
             "previous_soc": observation.soc_feature(site, state.previous_soc),
@@ -191,7 +147,7 @@ class Bess:
         else:
             known = self.known(state, params)
             per_capacity = known.pv_mw / jnp.maximum(site.pv_capacity_mw, 1e-9)
-            view = observation.View(replace(known, pv_mw=per_capacity), scenarios.calendar[row], self.dt_h)
+            view = observation.View(replace(known, pv_mw=per_capacity), scenarios.calendar[now], self.dt_h)
             outside = observation.exogenous(view, self.features) / params.scales["exogenous"]
         return jnp.concatenate([*parts, outside]).astype(jnp.float32)
 
@@ -209,17 +165,8 @@ class Bess:
             draw = jax.random.uniform(jax.random.fold_in(keys[0], i), (), minval=low, maxval=high)
             drawn[name] = draw if start is None else 0.5 * (low + high)
         if start is not None:
-            state = State(
-                start.time,
-                start.end,
-                start.soc,
-                start.soc,
-                start.soc,
-                start.error_offset,
-                jnp.float32(1.0),
-                jnp.float32(0.0),
-                drawn,
-            )
+            soc, one, zero = start.soc, jnp.float32(1.0), jnp.float32(0.0)
+            state = State(start.time, start.end, soc, soc, soc, start.error_offset, one, zero, drawn)
             return state, self.observe(state, params)
         index = jax.random.randint(keys[1], (), 0, params.scenarios.starts.shape[0])
         time = params.scenarios.starts[index]
@@ -236,15 +183,14 @@ class Bess:
         """One step. Reward: (profit + shaping) / (trailing spread · 1 h at rated power)."""
         del key
         scenarios, site = params.scenarios, self.site(state, params)
-        row = state.time + round(HISTORY_H / self.dt_h)
-        price = state.price_factor * scenarios.price_eur_per_mwh[row] + state.price_shift
-        flows = self._flows(state, action, site, params, price)
+        now = row(state.time, self.dt_h)
+        price = state.price(scenarios.price_eur_per_mwh[now])
+        pv_mw = scenarios.pv_per_mw[now] * site.pv_capacity_mw
+        flows = battery.dispatch(site, state.soc, self.to_power(action, site), pv_mw, price, self.dt_h)
         money = market.settle(site, flows, price, self.dt_h)
-        mark, next_mark = (
-            state.price_factor * scenarios.mean_eur_per_mwh[r] + state.price_shift for r in (row, row + 1)
-        )
+        mark, next_mark = (state.price(scenarios.mean_eur_per_mwh[r]) for r in (now, now + 1))
         shaping = market.shaping_eur(self.config.reward, site, state.soc, flows.soc_end, mark, next_mark)
-        scale = state.price_factor * scenarios.spread_eur_per_mwh[row] * site.power_mw
+        scale = state.difference(scenarios.spread_eur_per_mwh[now]) * site.power_mw
         following = replace(state, time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc)
         return following, Step(
             observation=self.observe(following, params),
@@ -253,15 +199,6 @@ class Bess:
             truncated=following.time >= state.end,
             info=self._info(state, following, site, params, price, flows, money, shaping),
         )
-
-    def _flows(self, state: State, action: Array, site: Site, params: BessParams, price: Array) -> Dispatch:
-        row = state.time + round(HISTORY_H / self.dt_h)
-        pv_mw = params.scenarios.pv_per_mw[row] * site.pv_capacity_mw
-        seen = (
-            price if self.config.information == "day_ahead" else self.known(state, params).expected_price_eur_per_mwh[0]
-        )
-        curtail = seen < -site.export_fee_eur_per_mwh
-        return battery.dispatch(site, state.soc, self.to_power(action, site), pv_mw, curtail, self.dt_h)
 
     def _info(
         self,
@@ -295,10 +232,10 @@ class Bess:
         }
 
     def terminal_price(self, params: BessParams, state: State, site: Site) -> Array:
-        """EUR per MWh stored: the trailing 168-hour mean price at `state`, after fees, wear and losses."""
-        row = state.time + round(HISTORY_H / self.dt_h)
-        mean = state.price_factor * params.scenarios.mean_eur_per_mwh[row] + state.price_shift
-        return market.stored_value_eur_per_mwh(site, mean)
+        """EUR per MWh stored when the step before `state` has ended: the mean price of the 168 hours before that step,
+        after fees, wear and losses. The step at `state` itself may lie behind a gap."""
+        mean = params.scenarios.mean_eur_per_mwh[row(state.time, self.dt_h) - 1]
+        return market.stored_value_eur_per_mwh(site, state.price(mean))
 
     def to_power(self, action: Array, site: Site) -> Array:
         """Requested AC power in MW, discharge positive, of an action `[1]`; 0 within the dead band."""
@@ -339,25 +276,16 @@ class Bess:
     def has_pv(self) -> bool:
         return bool(np.max(self.config.plant.pv_capacity_mw) > 0)
 
-    def residual(self, state: State, step: Step, params: BessParams) -> Array:
-        """Conservation: energy from nowhere in this step, MWh."""
-        info = step.info
-        flows = Dispatch(
-            info["charge_mw"],
-            info["discharge_mw"],
-            info["soc_end"],
-            info["pv_mw"],
-            info["curtailed_mw"],
-            info["standby_mw"],
-        )
-        return battery.energy_residual_mwh(self.site(state, params), state.soc, flows, self.dt_h)
+    def evaluation_starts(self, params: BessParams, split: str, error_draws: int = 1, days: int | None = None) -> Start:
+        """Lanes that cover the split, or its first `days`: one per gap-free block (and error draw, in `forecast`).
 
-    def evaluation_starts(self, params: BessParams, split: str, error_draws: int = 1) -> Start:
-        """Lanes that cover the split: one per gap-free block (and error draw in `forecast`), from SOC 0.5, `[L]`."""
-        del params
+        Each starts from SOC 0.5, or the nearest that the window allows.
+        """
         draws = error_draws if self.config.information == "forecast" else 1
-        lanes = [(first, last, draw) for draw in range(draws) for first, last in self.series.splits[split]]
-        first, last, draw = (np.asarray(column, np.int32) for column in zip(*lanes, strict=True))
-        return Start(
-            jnp.asarray(first), jnp.asarray(last), jnp.full(len(lanes), 0.5, jnp.float32), jnp.asarray(draw * 50_000)
-        )
+        blocks = self.series.splits[split]
+        stop = blocks[-1][1] if days is None else blocks[0][0] + days * self.steps_per_day
+        covered = [(first, min(last, stop)) for first, last in blocks if first < stop]
+        lanes = [(first, last, draw) for draw in range(draws) for first, last in covered]
+        first, last, draw = (jnp.asarray(column, jnp.int32) for column in zip(*lanes, strict=True))
+        soc = jnp.clip(0.5, jnp.mean(params.site.soc_min), jnp.mean(params.site.soc_max))
+        return Start(first, last, jnp.full(len(lanes), soc, jnp.float32), draw * 50_000)

@@ -89,7 +89,7 @@ def violations(table: pd.DataFrame, values: dict[str, np.ndarray], site: dict[st
     charge, discharge, soc, soc_end = (values[k] for k in ("charge_mw", "discharge_mw", "soc", "soc_end"))
     rated = site["power_mw"] * (1.0 + TOLERANCE)
     export_mw = values["pv_mw"] - values["curtailed_mw"] + discharge - charge - values["standby_mw"]
-    slack = TOLERANCE * (site["power_mw"] + site["pv_capacity_mw"] + site["export_limit_mw"] + site["import_limit_mw"])
+    slack = TOLERANCE * (site["power_mw"] + site["pv_capacity_mw"])
     lane = table["lane"].to_numpy()
     torn = np.zeros(len(table), bool)
     torn[1:] = (lane[1:] == lane[:-1]) & (np.abs(soc[1:] - soc_end[:-1]) > TOLERANCE)

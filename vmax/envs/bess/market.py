@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from vmax.envs.bess.battery import Dispatch, Site
+from vmax.errors import UserError
 
 Array = jax.Array
 
@@ -20,6 +21,10 @@ class RewardConfig:
 
     shaping: Literal["none", "mark", "potential"]
     potential_discount: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.potential_discount <= 1.0:
+            raise UserError(f"env.reward.potential_discount={self.potential_discount}: must be within [0, 1]")
 
 
 @struct.dataclass

@@ -170,7 +170,7 @@ def observation_space(features: tuple[str, ...], window: int, ranged: int, limit
 
 def exogenous(view: View, features: tuple[str, ...]) -> Array:
     """The chosen features of the outside world, unscaled, in the chosen order, `[E]`."""
-    parts = [EXOGENOUS[name].compute(view) for name in features if name in EXOGENOUS]
+    parts = [jnp.zeros(0), *(EXOGENOUS[name].compute(view) for name in features if name in EXOGENOUS)]
     return jnp.concatenate(parts).astype(jnp.float32)
 
 

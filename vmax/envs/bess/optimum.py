@@ -5,8 +5,10 @@
 
 with AC powers c, d of battery, pv used, export x, import m (MW), stored energy e (MWh). Without PV x = d and m = c, and
 the program shrinks to three variables a step. Losses that grow with power (`quadratic_loss`) enter as `SEGMENTS` chords
-of the convex curve. Nothing forbids c and d at once; that pays only where burning energy does (strongly negative
-prices), and `perfect_foresight` then adds a binary for such steps until none is left.
+of the convex curve. What covers self-discharge at the lower limit may in the program also charge, without
+wear: with self-discharge the bound lies a little above what can be earned. Nothing forbids c and d at once; that pays
+only where burning energy does (strongly negative prices), and `perfect_foresight` then adds a binary for such steps
+until none is left.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from vmax.envs.bess.battery import Site
 SEGMENTS = 8
 """Chords of the loss curve each way; their error is below q/4/64 of rated power."""
 TOLERANCE_MW = 1e-6
+SHORTFALL_EUR_PER_MWH = 1e5
+"""Above every price, so that no energy wanted at the end is sold."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class StorageProgram:
 
     Args:
       site: numbers of battery, plant and money (scalars).
-      end_mwh: least energy stored after the last step; default the lower limit of the window.
+      end_mwh: energy to be stored after the last step if it can be (what is missing costs `SHORTFALL_EUR_PER_MWH`);
+        default: the lower limit of the window.
     """
 
     def __init__(self, n: int, dt_h: float, site: Site, end_mwh: float | None = None) -> None:
@@ -59,7 +64,9 @@ class StorageProgram:
         self.with_pv = self.site["pv_capacity_mw"] > 0
         self._highs = highspy.Highs()
         self._highs.setOptionValue("output_flag", False)
-        self._highs.passModel(self._model(end_mwh))
+        self._highs.passModel(self._model())
+        if end_mwh is not None:
+            self._want_at_end(end_mwh)
         self._columns = np.arange(self._highs.getNumCol(), dtype=np.int32)
 
     def solve(
@@ -141,12 +148,17 @@ class StorageProgram:
             objective_eur=-self._highs.getInfo().objective_function_value,
         )
 
-    def _model(self, end_mwh: float | None) -> highspy.HighsLp:
+    def _want_at_end(self, end_mwh: float) -> None:
+        missing = self._highs.getNumCol()
+        self._highs.addVar(0.0, np.inf)
+        self._highs.changeColCost(missing, SHORTFALL_EUR_PER_MWH)
+        columns = np.array([self._of("stored")[-1], missing], np.int32)
+        self._highs.addRow(end_mwh, np.inf, 2, columns, np.ones(2))
+
+    def _model(self) -> highspy.HighsLp:
         matrix = self._balance()
         rows, columns = matrix.get_shape()
         lower, upper = self._bounds()
-        if end_mwh is not None:
-            lower[self._of("stored")[-1]] = end_mwh
         lp = highspy.HighsLp()
         lp.num_row_, lp.num_col_ = rows, columns
         lp.col_cost_, lp.col_lower_, lp.col_upper_ = np.zeros(len(lower)), lower, upper
@@ -170,7 +182,7 @@ class StorageProgram:
         upper += [np.full(n, s["soc_max"] * s["capacity_mwh"]), np.full(n, standby)]
         if self.with_pv:
             lower = np.append(lower, np.zeros(3 * n))
-            upper += [np.zeros(n), np.full(n, s["export_limit_mw"]), np.full(n, s["import_limit_mw"])]
+            upper += [np.zeros(n), np.full(n, s["export_limit_mw"]), np.full(n, s["import_limit_mw"] + standby)]
         return lower, np.concatenate(upper)
 
     def _balance(self) -> sparse.csc_matrix:

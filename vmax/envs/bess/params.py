@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from vmax.data.series import Series, check_split_lengths
+from vmax.data.series import Series, check_split_lengths, load_series
 from vmax.envs.bess import observation
 from vmax.envs.bess.battery import Site
 from vmax.envs.bess.known import fit_price_estimate, look
-from vmax.envs.bess.scenarios import HISTORY_H, WINDOW_H, Scenarios, build_scenarios, read
+from vmax.envs.bess.scenarios import WINDOW_H, Scenarios, build_scenarios, pv_per_mw, row
 from vmax.envs.bess.settings import BessConfig
 
 Array = jax.Array
@@ -50,26 +50,24 @@ class BessParams:
     shift: Array
 
 
-def series_of(config: BessConfig) -> tuple[Series, np.ndarray]:
-    """The checked series and PV per MW of this configuration (read once)."""
-    series, pv = read(config.data, config.solar if np.max(config.plant.pv_capacity_mw) > 0 else None)
+def series_of(config: BessConfig) -> Series:
+    """The checked series of this configuration (read once, and again when the file has changed)."""
+    series = load_series(config.data)
     check_split_lengths(series, config.episode.days)
-    return series, pv
+    return series
 
 
 @lru_cache(maxsize=8)
-def build_params(config: BessConfig, split: str, features: tuple[str, ...]) -> BessParams:
+def build_params(config: BessConfig, series: Series, split: str, features: tuple[str, ...]) -> BessParams:
     """Params of a split. Fits on `train` are made once and shared."""
-    series, pv = series_of(config)
+    pv = pv_per_mw(series, config.solar, config.plant.pv_capacity_mw)
     forecast = config.forecast if config.information == "forecast" else None
     steps = config.episode.days * round(24 / series.dt_h)
     scenarios = build_scenarios(series, pv, split, forecast, steps)
     pair = lambda value: jnp.asarray(np.broadcast_to(np.asarray(value, np.float32), (2,)))  # noqa: E731
     params = BessParams(
         scenarios=scenarios,
-        site=Site(
-            **{k: jnp.asarray(v, jnp.float32) for g in (config.battery, config.plant) for k, v in vars(g).items()}
-        ),
+        site=Site.of(config.battery, config.plant),
         estimate=None,
         forecast_factor=jnp.float32(config.forecast.factor),
         table=None,
@@ -81,7 +79,9 @@ def build_params(config: BessConfig, split: str, features: tuple[str, ...]) -> B
         shift=pair(config.augmentation.price_shift_eur_per_mwh),
     )
     fitted = (
-        _fit(params, series.dt_h, features, forecast) if split == "train" else build_params(config, "train", features)
+        _fit(params, series.dt_h, features, forecast)
+        if split == "train"
+        else build_params(config, series, "train", features)
     )
     params = replace(params, estimate=fitted.estimate, scales=fitted.scales, level_scale=fitted.level_scale)
     return params if forecast else _tabulate(params, series, split, features)
@@ -92,7 +92,7 @@ def _raw_features(
 ) -> Array:
     """Unscaled features of the outside world at one time, error path at offset 0, `[E]`."""
     known = look(scenarios, estimate, factor, time, jnp.int32(0), jnp.float32(1.0), dt_h)
-    calendar = scenarios.calendar[time + round(HISTORY_H / dt_h)]
+    calendar = scenarios.calendar[row(time, dt_h)]
     return observation.exogenous(observation.View(known, calendar, dt_h), features)
 
 
@@ -115,8 +115,8 @@ def _fit(params: BessParams, dt_h: float, features: tuple[str, ...], forecast: A
         sizes.append(np.full(block.shape[1], scale))
         level = scale if name == "price_level" else level
         position += block.shape[1]
-    row = times + round(HISTORY_H / dt_h)
-    spread, mean = np.asarray(scenarios.spread_eur_per_mwh)[row], np.asarray(scenarios.mean_eur_per_mwh)[row]
+    at = row(times, dt_h)
+    spread, mean = np.asarray(scenarios.spread_eur_per_mwh)[at], np.asarray(scenarios.mean_eur_per_mwh)[at]
     own = {
         "price_mean": _size(np.arcsinh(mean / spread)),
         "price_scale": _size(np.arcsinh(observation.SCALE_REFERENCE_EUR / spread)),

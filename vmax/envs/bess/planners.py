@@ -6,6 +6,7 @@ starts from the basis of the step before.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from flax import struct
 from vmax.envs.bess.battery import Site
 from vmax.envs.bess.known import Known
 from vmax.envs.bess.optimum import Schedule, StorageProgram, perfect_foresight
-from vmax.envs.bess.scenarios import HISTORY_H
+from vmax.envs.bess.scenarios import row
 from vmax.envs.course import Course, follow
 
 if TYPE_CHECKING:
@@ -46,20 +47,20 @@ class Calibration:
     weight: float
 
 
-class Planner:
-    """What the planners of a battery share: their decision is an AC power."""
+class BatteryPlanner(ABC):
+    """What the planners of a battery share (the contract is `vmax.envs.course.Planner`): they decide on an AC power."""
 
+    @abstractmethod
     def view(self, env: Bess, state: Any, params: Any) -> View:
         """What the planner may read at this step, for one environment."""
-        raise NotImplementedError
 
+    @abstractmethod
     def start(self, env: Bess, params: Any, starts: Any) -> Any:
         """The memory of L lanes before their first step."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decide(self, view: View, active: np.ndarray, memory: Any) -> np.ndarray:
         """AC power `[L]` in MW, discharge positive, for the lanes that are `active`; `memory` is changed in place."""
-        raise NotImplementedError
 
     def action(self, env: Bess, state: Any, params: Any, decision: Array) -> Array:
         """The action `[1]` of a decision, for one environment."""
@@ -71,7 +72,7 @@ class Planner:
 
 
 @dataclass(frozen=True)
-class MPC(Planner):
+class MPC(BatteryPlanner):
     """Plans the whole window anew at every step and carries out its first step.
 
     Steps beyond what is known repeat the last known price of the same clock hour (with a calibration: the trailing
@@ -111,7 +112,7 @@ class DayPlan:
 
 
 @dataclass(frozen=True)
-class YesterdaysPlan(Planner):
+class YesterdaysPlan(BatteryPlanner):
     """At local midnight the best schedule for the prices of the day before, with the battery half full at its end."""
 
     def view(self, env: Bess, state: Any, params: Any) -> View:
@@ -158,9 +159,9 @@ class PerfectForesight:
     def schedule(self, env: Bess, params: Any, start: Any, site: Site) -> tuple[Schedule, float]:
         """The best schedule of one lane, and its profit with the value of the change in stored energy, EUR."""
         first, last = int(start.time), int(start.end)
-        row, steps = first + round(HISTORY_H / env.dt_h), last - first
-        price = np.asarray(params.scenarios.price_eur_per_mwh[row : row + steps], np.float64)
-        pv_mw = np.asarray(params.scenarios.pv_per_mw[row : row + steps], np.float64) * float(site.pv_capacity_mw)
+        rows = slice(row(first, env.dt_h), row(last, env.dt_h))
+        price = np.asarray(params.scenarios.price_eur_per_mwh[rows], np.float64)
+        pv_mw = np.asarray(params.scenarios.pv_per_mw[rows], np.float64) * float(site.pv_capacity_mw)
         value = float(_terminal_price(env, params, start))
         schedule = perfect_foresight(site, price, env.dt_h, float(start.soc), value, pv_mw=pv_mw)
         return schedule, schedule.objective_eur - value * float(start.soc) * float(site.capacity_mwh)
@@ -225,12 +226,14 @@ def fit_calibration(env: Bess, samples: int = 4096) -> Calibration:
         state = env.reset(jax.random.key(0), params, start)[0]
         now = env.known(state, params)
         following = env.known(replace(state, time=state.time + 1), params)
-        row = state.time + round(HISTORY_H / env.dt_h)
-        actual = jax.lax.dynamic_slice(params.scenarios.price_eur_per_mwh, (row,), (env.window,))
+        now_row = row(state.time, env.dt_h)
+        actual = jax.lax.dynamic_slice(params.scenarios.price_eur_per_mwh, (now_row,), (env.window,))
         return now, following.last_error_eur_per_mwh, actual
 
     now, next_error, actual = jax.jit(jax.vmap(look))(starts)
     error = now.last_error_eur_per_mwh / now.spread_eur_per_mwh
+    if not error.any():
+        return Calibration(0.0, 1.0)
     persistence = float(jnp.vdot(error, next_error / now.spread_eur_per_mwh) / jnp.vdot(error, error))
     corrected = jax.vmap(calibrated, in_axes=(0, None, None))(now, persistence, 1.0)
     scale = 1.0 / now.spread_eur_per_mwh[:, None]

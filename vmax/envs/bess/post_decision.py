@@ -21,7 +21,8 @@ Array = jax.Array
 def post_decision(env: Bess, seen: Array, action: Array, numbers: Any) -> tuple[Array, Array]:
     """What is certain once the action is taken: its reward at the expected price, and the features that remain.
 
-    Reads the (scaled) observation alone, so it can be applied to stored transitions; exact in `day_ahead`.
+    Reads the (scaled) observation alone, so it can be applied to stored transitions. Exact in `day_ahead`, but for
+    `shaping=potential`, whose mark at the next step is taken to be that of this one.
     `numbers` are what `context` gives. Source: Powell (2011), post-decision state.
     """
     get = lambda name: seen[env.observation_space.slice(name)]  # noqa: E731
@@ -39,13 +40,12 @@ def post_decision(env: Bess, seen: Array, action: Array, numbers: Any) -> tuple[
     inverse = jnp.sinh(get("price_scale")[0] * scales["price_scale"]) / observation.SCALE_REFERENCE_EUR
     scaled = replace(site, **{n: getattr(site, n) * inverse for n in vars(site) if n.endswith("eur_per_mwh")})
     pv_mw = get("pv_now")[0] if "pv_now" in env.observation_space else jnp.float32(0.0)
-    curtail = price < -scaled.export_fee_eur_per_mwh
     # Inside the dead band power has no slope. It is lent that of a vanishing request in the action's direction,
     # which leads out of the band where a trade pays and back to 0 where it does not.
     linear_mw = action[0] * site.power_mw
     request_mw = env.to_power(action, site) + 1e-4 * linear_mw
     request_mw = linear_mw + jax.lax.stop_gradient(request_mw - linear_mw)
-    flows = battery.dispatch(scaled, soc, request_mw, pv_mw * site.pv_capacity_mw, curtail, env.dt_h)
+    flows = battery.dispatch(scaled, soc, request_mw, pv_mw * site.pv_capacity_mw, price, env.dt_h)
     money = market.settle(scaled, flows, price, env.dt_h)
     shaping = market.shaping_eur(env.config.reward, site, soc, flows.soc_end, mean, mean)
     after = seen.at[env.observation_space.slice("soc")].set(observation.soc_feature(site, flows.soc_end))

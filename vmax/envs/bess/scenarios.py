@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from vmax.data.series import DataConfig, Series, load_series
+from vmax.data.series import Series
 from vmax.data.solar import SolarConfig, generate_pv
 from vmax.data.trailing import ar1_path, daily_spread, same_hour_mean, trailing_mean
+from vmax.errors import UserError
+from vmax.spaces import Number
 
 Array = jax.Array
 
@@ -26,6 +29,8 @@ HISTORY_H = 24
 PUBLICATION_HOUR = 13
 """Local hour from which the day-ahead prices of the next day are known."""
 ERROR_PATH_STEPS = 2**18
+PV_EXCESS = 1.05
+"""How far a plant's output may lie above its rated capacity before it is taken for a slip."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,32 @@ class ForecastConfig:
     rho: float
     seed: int
 
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.factor <= 10.0:
+            raise UserError(f"env.forecast.factor={self.factor}: must be within [0, 10]")
+        if not -1.0 < self.rho < 1.0:
+            raise UserError(f"env.forecast.rho={self.rho}: must be within (-1, 1)")
+        if self.seed < 0:
+            raise UserError(f"env.forecast.seed={self.seed}: must be at least 0")
+
+    def path(self, dt_h: float) -> np.ndarray:
+        """One long path of unit errors, `[ERROR_PATH_STEPS]`; ρ is the correlation over an hour."""
+        if self.rho < 0.0 and dt_h < 1.0:
+            raise UserError(f"env.forecast.rho={self.rho}: must be at least 0 where a step is shorter than an hour")
+        return ar1_path(ERROR_PATH_STEPS, self.rho if dt_h == 1.0 else self.rho**dt_h, self.seed)
+
+
+def row(time: Any, dt_h: float) -> Any:
+    """The row of `Scenarios` that holds step `time` of the series."""
+    return time + round(HISTORY_H / dt_h)
+
 
 @struct.dataclass
 class Scenarios:
-    """The series of one split with its history, on the device. T steps, then padding of one window.
+    """The series of one split with its history, on the device.
 
-    Step i of the split's series stands at row `i + pad`; the rows before are filled with the first value.
+    Every array starts with `HISTORY_H` hours that repeat the first value (see `row`) and ends, behind the last step of
+    the split, with a window that repeats the last one.
     """
 
     price_eur_per_mwh: Array
@@ -54,21 +79,31 @@ class Scenarios:
     calendar: Array
     local_hour: Array
     known_until: Array
-    block_end: Array
     error_path: Array
     starts: Array
 
 
+def pv_per_mw(series: Series, solar: SolarConfig, capacity_mw: Number) -> np.ndarray:
+    """PV output per MW of capacity, `[T]`: from the file, else generated; 0 without PV.
+
+    The file's plant has the capacity of the config, the upper one of a range; other capacities scale it. Raises
+    UserError where the file's output and the capacity do not fit.
+    """
+    most_mw = float(np.max(capacity_mw))
+    if "pv" not in series.values:
+        return _generated(series, solar) if most_mw > 0 else np.zeros(len(series.utc))
+    pv_mw = series.values["pv"]
+    if pv_mw.max() > PV_EXCESS * most_mw:
+        raise UserError(
+            f"{series.source}: the PV column reaches {pv_mw.max():g} MW with env.plant.pv_capacity_mw={capacity_mw}; "
+            "set env.plant.pv_capacity_mw= to the capacity in MW, or env.data.columns.pv=null"
+        )
+    return pv_mw / most_mw
+
+
 @lru_cache(maxsize=8)
-def read(data: DataConfig, solar: SolarConfig | None) -> tuple[Series, np.ndarray]:
-    """The checked series and its PV output per MW of capacity, `[T]` (from the file, else generated, else zero)."""
-    series = load_series(data)
-    if "pv" in series.values:
-        pv = series.values["pv"]
-        return series, pv / max(float(pv.max()), 1e-9)
-    if solar is None:
-        return series, np.zeros(len(series.utc))
-    return series, generate_pv(series.utc, series.dt_h, solar)
+def _generated(series: Series, solar: SolarConfig) -> np.ndarray:
+    return generate_pv(series.utc, series.dt_h, solar)
 
 
 def _padded(values: np.ndarray, before: int, after: int) -> np.ndarray:
@@ -118,8 +153,13 @@ def build_scenarios(
     day2 = same_hour_mean(price, per_day, 2, segment=segment, default=typical)
     ends = _block_ends(series, stop, blocks)
     known = np.arange(stop) + window if forecast else _known_until(series, stop)
-    starts = [np.arange(first, max(last - episode_steps, first)) for first, last in blocks]
-    path = ar1_path(ERROR_PATH_STEPS, forecast.rho, forecast.seed) if forecast else np.zeros(window, np.float32)
+    starts = np.concatenate([np.arange(first, max(last - episode_steps + 1, first)) for first, last in blocks])
+    if not len(starts):
+        raise UserError(
+            f"{series.source}: no gap-free block of the {split} split holds an episode of {episode_steps} steps; "
+            "set a smaller env.episode.days"
+        )
+    path = forecast.path(series.dt_h) if forecast else np.zeros(window, np.float32)
 
     def put(values: np.ndarray) -> Array:
         return jnp.asarray(_padded(np.asarray(values, np.float32), history, window))
@@ -135,9 +175,8 @@ def build_scenarios(
         calendar=put(_calendar(series, stop)),
         local_hour=put(series.local_hour[:stop]),
         known_until=jnp.asarray(_padded(np.minimum(known, ends).astype(np.int32), history, window)),
-        block_end=jnp.asarray(_padded(ends.astype(np.int32), history, window)),
         error_path=jnp.asarray(np.concatenate([path, path[: window + 1]])),
-        starts=jnp.asarray(np.concatenate(starts).astype(np.int32)),
+        starts=jnp.asarray(starts.astype(np.int32)),
     )
 
 

@@ -25,6 +25,9 @@ class EpisodeConfig:
     def __post_init__(self) -> None:
         if self.days < 1:
             raise UserError(f"env.episode.days={self.days}: must be at least 1")
+        low, high = self.start_soc if isinstance(self.start_soc, tuple) else (self.start_soc, self.start_soc)
+        if not 0.0 <= low <= high <= 1.0:
+            raise UserError(f"env.episode.start_soc={self.start_soc}: must be shares of the capacity within [0, 1]")
 
 
 @dataclass(frozen=True)
