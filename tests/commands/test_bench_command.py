@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small_bess
+from invoking import invoker
 
 from vmax import make_env
 from vmax.commands import bench, bench_numpy, bench_peers, bench_speed
@@ -23,7 +24,6 @@ PEER = PeerConfig(1, 5, 1e-3, (), 0.9, 5, 1200)
 def invoke(monkeypatch, tmp_path, capsys):
     """Runs the command; what takes long is replaced by numbers. Returns exit status, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     monkeypatch.setenv("VMAX_COMPILATION_CACHE", "off")
     monkeypatch.setattr(bench_speed, "environment_steps_per_s", lambda env, n, config: 1000.0 * n)
     learner = {"gemm_gflop_per_s": 300.0, "updates_per_s_3": 400.0, "share_of_gemm_3": 0.7}
@@ -32,17 +32,7 @@ def invoke(monkeypatch, tmp_path, capsys):
     training |= {"training_steps_per_s": 64.0, "training_updates_per_s": 1.0}
     monkeypatch.setattr(bench_speed, "training", lambda config, repeats: training)
 
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["bench.py", "bench=small", "env=pendulum", *arguments])
-        try:
-            bench.main()
-            status = 0
-        except SystemExit as end:
-            status = end.code
-        out = capsys.readouterr()
-        return status, out.out, out.err
-
-    return run
+    return invoker(monkeypatch, capsys, bench.main, "bench=small", "env=pendulum")
 
 
 def test_the_table_and_the_file_have_the_same_figures(invoke, tmp_path):

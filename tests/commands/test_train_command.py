@@ -5,6 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from invoking import invoker
 from omegaconf import OmegaConf
 
 from vmax.commands import train as command
@@ -36,7 +37,6 @@ def calls(monkeypatch, tmp_path):
     stub.train = train  # pyright: ignore[reportAttributeAccessIssue]
     monkeypatch.setitem(sys.modules, "vmax.training.loop", stub)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     monkeypatch.setenv("VMAX_COMPILATION_CACHE", "off")
     return made
 
@@ -45,17 +45,7 @@ def calls(monkeypatch, tmp_path):
 def invoke(monkeypatch, calls, capsys):
     """Runs the command with these arguments; returns exit status, stdout and stderr."""
 
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-        try:
-            command.main()
-            status = 0
-        except SystemExit as end:
-            status = end.code
-        out = capsys.readouterr()
-        return status, out.out, out.err
-
-    return run
+    return invoker(monkeypatch, capsys, command.main)
 
 
 @pytest.mark.parametrize(

@@ -6,23 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from data_config import SHIPPED
 
-from vmax.data.series import ColumnsConfig, DataConfig, load_series
+from vmax.data.series import ColumnsConfig, load_series
 from vmax.errors import UserError
 
-CONFIG = DataConfig(
-    path="prices.csv",
-    columns=ColumnsConfig(time="time", price="price", pv=None),
-    timezone="Europe/Amsterdam",
-    naive_time="utc",
-    currency="EUR",
-    missing="error",
-    missing_max_steps=3,
-    gaps="error",
-    train=None,
-    validation=None,
-    test=None,
-)
+CONFIG = replace(SHIPPED, path="prices.csv", columns=ColumnsConfig(time="time", price="price", pv=None))
 
 
 def lines(count=960, start="2023-03-01", minutes=60):
@@ -163,7 +152,7 @@ def test_unit_slip(in_folder, scale, mean):
     rows = [f"{line.split(',')[0]},{float(line.split(',')[1]) * scale}" for line in times]
     (in_folder / "prices.csv").write_text("\n".join(["time,price", *rows]))
     assert message() == (
-        f"prices.csv: column 'price' has a mean |price| of {mean}, outside of 1 to 5000 per MWh (per kWh? in cents?); "
+        f"prices.csv: column 'price' has a mean |price| of {mean}, outside of 1 to 5000 per MWh (per kWh? in thousandths?); "
         "convert it to EUR/MWh or set env.data.columns.price= to another column"
     )
 

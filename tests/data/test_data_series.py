@@ -5,23 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from data_config import SHIPPED
 
-from vmax.data.series import ColumnsConfig, DataConfig, check_split_lengths, load_series
+from vmax.data.series import ColumnsConfig, check_split_lengths, load_series
 from vmax.errors import UserError
-
-SHIPPED = DataConfig(
-    path=None,
-    columns=ColumnsConfig(time="utc", price="price_eur_per_mwh", pv=None),
-    timezone="Europe/Amsterdam",
-    naive_time="utc",
-    currency="EUR",
-    missing="error",
-    missing_max_steps=3,
-    gaps="error",
-    train=None,
-    validation=None,
-    test=None,
-)
 
 
 def frame(start="2023-02-28 23:00", days=40, minutes=60, zone=None):

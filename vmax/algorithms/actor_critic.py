@@ -9,15 +9,56 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from vmax.algorithms import normaliser, settings
 from vmax.algorithms.algorithm import Batch, Spec
 from vmax.algorithms.critic import Critic, Lesson, critic_step, make_critic
-from vmax.algorithms.optimiser import Trainable, rate_share, trainable
+from vmax.algorithms.optimiser import Schedule, Trainable, rate_share, trainable
 from vmax.networks.mlp import NetworkConfig
 
 Array = jax.Array
 Key = jax.Array
+
+
+@dataclass(frozen=True)
+class ActorCriticConfig:
+    """What both set; the meaning of each stands in conf/algorithm."""
+
+    learning_rate: float
+    critic_learning_rate: float
+    learning_rate_schedule: Schedule
+    schedule_constant_share: float
+    adam_eps: float
+    max_grad_norm: float | None
+    discount: float
+    n_step: int
+    polyak: float
+    num_critics: int
+    post_decision_critic: bool
+    counterfactuals: int
+    slope_weight: float
+    average_actor: float
+    normalise_observations: bool
+
+    def __post_init__(self) -> None:
+        settings.check(self)
+
+
+@struct.dataclass
+class ActorCriticHyper:
+    """The numbers of both that change no shape, float32 scalars: a batch of them can be vmapped over."""
+
+    learning_rate: Array
+    critic_learning_rate: Array
+    schedule_constant_share: Array
+    total_updates: Array
+    adam_eps: Array
+    max_grad_norm: Array
+    slope_weight: Array
+    discount: Array
+    polyak: Array
+    average_actor: Array
 
 
 @dataclass(frozen=True)

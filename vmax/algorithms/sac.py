@@ -21,11 +21,11 @@ import jax.numpy as jnp
 from flax import struct
 
 from vmax.algorithms import normaliser, settings
-from vmax.algorithms.actor_critic import ActorCritic
+from vmax.algorithms.actor_critic import ActorCritic, ActorCriticConfig, ActorCriticHyper
 from vmax.algorithms.algorithm import Batch, Spec
 from vmax.algorithms.critic import Critic, Lesson, draw_elsewhere
 from vmax.algorithms.noise import shared
-from vmax.algorithms.optimiser import Schedule, Trainable, average, descend, device_mean, polyak, trainable
+from vmax.algorithms.optimiser import Trainable, average, descend, device_mean, polyak, trainable
 from vmax.networks.heads import GaussianActor, action_size, squash
 
 Array = jax.Array
@@ -33,50 +33,22 @@ Key = jax.Array
 
 
 @dataclass(frozen=True)
-class SACConfig:
+class SACConfig(ActorCriticConfig):
     """What `algorithm=sac` sets; the meaning of each stands in conf/algorithm/sac.yaml."""
 
     name: Literal["sac"]
-    learning_rate: float
-    critic_learning_rate: float
     alpha_learning_rate: float
-    learning_rate_schedule: Schedule
-    schedule_constant_share: float
-    adam_eps: float
-    max_grad_norm: float | None
-    discount: float
-    n_step: int
-    polyak: float
-    num_critics: int
-    post_decision_critic: bool
-    counterfactuals: int
-    slope_weight: float
     target_entropy: float | None
     initial_temperature: float
     learn_temperature: bool
-    average_actor: float
-    normalise_observations: bool
-
-    def __post_init__(self) -> None:
-        settings.check(self)
 
 
 @struct.dataclass
-class Hyper:
+class Hyper(ActorCriticHyper):
     """The numbers that change no shape, float32 scalars: a batch of them can be vmapped over."""
 
-    learning_rate: Array
-    critic_learning_rate: Array
     alpha_learning_rate: Array
-    schedule_constant_share: Array
-    total_updates: Array
-    adam_eps: Array
-    max_grad_norm: Array
-    slope_weight: Array
-    discount: Array
-    polyak: Array
     target_entropy: Array
-    average_actor: Array
 
 
 @struct.dataclass

@@ -21,11 +21,11 @@ import jax.numpy as jnp
 from flax import struct
 
 from vmax.algorithms import normaliser, settings
-from vmax.algorithms.actor_critic import ActorCritic
+from vmax.algorithms.actor_critic import ActorCritic, ActorCriticConfig, ActorCriticHyper
 from vmax.algorithms.algorithm import Batch, Spec
 from vmax.algorithms.critic import Critic, Lesson, draw_elsewhere
 from vmax.algorithms.noise import shared
-from vmax.algorithms.optimiser import Schedule, Trainable, average, descend, device_mean, polyak
+from vmax.algorithms.optimiser import Trainable, average, descend, device_mean, polyak
 from vmax.errors import UserError
 from vmax.networks.heads import DeterministicActor, action_size
 
@@ -34,51 +34,23 @@ Key = jax.Array
 
 
 @dataclass(frozen=True)
-class TD3Config:
+class TD3Config(ActorCriticConfig):
     """What `algorithm=td3` sets; the meaning of each stands in conf/algorithm/td3.yaml."""
 
     name: Literal["td3"]
-    learning_rate: float
-    critic_learning_rate: float
-    learning_rate_schedule: Schedule
-    schedule_constant_share: float
-    adam_eps: float
-    max_grad_norm: float | None
-    discount: float
-    n_step: int
-    polyak: float
-    num_critics: int
-    post_decision_critic: bool
-    counterfactuals: int
-    slope_weight: float
     policy_delay: int
     target_noise: float
     target_noise_clip: float
     exploration_noise: float
-    average_actor: float
-    normalise_observations: bool
-
-    def __post_init__(self) -> None:
-        settings.check(self)
 
 
 @struct.dataclass
-class Hyper:
+class Hyper(ActorCriticHyper):
     """The numbers that change no shape, float32 scalars: a batch of them can be vmapped over."""
 
-    learning_rate: Array
-    critic_learning_rate: Array
-    schedule_constant_share: Array
-    total_updates: Array
-    adam_eps: Array
-    max_grad_norm: Array
-    slope_weight: Array
-    discount: Array
-    polyak: Array
     target_noise: Array
     target_noise_clip: Array
     exploration_noise: Array
-    average_actor: Array
 
 
 @struct.dataclass

@@ -1,0 +1,17 @@
+"""The configuration of the shipped series, to vary in tests."""
+
+from vmax.data.series import ColumnsConfig, DataConfig
+
+SHIPPED = DataConfig(
+    path=None,
+    columns=ColumnsConfig(time="utc", price="price_eur_per_mwh", pv=None),
+    timezone="Europe/Amsterdam",
+    naive_time="utc",
+    currency="EUR",
+    missing="error",
+    missing_max_steps=3,
+    gaps="error",
+    train=None,
+    validation=None,
+    test=None,
+)
