@@ -16,7 +16,6 @@ ENVIRONMENTS = {
     "pendulum": lambda: make_env("pendulum"),
     "cartpole": lambda: make_env("cartpole"),
     "bess": small_bess.small_bess,
-    "bess_forecast": lambda: small_bess.bess_on(small_bess.wavy_prices(), "env.information=forecast"),
     "bess_pv": lambda: small_bess.bess_on(
         small_bess.wavy_prices(),
         "env.battery.capacity_mwh=[2,4]",

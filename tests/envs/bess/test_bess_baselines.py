@@ -123,7 +123,7 @@ def leaking() -> Any:
     return bess_on(negative_at_noon(), "env.plant.import_limit_mw=0", leak, env="bess_pv")
 
 
-@pytest.mark.parametrize("make", [WORLDS["bess_pv"], WORLDS["quarter hours"], WORLDS["narrow window"], leaking])
+@pytest.mark.parametrize("make", [WORLDS["bess_pv"], leaking])
 def test_no_policy_earns_more_than_the_optimum_or_breaks_a_law(make):
     policies = evaluate(make(), {}, "test", error_draws=1, bootstrap=5).result["policies"]
     for policy, figures in policies.items():
