@@ -152,8 +152,8 @@ def test_unit_slip(in_folder, scale, mean):
     rows = [f"{line.split(',')[0]},{float(line.split(',')[1]) * scale}" for line in times]
     (in_folder / "prices.csv").write_text("\n".join(["time,price", *rows]))
     assert message() == (
-        f"prices.csv: column 'price' has a mean |price| of {mean}, outside of 1 to 5000 per MWh (per kWh? in thousandths?); "
-        "convert it to EUR/MWh or set env.data.columns.price= to another column"
+        f"prices.csv: column 'price' has a mean |price| of {mean}, outside of 1 to 5000 per MWh "
+        "(per kWh? in thousandths?); convert it to EUR/MWh or set env.data.columns.price= to another column"
     )
 
 
