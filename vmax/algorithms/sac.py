@@ -45,7 +45,7 @@ class SACConfig(ActorCriticConfig):
 
 @struct.dataclass
 class Hyper(ActorCriticHyper):
-    """The numbers that change no shape, float32 scalars: a batch of them can be vmapped over."""
+    """With those of SAC alone."""
 
     alpha_learning_rate: Array
     target_entropy: Array

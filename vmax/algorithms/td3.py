@@ -46,7 +46,7 @@ class TD3Config(ActorCriticConfig):
 
 @struct.dataclass
 class Hyper(ActorCriticHyper):
-    """The numbers that change no shape, float32 scalars: a batch of them can be vmapped over."""
+    """With those of TD3 alone."""
 
     target_noise: Array
     target_noise_clip: Array

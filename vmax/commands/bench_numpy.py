@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vmax.envs.bess.observation import SCALE_REFERENCE_EUR
-from vmax.envs.bess.scenarios import HISTORY_H
+from vmax.envs.bess.scenarios import row_of
 
 
 class NumpyBattery:
@@ -27,7 +27,7 @@ class NumpyBattery:
             for name in ("price_eur_per_mwh", "spread_eur_per_mwh", "mean_eur_per_mwh")
         )
         self.table, self.first = np.asarray(params.table), int(params.table_first)
-        self.starts, self.history = np.asarray(scenarios.starts), round(HISTORY_H / env.dt_h)
+        self.starts = np.asarray(scenarios.starts)
         self.scale = {name: np.float32(scales[name]) for name in ("price_mean", "price_scale")}
         self.band, self.full = env.config.action.dead_band, env.config.action.full_band
         self.log_factor, self.start_soc = np.asarray(params.log_factor), np.asarray(params.start_soc)
@@ -48,7 +48,7 @@ class NumpyBattery:
 
     def observe(self) -> np.ndarray:
         """`[N, D]`, the features in the order of `env=bess`: the battery's own, then those of the table."""
-        row, site = self.time + self.history, self.site
+        row, site = row_of(self.time, self.dt_h), self.site
         spread = self.factor * self.spread[row]
         own = (
             2.0 * (self.soc - site["soc_min"]) / (site["soc_max"] - site["soc_min"]) - 1.0,
@@ -59,7 +59,7 @@ class NumpyBattery:
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Actions `[N]` -> (the next observation to act on `[N, D]`, reward `[N]`); what ends starts anew."""
-        site, dt_h, row = self.site, self.dt_h, self.time + self.history
+        site, dt_h, row = self.site, self.dt_h, row_of(self.time, self.dt_h)
         price, mark = self.factor * self.price[row], self.factor * self.mean[row]
         size = np.clip((np.abs(action) - self.band) / (1.0 - self.band - self.full), 0.0, 1.0)
         request = np.sign(action) * size * site["power_mw"]

@@ -11,7 +11,7 @@ import pytest
 import vmax
 from vmax.envs.bess import observation
 from vmax.envs.bess.planners import Calibration, fit_calibration
-from vmax.envs.bess.scenarios import row
+from vmax.envs.bess.scenarios import row_of
 from vmax.envs.environment import AutoReset
 from vmax.errors import UserError
 
@@ -186,7 +186,7 @@ def test_every_feature_stands_where_it_is_declared(prices):
     assert np.isfinite(seen).all()
     assert (seen >= env.observation_space.low).all() and (seen <= env.observation_space.high).all()
     known = env.known(state, params)
-    now = row(state.time, env.dt_h)
+    now = row_of(state.time, env.dt_h)
     view = observation.View(known, params.scenarios.calendar[now], env.dt_h)
     for name in observation.EXOGENOUS:
         value = np.asarray(seen[env.observation_space.slice(name)])

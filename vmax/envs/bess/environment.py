@@ -17,7 +17,7 @@ from vmax.envs.bess.battery import Dispatch, Site
 from vmax.envs.bess.known import Known, look
 from vmax.envs.bess.market import Money
 from vmax.envs.bess.params import BessParams, build_params, series_of
-from vmax.envs.bess.scenarios import WINDOW_H, row
+from vmax.envs.bess.scenarios import WINDOW_H, row_of
 from vmax.envs.bess.settings import BessConfig
 from vmax.envs.bess.state import INFO, Start, State
 from vmax.envs.environment import Step
@@ -126,10 +126,10 @@ class Bess:
 
     def observe(self, state: State, params: BessParams) -> Array:
         """The observation, `[D]`: own features, then those of the outside world (from the table where there is one)."""
-        now = row(state.time, self.dt_h)
+        row = row_of(state.time, self.dt_h)
         site, scenarios = self.site(state, params), params.scenarios
-        spread = state.difference(scenarios.spread_eur_per_mwh[now])
-        mean = state.price(scenarios.mean_eur_per_mwh[now])
+        spread = state.difference(scenarios.spread_eur_per_mwh[row])
+        mean = state.price(scenarios.mean_eur_per_mwh[row])
         own = {
             "soc": observation.soc_feature(site, state.soc),
             "previous_soc": observation.soc_feature(site, state.previous_soc),
@@ -147,7 +147,7 @@ class Bess:
         else:
             known = self.known(state, params)
             per_capacity = known.pv_mw / jnp.maximum(site.pv_capacity_mw, 1e-9)
-            view = observation.View(replace(known, pv_mw=per_capacity), scenarios.calendar[now], self.dt_h)
+            view = observation.View(replace(known, pv_mw=per_capacity), scenarios.calendar[row], self.dt_h)
             outside = observation.exogenous(view, self.features) / params.scales["exogenous"]
         return jnp.concatenate([*parts, outside]).astype(jnp.float32)
 
@@ -183,14 +183,14 @@ class Bess:
         """One step. Reward: (profit + shaping) / (trailing spread · 1 h at rated power)."""
         del key
         scenarios, site = params.scenarios, self.site(state, params)
-        now = row(state.time, self.dt_h)
-        price = state.price(scenarios.price_eur_per_mwh[now])
-        pv_mw = scenarios.pv_per_mw[now] * site.pv_capacity_mw
+        row = row_of(state.time, self.dt_h)
+        price = state.price(scenarios.price_eur_per_mwh[row])
+        pv_mw = scenarios.pv_per_mw[row] * site.pv_capacity_mw
         flows = battery.dispatch(site, state.soc, self.to_power(action, site), pv_mw, price, self.dt_h)
         money = market.settle(site, flows, price, self.dt_h)
-        mark, next_mark = (state.price(scenarios.mean_eur_per_mwh[r]) for r in (now, now + 1))
+        mark, next_mark = (state.price(scenarios.mean_eur_per_mwh[r]) for r in (row, row + 1))
         shaping = market.shaping_eur(self.config.reward, site, state.soc, flows.soc_end, mark, next_mark)
-        scale = state.difference(scenarios.spread_eur_per_mwh[now]) * site.power_mw
+        scale = state.difference(scenarios.spread_eur_per_mwh[row]) * site.power_mw
         following = replace(state, time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc)
         return following, Step(
             observation=self.observe(following, params),
@@ -234,7 +234,7 @@ class Bess:
     def terminal_price(self, params: BessParams, state: State, site: Site) -> Array:
         """EUR per MWh stored when the step before `state` has ended: the mean price of the 168 hours before that step,
         after fees, wear and losses. The step at `state` itself may lie behind a gap."""
-        mean = params.scenarios.mean_eur_per_mwh[row(state.time, self.dt_h) - 1]
+        mean = params.scenarios.mean_eur_per_mwh[row_of(state.time, self.dt_h) - 1]
         return market.stored_value_eur_per_mwh(site, state.price(mean))
 
     def to_power(self, action: Array, site: Site) -> Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from vmax.envs.bess.scenarios import HISTORY_H, WINDOW_H, Scenarios
+from vmax.envs.bess.scenarios import HISTORY_H, WINDOW_H, Scenarios, row_of
 
 Array = jax.Array
 
@@ -70,7 +70,7 @@ def look(
 ) -> Known:
     """What is known at `time`; `weights` `[W + H + 2, W]` of the price estimate, None where prices are published."""
     window, history = round(WINDOW_H / dt_h), round(HISTORY_H / dt_h)
-    row = time + history
+    row = row_of(time, dt_h)
     ahead = lambda values: jax.lax.dynamic_slice(values, (row,), (window,))  # noqa: E731
     behind = lambda values: jax.lax.dynamic_slice(values, (row - history,), (history,))  # noqa: E731
     mask = time + jnp.arange(window) < scenarios.known_until[row]
@@ -109,7 +109,7 @@ def fit_price_estimate(scenarios: Scenarios, factor: Array, times: np.ndarray, d
     size = window + history + 2
 
     def sample(time: Array, offset: Array) -> tuple[Array, Array]:
-        row = time + history
+        row = row_of(time, dt_h)
         zero = jnp.zeros((size, window))
         known = look(scenarios, zero, factor, time, offset, jnp.float32(0.0), dt_h)
         past_profile = jax.lax.dynamic_slice(scenarios.profile_day1_eur_per_mwh, (row - history,), (history,))

@@ -149,6 +149,7 @@ class StorageProgram:
         )
 
     def _want_at_end(self, end_mwh: float) -> None:
+        """Adds what is missing after the last step as a variable with its price."""
         missing = self._highs.getNumCol()
         self._highs.addVar(0.0, np.inf)
         self._highs.changeColCost(missing, SHORTFALL_EUR_PER_MWH)

@@ -15,7 +15,7 @@ from vmax.data.series import Series, check_split_lengths, load_series
 from vmax.envs.bess import observation
 from vmax.envs.bess.battery import Site
 from vmax.envs.bess.known import fit_price_estimate, look
-from vmax.envs.bess.scenarios import WINDOW_H, Scenarios, build_scenarios, pv_per_mw, row
+from vmax.envs.bess.scenarios import WINDOW_H, Scenarios, build_scenarios, pv_per_mw, row_of
 from vmax.envs.bess.settings import BessConfig
 
 Array = jax.Array
@@ -92,7 +92,7 @@ def _raw_features(
 ) -> Array:
     """Unscaled features of the outside world at one time, error path at offset 0, `[E]`."""
     known = look(scenarios, estimate, factor, time, jnp.int32(0), jnp.float32(1.0), dt_h)
-    calendar = scenarios.calendar[row(time, dt_h)]
+    calendar = scenarios.calendar[row_of(time, dt_h)]
     return observation.exogenous(observation.View(known, calendar, dt_h), features)
 
 
@@ -115,8 +115,8 @@ def _fit(params: BessParams, dt_h: float, features: tuple[str, ...], forecast: A
         sizes.append(np.full(block.shape[1], scale))
         level = scale if name == "price_level" else level
         position += block.shape[1]
-    at = row(times, dt_h)
-    spread, mean = np.asarray(scenarios.spread_eur_per_mwh)[at], np.asarray(scenarios.mean_eur_per_mwh)[at]
+    row = row_of(times, dt_h)
+    spread, mean = np.asarray(scenarios.spread_eur_per_mwh)[row], np.asarray(scenarios.mean_eur_per_mwh)[row]
     own = {
         "price_mean": _size(np.arcsinh(mean / spread)),
         "price_scale": _size(np.arcsinh(observation.SCALE_REFERENCE_EUR / spread)),

@@ -19,7 +19,7 @@ from flax import struct
 from vmax.envs.bess.battery import Site
 from vmax.envs.bess.known import Known
 from vmax.envs.bess.optimum import Schedule, StorageProgram, perfect_foresight
-from vmax.envs.bess.scenarios import row
+from vmax.envs.bess.scenarios import row_of
 from vmax.envs.course import Course, follow
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class PerfectForesight:
     def schedule(self, env: Bess, params: Any, start: Any, site: Site) -> tuple[Schedule, float]:
         """The best schedule of one lane, and its profit with the value of the change in stored energy, EUR."""
         first, last = int(start.time), int(start.end)
-        rows = slice(row(first, env.dt_h), row(last, env.dt_h))
+        rows = slice(row_of(first, env.dt_h), row_of(last, env.dt_h))
         price = np.asarray(params.scenarios.price_eur_per_mwh[rows], np.float64)
         pv_mw = np.asarray(params.scenarios.pv_per_mw[rows], np.float64) * float(site.pv_capacity_mw)
         value = float(_terminal_price(env, params, start))
@@ -226,8 +226,8 @@ def fit_calibration(env: Bess, samples: int = 4096) -> Calibration:
         state = env.reset(jax.random.key(0), params, start)[0]
         now = env.known(state, params)
         following = env.known(replace(state, time=state.time + 1), params)
-        now_row = row(state.time, env.dt_h)
-        actual = jax.lax.dynamic_slice(params.scenarios.price_eur_per_mwh, (now_row,), (env.window,))
+        row = row_of(state.time, env.dt_h)
+        actual = jax.lax.dynamic_slice(params.scenarios.price_eur_per_mwh, (row,), (env.window,))
         return now, following.last_error_eur_per_mwh, actual
 
     now, next_error, actual = jax.jit(jax.vmap(look))(starts)

@@ -56,7 +56,7 @@ class ForecastConfig:
         return ar1_path(ERROR_PATH_STEPS, self.rho if dt_h == 1.0 else self.rho**dt_h, self.seed)
 
 
-def row(time: Any, dt_h: float) -> Any:
+def row_of(time: Any, dt_h: Any) -> Any:
     """The row of `Scenarios` that holds step `time` of the series."""
     return time + round(HISTORY_H / dt_h)
 
@@ -65,8 +65,8 @@ def row(time: Any, dt_h: float) -> Any:
 class Scenarios:
     """The series of one split with its history, on the device.
 
-    Every array starts with `HISTORY_H` hours that repeat the first value (see `row`) and ends, behind the last step of
-    the split, with a window that repeats the last one.
+    Every array starts with `HISTORY_H` hours that repeat the first value (see `row_of`) and ends, behind the last step
+    of the split, with a window that repeats the last one.
     """
 
     price_eur_per_mwh: Array
