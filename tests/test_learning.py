@@ -1,4 +1,4 @@
-"""What the learners must reach, through the command as a user types it. Minutes each: `python -m pytest -m slow -s -n 0`."""
+"""What the learners must reach, through the command as a user types it: `python -m pytest -m slow -s -n 0`."""
 
 import json
 import os
