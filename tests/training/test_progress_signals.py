@@ -13,6 +13,7 @@ from vmax.training.signals import StopRequest, terminated_as_exit
 TWO_SIGNALS = """
 import os, signal, time
 from vmax.training.signals import StopRequest
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell starts with SIGINT ignored
 with StopRequest() as stop:
     os.kill(os.getpid(), signal.SIGINT)
     print(stop.received, flush=True)
