@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from vmax.conversion import build, convert, show
 from vmax.errors import UserError
 from vmax.hydra_errors import HYDRA_ERRORS, explain
+from vmax.replay.settings import SequenceConfig
 
 REGISTRIES = {"algorithm": "vmax.algorithms", "env": "vmax.envs", "network": "vmax.networks"}
 
@@ -52,9 +53,11 @@ class TrainingConfig:
     warmup_steps: int
     log_every: int
     eval_every: int
+    sequences: SequenceConfig
 
     def __post_init__(self) -> None:
-        _at_least(1, "training", **{name: value for name, value in vars(self).items() if name != "warmup_steps"})
+        counts = {name: value for name, value in vars(self).items() if name not in ("warmup_steps", "sequences")}
+        _at_least(1, "training", **counts)
         block = self.num_envs * self.unroll
         source = f"training.num_envs * training.unroll = {self.num_envs} * {self.unroll}"
         for name in ("warmup_steps", "log_every", "replay_capacity"):

@@ -14,11 +14,16 @@ from flax import struct
 from vmax.algorithms import normaliser, settings
 from vmax.algorithms.algorithm import Batch, Spec
 from vmax.algorithms.critic import Critic, Lesson, critic_step, make_critic
+from vmax.algorithms.memory import Recalled, recalled, tiled
 from vmax.algorithms.optimiser import Schedule, Trainable, rate_share, trainable
 from vmax.networks.mlp import NetworkConfig
+from vmax.networks.recurrent import init_memory, initial_carry, remember, remembers
+from vmax.replay.transitions import History
 
 Array = jax.Array
 Key = jax.Array
+Target = Callable[[Critic, Lesson, Array | None, Array | None], Array]
+"""y `[M]` of a lesson, and of what actor `[M, units]` and target critics `[n, M, units]` remember after it."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +77,9 @@ class ActorCritic:
     def name(self) -> str:
         return self.config.name
 
-    def initial_carry(self, batch: int) -> tuple[()]:
-        """A feed-forward policy carries nothing."""
-        return ()
+    def initial_carry(self, batch: int) -> Any:
+        """What an acting policy remembers before an episode, leaves `[batch, units]`; a feed-forward one nothing."""
+        return initial_carry(self.network, batch)
 
     def observe(self, state: Any, observation: Array, spec: Spec) -> Any:
         """Takes fresh observations `[N, D]` into the running statistics, if the config wants them."""
@@ -92,16 +97,42 @@ class ActorCritic:
         observation, action = jnp.zeros((1, spec.observation_space.size)), jnp.zeros((1, actions))
         context = jax.tree.map(jnp.array, spec.context)
         critic = self.critic(spec).init(critic_key, observation, action, context)
-        actor = make_actor(self.network, actions).init(actor_key, observation)
+        memory = init_memory(self.network, jax.random.fold_in(actor_key, 1), spec.observation_space.size)
+        remembered = remember(self.network, memory, observation[None], initial_carry(self.network, 1))[0]
+        remembered = None if remembered is None else remembered[0]
+        head = make_actor(self.network, actions).init(actor_key, observation, remembered)
+        actor = {**head, **memory}
         return {
             "actor": trainable(actor),
             "averaged_actor": jax.tree.map(jnp.copy, actor),
             "critic": trainable(critic),
             "target_critic": jax.tree.map(jnp.copy, critic),
             "normaliser": normaliser.init(spec.observation_space.size) if config.normalise_observations else None,
+            "watched": self._watched(spec),
             "context": context,
             "updates": jnp.zeros((), jnp.int32),
         }
+
+    def _watched(self, spec: Spec) -> Array | None:
+        """Which entries of an observation a memory reads, 1 or 0, `[D]`; None without memory.
+
+        With counterfactuals all but those that only decisions move: what is remembered is then the same at any charge.
+        """
+        if not remembers(self.network):
+            return None
+        watched = jnp.ones(spec.observation_space.size)
+        return watched.at[jnp.array(spec.controlled, int)].set(0.0) if self.config.counterfactuals else watched
+
+    def recollect(self, policy: Any, observation: Array, carry: Any) -> tuple[Array | None, Any]:
+        """What the acting policy remembers having seen `[N, D]` (normalised), `[N, units]` or None; and its carry."""
+        if policy.watched is None:
+            return None, carry
+        memory, carry = remember(self.network, policy.actor, (observation * policy.watched)[None], carry)
+        return None if memory is None else memory[0], carry
+
+    def recall(self, actor: Any, history: History | None) -> Recalled:
+        """What an actor remembers at the samples `[M]` of sequences and at their successors."""
+        return recalled(self.network, actor, history, None if history is None else history.carry)
 
     def critic(self, spec: Spec) -> Critic:
         """The critics that the config asks for."""
@@ -109,10 +140,15 @@ class ActorCritic:
 
     def normalised(self, state: Any, batch: Batch) -> Batch:
         """The batch as the networks see it."""
+        seen = lambda observation: normaliser.normalise(state.normaliser, observation)  # noqa: E731
+        history = batch.history
+        if history is not None:
+            history = replace(history, observation=seen(history.observation) * state.watched)
         return replace(
             batch,
-            observation=normaliser.normalise(state.normaliser, batch.observation),
-            next_observation=normaliser.normalise(state.normaliser, batch.next_observation),
+            observation=seen(batch.observation),
+            next_observation=seen(batch.next_observation),
+            history=history,
         )
 
     def rate_share(self, state: Any) -> Array:
@@ -122,16 +158,23 @@ class ActorCritic:
         return rate_share(schedule, state.updates, hyper.total_updates, hyper.schedule_constant_share)
 
     def train_critics(
-        self, spec: Spec, state: Any, batch: Batch, elsewhere: Array, target: Callable[[Critic, Lesson], Array]
+        self, spec: Spec, state: Any, batch: Batch, elsewhere: Array, actor: Any, target: Target
     ) -> tuple[Trainable, dict[str, Array]]:
-        """One step of the critics on a batch `[B]`, at other charges `elsewhere` `[K, B, C]` too, towards `target`."""
-        hyper, critic = state.hyper, self.critic(spec)
+        """One step of the critics on a batch `[B]`, at other charges `elsewhere` `[K, B, C]` too, towards `target`.
+
+        `actor` is the one whose decisions the target values.
+        """
+        hyper, critic, copies = state.hyper, self.critic(spec), self.config.counterfactuals + 1
         lesson = critic.lessons(batch, elsewhere, spec.controlled, state.context)
+        actor_memory = tiled(self.recall(actor, batch.history).then, copies)
+        critic_memory = tiled(critic.recall(state.target_critic, batch.history).then, copies)
         return critic_step(
             critic,
             state.critic,
             lesson,
-            target(critic, lesson),
+            target(critic, lesson, actor_memory, critic_memory),
+            batch.weight,
+            lambda params: tiled(critic.recall(params, batch.history).now, copies),
             self.config.counterfactuals,
             hyper.slope_weight,
             self.rate_share(state) * hyper.critic_learning_rate,

@@ -13,11 +13,14 @@ import jax.numpy as jnp
 from flax import struct
 
 from vmax.algorithms.algorithm import Batch, Spec
+from vmax.algorithms.memory import Recalled, recalled, weighted
 from vmax.algorithms.noise import shared
 from vmax.algorithms.optimiser import Trainable, descend
 from vmax.errors import UserError
 from vmax.networks.heads import CriticEnsemble
 from vmax.networks.mlp import NetworkConfig
+from vmax.networks.recurrent import RecurrentConfig, init_memory, initial_carry, remembers
+from vmax.replay.transitions import History
 
 Array = jax.Array
 Key = jax.Array
@@ -49,14 +52,36 @@ class Critic:
     post_decision: Callable[[Array, Array, Any], tuple[Array, Array]] | None
 
     def init(self, key: Key, observation: Array, action: Array, context: Any) -> Any:
-        """Parameters for observations `[B, D]` and actions `[B, A]`."""
+        """Parameters for observations `[B, D]` and actions `[B, A]`, those of the memories included."""
         _, inputs = self._split(observation, action, context)
-        return self.network.init(key, inputs)
+        config, size = self.network.config, self.network.size
+        keys = jax.random.split(jax.random.fold_in(key, 1), size)
+        memory = jax.vmap(lambda own: init_memory(config, own, observation.shape[-1]))(keys)
+        units = config.units if isinstance(config, RecurrentConfig) else 0
+        remembered = jnp.zeros((size, len(inputs), units)) if remembers(config) else None
+        return {**self.network.init(key, inputs, remembered), **memory}
 
-    def values(self, params: Any, observation: Array, action: Array, context: Any) -> Array:
-        """Q of every member, `[B, D]`, `[B, A]` -> `[n, B]`."""
+    def recall(self, params: Any, history: History | None) -> Recalled:
+        """What every member remembers at each sample `[M]` and at its successor, `[n, M, units]`; from a blank start.
+
+        The carry that the replay keeps is the actor's. A critic's memory starts afresh with the sequence, which is
+        exact for whole episodes; `training.burn_in` warms it up in windows.
+        """
+        if history is None:
+            return Recalled(None, None)
+        config, count = self.network.config, history.observation.shape[1]
+
+        def one(memory: Any) -> Recalled:
+            return recalled(config, {"memory": memory}, history, initial_carry(config, count))
+
+        return jax.vmap(one)(params["memory"])
+
+    def values(
+        self, params: Any, observation: Array, action: Array, context: Any, memory: Array | None = None
+    ) -> Array:
+        """Q of every member, `[B, D]`, `[B, A]` and, of networks with memory, `[n, B, units]` -> `[n, B]`."""
         known, inputs = self._split(observation, action, context)
-        return known + self.network.apply(params, inputs)  # pyright: ignore[reportOperatorIssue]
+        return known + self.network.apply(params, inputs, memory)  # pyright: ignore[reportOperatorIssue]
 
     def lessons(self, batch: Batch, elsewhere: Array, controlled: tuple[int, ...], context: Any) -> Lesson:
         """What the critics may learn from a batch `[B]`: the decisions taken, and K others that were not.
@@ -87,10 +112,9 @@ class Critic:
             next_observation=with_others(batch.next_observation, moved(batch.next_observation)),
         )
 
-    def first(self, params: Any, observation: Array, action: Array, context: Any) -> Array:
-        """Q of the first member alone, `[B]`."""
-        alone = replace(self, network=self.network.clone(size=1))
-        return alone.values(jax.tree.map(lambda leaf: leaf[:1], params), observation, action, context)[0]
+    def first(self, params: Any) -> tuple[Critic, Any]:
+        """The first member alone, with its parameters."""
+        return replace(self, network=self.network.clone(size=1)), jax.tree.map(lambda leaf: leaf[:1], params)
 
     def _split(self, observation: Array, action: Array, context: Any) -> tuple[Array | float, Array]:
         """The part of Q that is known, `[B]`, and what the network reads, `[B, I]`."""
@@ -108,15 +132,15 @@ def make_critic(network: NetworkConfig, num_critics: int, post_decision: bool, s
     return Critic(CriticEnsemble(network, num_critics), spec.post_decision if post_decision else None)
 
 
-def draw_elsewhere(key: Key, shape: tuple[int, int, int], spec: Spec) -> Array:
-    """Uniform values within [-1, 1] for the controlled entries, C: `shape` = (U, K, B) -> `[U, K, B, C]`.
+def draw_elsewhere(key: Key, shape: tuple[int, ...], spec: Spec) -> Array:
+    """Uniform values within [-1, 1] for the controlled entries, C: `shape` = (U, K, …, B) -> `[U, K, …, B, C]`.
 
     Raises: UserError if K > 0 and the environment names no controlled entries.
     """
     if shape[1] and not spec.controlled:
         raise UserError(f"algorithm.counterfactuals={shape[1]}: this environment names no controlled features; set 0")
     uniform = partial(jax.random.uniform, minval=-1.0, maxval=1.0)
-    return shared(uniform, key, (*shape, len(spec.controlled)), spec.axis, batch_dim=2)
+    return shared(uniform, key, (*shape, len(spec.controlled)), spec.axis, batch_dim=len(shape) - 1)
 
 
 def critic_step(
@@ -124,6 +148,8 @@ def critic_step(
     trained: Trainable,
     lesson: Lesson,
     target: Array,
+    weight: Array | None,
+    remembered: Callable[[Any], Array | None],
     counterfactuals: int,
     slope_weight: Array,
     learning_rate: Array,
@@ -137,16 +163,21 @@ def critic_step(
 
     With w = 1, or without counterfactuals, that is the mean squared error. The samples of a transition share the news
     that it brought, so their differences, the slope that an actor climbs, are known far better than their level.
+
+    `weight` is what each transition counts, `[B]`; `remembered` gives what critics with memory recall at the inputs,
+    `[n, M, units]`.
     """
     chex.assert_rank(target, 1)
 
     def loss_of(params: Any) -> tuple[Array, Array]:
-        q = lesson.known + critic.network.apply(params, lesson.inputs)  # pyright: ignore[reportOperatorIssue]
+        q = lesson.known + critic.network.apply(params, lesson.inputs, remembered(params))  # pyright: ignore[reportOperatorIssue]
         chex.assert_shape(q, (critic.network.size, *target.shape))
         error = (q - target).reshape(critic.network.size, counterfactuals + 1, -1)
         level = jnp.mean(error, axis=1, keepdims=True)
         square = jnp.square(level) + slope_weight * jnp.square(error - level)
-        return 0.5 * jnp.sum(jnp.mean(square, axis=(1, 2))), jnp.mean(q)
+        return 0.5 * jnp.sum(jnp.mean(weighted(square, weight), axis=(1, 2))), jnp.mean(
+            weighted(q.reshape(error.shape), weight)
+        )
 
     (loss, q_mean), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained.params)
     trained, norm = descend(trained, gradient, learning_rate, eps, max_norm, axis)

@@ -24,6 +24,7 @@ from vmax.algorithms import normaliser, settings
 from vmax.algorithms.actor_critic import ActorCritic, ActorCriticConfig, ActorCriticHyper
 from vmax.algorithms.algorithm import Batch, Spec
 from vmax.algorithms.critic import Critic, Lesson, draw_elsewhere
+from vmax.algorithms.memory import samples_of, weighted
 from vmax.algorithms.noise import shared
 from vmax.algorithms.optimiser import Trainable, average, descend, device_mean, polyak, trainable
 from vmax.networks.heads import GaussianActor, action_size, squash
@@ -62,6 +63,7 @@ class State:
     log_temperature: Trainable
     normaliser: normaliser.Normaliser | None
     hyper: Hyper
+    watched: Array | None
     context: Any
     updates: Array
 
@@ -72,6 +74,7 @@ class Policy:
 
     actor: Any
     normaliser: normaliser.Normaliser | None
+    watched: Array | None
 
 
 @dataclass(frozen=True)
@@ -92,40 +95,44 @@ class SAC(ActorCritic):
 
     def policy(self, state: State, averaged: bool = False) -> Policy:
         """What `act` needs; `averaged`: the running mean of the actor's parameters."""
-        return Policy(state.averaged_actor if averaged else state.actor.params, state.normaliser)
+        return Policy(state.averaged_actor if averaged else state.actor.params, state.normaliser, state.watched)
 
     def act(
-        self, params: Policy, observation: Array, carry: tuple[()], key: Key, explore: bool
-    ) -> tuple[Array, tuple[()], tuple[()]]:
+        self, params: Policy, observation: Array, carry: Any, key: Key, explore: bool
+    ) -> tuple[Array, Any, tuple[()]]:
         """`[N, D]` -> actions `[N, A]` in [-1, 1]: a sample of the policy, or tanh of its mean without `explore`."""
-        mean, log_std = self._distribution(params.actor, normaliser.normalise(params.normaliser, observation))
+        observation = normaliser.normalise(params.normaliser, observation)
+        memory, carry = self.recollect(params, observation, carry)
+        mean, log_std = self._distribution(params.actor, observation, memory)
         if not explore:
             return jnp.tanh(mean), carry, ()
         return squash(mean, log_std, jax.random.normal(key, mean.shape))[0], carry, ()
 
     def update(self, state: State, batch: Batch, key: Key, spec: Spec) -> tuple[State, dict[str, Array]]:
-        """U updates on a batch `[U, B]`, all noise drawn beforehand; metrics are means over updates and devices."""
-        updates, samples, actions = batch.action.shape
+        """U updates on a batch `[U, B]` or on sequences `[U, L, B]`, all noise drawn beforehand; metrics are means over
+        updates and devices.
+        """
+        updates, *samples, actions = batch.action.shape
         noise_key, elsewhere_key = jax.random.split(key)
-        noise = shared(jax.random.normal, noise_key, (updates, 2, samples, actions), spec.axis, batch_dim=2)
-        elsewhere = draw_elsewhere(elsewhere_key, (updates, self.config.counterfactuals, samples), spec)
+        noise = shared(jax.random.normal, noise_key, (updates, 2, *samples, actions), spec.axis, 1 + len(samples))
+        elsewhere = draw_elsewhere(elsewhere_key, (updates, self.config.counterfactuals, *samples), spec)
         batch = self.normalised(state, batch)
         state, metrics = jax.lax.scan(partial(self._update_once, spec), state, (batch, noise, elsewhere))
         return state, device_mean(jax.tree.map(jnp.mean, metrics), spec.axis)
 
-    def _distribution(self, actor: Any, observation: Array) -> tuple[Array, Array]:
-        return GaussianActor(self.network, action_size(actor)).apply(actor, observation)  # pyright: ignore[reportReturnType]
+    def _distribution(self, actor: Any, observation: Array, memory: Array | None) -> tuple[Array, Array]:
+        return GaussianActor(self.network, action_size(actor)).apply(actor, observation, memory)  # pyright: ignore[reportReturnType]
 
     def _update_once(
         self, spec: Spec, state: State, inputs: tuple[Batch, Array, Array]
     ) -> tuple[State, dict[str, Array]]:
         """The critics, then the actor against the new critics, then temperature and targets; batch `[B]`."""
-        batch, noise, elsewhere = inputs
+        batch, noise, elsewhere = samples_of(inputs, spec.axis)
         hyper, share = state.hyper, self.rate_share(state)
-        target = lambda critic, lesson: self._target(critic, state, lesson, noise[0])  # noqa: E731
-        trained_critic, critic_metrics = self.train_critics(spec, state, batch, elsewhere, target)
+        target = partial(self._target, state, noise[0])
+        trained_critic, critic_metrics = self.train_critics(spec, state, batch, elsewhere, state.actor.params, target)
         state = replace(state, critic=trained_critic)
-        state, actor_metrics = self._actor_step(spec, state, batch.observation, noise[1], share)
+        state, actor_metrics = self._actor_step(spec, state, batch, noise[1], share)
         state = replace(
             state,
             target_critic=polyak(state.target_critic, trained_critic.params, hyper.polyak),
@@ -134,25 +141,36 @@ class SAC(ActorCritic):
         )
         return state, {**critic_metrics, **actor_metrics, "learning_rate": share * hyper.learning_rate}
 
-    def _target(self, critic: Critic, state: State, lesson: Lesson, noise: Array) -> Array:
+    def _target(
+        self,
+        state: State,
+        noise: Array,
+        critic: Critic,
+        lesson: Lesson,
+        actor_memory: Array | None,
+        critic_memory: Array | None,
+    ) -> Array:
         """y, `[M]`; counterfactual samples share the noise of the transition that they stem from, `[B, A]`."""
-        noise = jnp.tile(noise, (self.config.counterfactuals + 1, 1))
-        action, log_prob = squash(*self._distribution(state.actor.params, lesson.next_observation), noise)
-        q = jnp.min(critic.values(state.target_critic, lesson.next_observation, action, state.context), axis=0)
+        noise, seen = jnp.tile(noise, (self.config.counterfactuals + 1, 1)), lesson.next_observation
+        action, log_prob = squash(*self._distribution(state.actor.params, seen, actor_memory), noise)
+        q = jnp.min(critic.values(state.target_critic, seen, action, state.context, critic_memory), axis=0)
         return lesson.reward + lesson.discount * (q - jnp.exp(state.log_temperature.params) * log_prob)
 
     def _actor_step(
-        self, spec: Spec, state: State, observation: Array, noise: Array, share: Array
+        self, spec: Spec, state: State, batch: Batch, noise: Array, share: Array
     ) -> tuple[State, dict[str, Array]]:
         """One step of the actor, and of the temperature if it is learned."""
-        hyper = state.hyper
+        hyper, seen = state.hyper, batch.observation
         critic = self.critic(spec)
+        memory = critic.recall(state.critic.params, batch.history).now
         temperature = jnp.exp(state.log_temperature.params)
 
         def loss_of(actor: Any) -> tuple[Array, Array]:
-            action, log_prob = squash(*self._distribution(actor, observation), noise)
-            q = jnp.min(critic.values(state.critic.params, observation, action, state.context), axis=0)
-            return jnp.mean(temperature * log_prob - q), jnp.mean(log_prob)
+            remembered = self.recall(actor, batch.history).now
+            action, log_prob = squash(*self._distribution(actor, seen, remembered), noise)
+            q = jnp.min(critic.values(state.critic.params, seen, action, state.context, memory), axis=0)
+            loss = jnp.mean(weighted(temperature * log_prob - q, batch.weight))
+            return loss, jnp.mean(weighted(log_prob, batch.weight))
 
         (loss, log_prob), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.actor.params)
         actor, norm = descend(

@@ -24,6 +24,7 @@ from vmax.algorithms import normaliser, settings
 from vmax.algorithms.actor_critic import ActorCritic, ActorCriticConfig, ActorCriticHyper
 from vmax.algorithms.algorithm import Batch, Spec
 from vmax.algorithms.critic import Critic, Lesson, draw_elsewhere
+from vmax.algorithms.memory import samples_of, weighted
 from vmax.algorithms.noise import shared
 from vmax.algorithms.optimiser import Trainable, average, descend, device_mean, polyak
 from vmax.errors import UserError
@@ -64,6 +65,7 @@ class State:
     target_critic: Any
     normaliser: normaliser.Normaliser | None
     hyper: Hyper
+    watched: Array | None
     context: Any
     updates: Array
 
@@ -74,6 +76,7 @@ class Policy:
 
     actor: Any
     normaliser: normaliser.Normaliser | None
+    watched: Array | None
     exploration_noise: Array
 
 
@@ -95,41 +98,44 @@ class TD3(ActorCritic):
     def policy(self, state: State, averaged: bool = False) -> Policy:
         """What `act` needs; `averaged`: the running mean of the actor's parameters."""
         actor = state.averaged_actor if averaged else state.actor.params
-        return Policy(actor, state.normaliser, state.hyper.exploration_noise)
+        return Policy(actor, state.normaliser, state.watched, state.hyper.exploration_noise)
 
     def act(
-        self, params: Policy, observation: Array, carry: tuple[()], key: Key, explore: bool
-    ) -> tuple[Array, tuple[()], tuple[()]]:
+        self, params: Policy, observation: Array, carry: Any, key: Key, explore: bool
+    ) -> tuple[Array, Any, tuple[()]]:
         """`[N, D]` -> actions `[N, A]` in [-1, 1]; `explore` adds Gaussian noise."""
-        action = self._action(params.actor, normaliser.normalise(params.normaliser, observation))
+        observation = normaliser.normalise(params.normaliser, observation)
+        memory, carry = self.recollect(params, observation, carry)
+        action = self._action(params.actor, observation, memory)
         if not explore:
             return action, carry, ()
         noise = params.exploration_noise * jax.random.normal(key, action.shape)
         return jnp.clip(action + noise, -1.0, 1.0), carry, ()
 
     def update(self, state: State, batch: Batch, key: Key, spec: Spec) -> tuple[State, dict[str, Array]]:
-        """U updates on a batch `[U, B]`, all noise drawn beforehand; metrics are means over updates and devices.
+        """U updates on a batch `[U, B]` or on sequences `[U, L, B]`, all noise drawn beforehand; metrics are means over
+        updates and devices.
 
         U must be a multiple of the policy delay d: a scan over U/d actor updates holds one over d critic updates, so
         that no branch is computed in vain. Raises: UserError if it is not.
         """
-        updates, samples, actions = batch.action.shape
+        updates, *samples, actions = batch.action.shape
         delay = self.config.policy_delay
         if updates % delay:
             raise UserError(
                 f"training.updates_per_iteration={updates}: must be a multiple of algorithm.policy_delay={delay}"
             )
         noise_key, elsewhere_key = jax.random.split(key)
-        noise = shared(jax.random.normal, noise_key, (updates, samples, actions), spec.axis, batch_dim=1)
-        elsewhere = draw_elsewhere(elsewhere_key, (updates, self.config.counterfactuals, samples), spec)
+        noise = shared(jax.random.normal, noise_key, (updates, *samples, actions), spec.axis, len(samples))
+        elsewhere = draw_elsewhere(elsewhere_key, (updates, self.config.counterfactuals, *samples), spec)
         batch = self.normalised(state, batch)
         rounds = lambda leaf: leaf.reshape(updates // delay, delay, *leaf.shape[1:])  # noqa: E731
         inputs = jax.tree.map(rounds, (batch, noise, elsewhere))
         state, metrics = jax.lax.scan(partial(self._update_round, spec), state, inputs)
         return state, device_mean(jax.tree.map(jnp.mean, metrics), spec.axis)
 
-    def _action(self, actor: Any, observation: Array) -> Array:
-        return DeterministicActor(self.network, action_size(actor)).apply(actor, observation)  # pyright: ignore[reportReturnType]
+    def _action(self, actor: Any, observation: Array, memory: Array | None) -> Array:
+        return DeterministicActor(self.network, action_size(actor)).apply(actor, observation, memory)  # pyright: ignore[reportReturnType]
 
     def _update_round(
         self, spec: Spec, state: State, inputs: tuple[Batch, Array, Array]
@@ -137,7 +143,8 @@ class TD3(ActorCritic):
         """d critic updates on a batch `[d, B]`, then the actor on the last of them, then all targets."""
         hyper = state.hyper
         state, critic_metrics = jax.lax.scan(partial(self._critic_step, spec), state, inputs)
-        state, actor_metrics = self._actor_step(spec, state, inputs[0].observation[-1])
+        batch, _, _ = samples_of(jax.tree.map(lambda leaf: leaf[-1], inputs), spec.axis)
+        state, actor_metrics = self._actor_step(spec, state, batch)
         state = replace(
             state,
             target_actor=polyak(state.target_actor, state.actor.params, hyper.polyak),
@@ -150,29 +157,37 @@ class TD3(ActorCritic):
         self, spec: Spec, state: State, inputs: tuple[Batch, Array, Array]
     ) -> tuple[State, dict[str, Array]]:
         """One step of the critics on a batch `[B]`."""
-        batch, noise, elsewhere = inputs
-        target = lambda critic, lesson: self._target(critic, state, lesson, noise)  # noqa: E731
-        trained, metrics = self.train_critics(spec, state, batch, elsewhere, target)
+        batch, noise, elsewhere = samples_of(inputs, spec.axis)
+        target = partial(self._target, state, noise)
+        trained, metrics = self.train_critics(spec, state, batch, elsewhere, state.target_actor, target)
         return replace(state, critic=trained, updates=state.updates + 1), metrics
 
-    def _target(self, critic: Critic, state: State, lesson: Lesson, noise: Array) -> Array:
+    def _target(
+        self,
+        state: State,
+        noise: Array,
+        critic: Critic,
+        lesson: Lesson,
+        actor_memory: Array | None,
+        critic_memory: Array | None,
+    ) -> Array:
         """y, `[M]`; counterfactual samples share the noise of the transition that they stem from, `[B, A]`."""
-        hyper = state.hyper
+        hyper, seen = state.hyper, lesson.next_observation
         noise = jnp.tile(noise, (self.config.counterfactuals + 1, 1))
         smoothing = jnp.clip(hyper.target_noise * noise, -hyper.target_noise_clip, hyper.target_noise_clip)
-        action = jnp.clip(self._action(state.target_actor, lesson.next_observation) + smoothing, -1.0, 1.0)
-        q = critic.values(state.target_critic, lesson.next_observation, action, state.context)
+        action = jnp.clip(self._action(state.target_actor, seen, actor_memory) + smoothing, -1.0, 1.0)
+        q = critic.values(state.target_critic, seen, action, state.context, critic_memory)
         return lesson.reward + lesson.discount * jnp.min(q, axis=0)
 
-    def _actor_step(self, spec: Spec, state: State, observation: Array) -> tuple[State, dict[str, Array]]:
+    def _actor_step(self, spec: Spec, state: State, batch: Batch) -> tuple[State, dict[str, Array]]:
         """One step of the actor up the first critic."""
         hyper, rate = state.hyper, self.rate_share(state) * state.hyper.learning_rate
-        critic = self.critic(spec)
+        critic, params = self.critic(spec).first(state.critic.params)
+        memory, seen = critic.recall(params, batch.history).now, batch.observation
 
         def loss_of(actor: Any) -> Array:
-            return -jnp.mean(
-                critic.first(state.critic.params, observation, self._action(actor, observation), state.context)
-            )
+            action = self._action(actor, seen, self.recall(actor, batch.history).now)
+            return -jnp.mean(weighted(critic.values(params, seen, action, state.context, memory)[0], batch.weight))
 
         loss, gradient = jax.value_and_grad(loss_of)(state.actor.params)
         actor, norm = descend(state.actor, gradient, rate, hyper.adam_eps, hyper.max_grad_norm, spec.axis)

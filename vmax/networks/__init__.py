@@ -7,7 +7,11 @@ from typing import Any
 
 from vmax.errors import UserError
 
-REGISTRY = {"mlp": "vmax.networks.mlp:NetworkConfig"}
+REGISTRY = {
+    "mlp": "vmax.networks.mlp:NetworkConfig",
+    "lstm": "vmax.networks.recurrent:RecurrentConfig",
+    "gru": "vmax.networks.recurrent:RecurrentConfig",
+}
 
 
 def config_class(name: str) -> type[Any]:

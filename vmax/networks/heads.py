@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from vmax.networks.mlp import NetworkConfig, Torso
+from vmax.networks.recurrent import joined
 
 Array = jax.Array
 
@@ -21,6 +22,8 @@ SMALL = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
 class GaussianActor(nn.Module):
     """Mean and log standard deviation of the action before tanh: `[..., D]` -> two `[..., A]`, float32.
 
+    `memory` is what `recurrent.remember` gives for the same steps, `[..., units]`.
+
     log_std is squashed smoothly into [-5, 2], so that its gradient never dies at a bound.
     """
 
@@ -28,8 +31,8 @@ class GaussianActor(nn.Module):
     actions: int
 
     @nn.compact
-    def __call__(self, observation: Array) -> tuple[Array, Array]:
-        hidden = Torso(self.config, "actor")(observation)
+    def __call__(self, observation: Array, memory: Array | None = None) -> tuple[Array, Array]:
+        hidden = Torso(self.config, "actor")(joined(observation, memory))
         dtype = jnp.dtype(self.config.dtype)
         mean = nn.Dense(self.actions, dtype=dtype, kernel_init=SMALL, name="mean")(hidden)
         spread = nn.Dense(self.actions, dtype=dtype, kernel_init=SMALL, name="spread")(hidden)
@@ -38,14 +41,14 @@ class GaussianActor(nn.Module):
 
 
 class DeterministicActor(nn.Module):
-    """The action itself, tanh of the last layer: `[..., D]` -> `[..., A]` in [-1, 1], float32."""
+    """The action itself, tanh of the last layer: `[..., D]` -> `[..., A]` in [-1, 1], float32; `memory` as above."""
 
     config: NetworkConfig
     actions: int
 
     @nn.compact
-    def __call__(self, observation: Array) -> Array:
-        hidden = Torso(self.config, "actor")(observation)
+    def __call__(self, observation: Array, memory: Array | None = None) -> Array:
+        hidden = Torso(self.config, "actor")(joined(observation, memory))
         mean = nn.Dense(self.actions, dtype=jnp.dtype(self.config.dtype), kernel_init=SMALL, name="mean")(hidden)
         return jnp.tanh(mean.astype(jnp.float32))
 
@@ -80,28 +83,29 @@ class _Value(nn.Module):
     config: NetworkConfig
 
     @nn.compact
-    def __call__(self, inputs: Array) -> Array:
-        hidden = Torso(self.config, "critic")(inputs)
+    def __call__(self, inputs: Array, memory: Array | None) -> Array:
+        hidden = Torso(self.config, "critic")(joined(inputs, memory))
         return nn.Dense(1, dtype=jnp.dtype(self.config.dtype))(hidden)[..., 0].astype(jnp.float32)
 
 
 class CriticEnsemble(nn.Module):
     """`size` critics with parameters of their own, drawn independently, in one batched matrix product a layer.
 
-    `[B, I]` -> `[size, B]`, float32. Every parameter has the leading dimension `size`.
+    `[B, I]` -> `[size, B]`, float32. Every parameter has the leading dimension `size`, and so has `memory`, `[size, B,
+    units]`: each critic remembers for itself.
     """
 
     config: NetworkConfig
     size: int
 
     @nn.compact
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Array, memory: Array | None = None) -> Array:
         members = nn.vmap(
             _Value,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=None,  # pyright: ignore[reportArgumentType]
+            in_axes=(None, 0),  # pyright: ignore[reportArgumentType]
             out_axes=0,
             axis_size=self.size,
         )
-        return members(self.config, name="members")(inputs)
+        return members(self.config, name="members")(inputs, memory)

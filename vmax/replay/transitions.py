@@ -34,14 +34,31 @@ Key = jax.Array
 
 
 @struct.dataclass
+class History:
+    """The sequences that samples stem from, for a network with memory.
+
+    Attributes:
+      observation: all observations of a sequence in turn, the one it led to included, `[U, L + 1, B, D]`.
+      carry: what the actor remembered before the first of them, leaves `[U, B, units]`.
+      successor: where in a sequence the `next_observation` of each sample stands, `[U, L, B]`, int32.
+    """
+
+    observation: Array
+    carry: Any
+    successor: Array
+
+
+@struct.dataclass
 class Batch:
-    """Transitions for learning, any leading dimensions `[...]`: `[count]` as sampled, `[U, B]` for U updates.
+    """Samples for learning, `[...]`: `[count]` as drawn, `[U, B]` for U updates, `[U, L, B]` for those on sequences.
 
     Attributes:
       observation, next_observation: `[..., D]`, raw (a normaliser is applied inside the algorithm).
       action: `[..., A]`.
       reward: n-step return without bootstrap, `[...]`.
       discount: γ^k, 0 where the world terminated, `[...]`; the target is `reward + discount * value(next_observation)`.
+      weight: what each sample counts in every loss, `[...]`, 0 for padding; None: all alike.
+      history: the sequences themselves; None for single transitions.
     """
 
     observation: Array
@@ -49,6 +66,8 @@ class Batch:
     reward: Array
     discount: Array
     next_observation: Array
+    weight: Array | None = None
+    history: History | None = None
 
 
 @struct.dataclass

@@ -14,10 +14,12 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from vmax.algorithms.algorithm import Algorithm, Spec
+from vmax.algorithms.algorithm import Algorithm, Batch, Spec
 from vmax.devices import AXIS, parallel
 from vmax.envs.environment import AutoReset, Environment, EpisodeStatistics
-from vmax.replay import transitions
+from vmax.errors import UserError
+from vmax.networks.recurrent import forget
+from vmax.replay import sequences, transitions
 
 Array = jax.Array
 
@@ -47,6 +49,7 @@ class Sizes:
     batch_size: int
     replay_capacity: int
     n_step: int
+    sequences: sequences.SequenceConfig
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,27 @@ class Program:
         learner_key, env_key, run_key = jax.random.split(key, 3)
         env_keys = jax.random.split(_own(env_key), self.sizes.num_envs)
         environment, observation = self.wrapped.reset(env_keys, params)
-        action = jnp.zeros(self.environment.action_space.size)
-        replay = transitions.init(
-            self.sizes.replay_capacity, self.sizes.num_envs, observation[0], action, self.environment.min_episode_steps
-        )
         learner = self.algorithm.init(learner_key, self.spec)
         carry = self.algorithm.initial_carry(self.sizes.num_envs)
-        return RunState(learner, run_key, environment, observation, carry, replay)
+        return RunState(learner, run_key, environment, observation, carry, self._empty_replay(observation[0], carry))
+
+    def _empty_replay(self, observation: Array, carry: Any) -> Any:
+        """A ring of transitions, or of sequences for a policy with memory. Raises: UserError."""
+        sizes, least = self.sizes, self.environment.min_episode_steps
+        action = jnp.zeros(self.environment.action_space.size)
+        if not self.remembers:
+            return transitions.init(sizes.replay_capacity, sizes.num_envs, observation, action, least)
+        if sizes.sequences.kind == "episode" and least > sizes.sequences.length:
+            raise UserError(
+                f"training.sequences.length={sizes.sequences.length}: an episode has {least} steps; set at least that, "
+                "or training.sequences.kind=window"
+            )
+        return sequences.init(sizes.sequences, sizes.replay_capacity, sizes.num_envs, observation, action, carry, least)
+
+    @cached_property
+    def remembers(self) -> bool:
+        """Whether the policy carries anything from step to step."""
+        return bool(jax.tree.leaves(self.algorithm.initial_carry(1)))
 
     def collect(self, state: RunState, key: Array, params: Any, random_actions: bool) -> tuple[RunState, Any, dict]:
         """Step all environments `unroll` times; returns the block of transitions `[T, N, …]` and episode sums."""
@@ -82,11 +99,10 @@ class Program:
         def one(carry: Any, step_key: Array) -> tuple[Any, Any]:
             environment, observation, memory = carry
             act_key, env_key = jax.random.split(step_key)
+            action, following_memory, _ = self.algorithm.act(policy, observation, memory, act_key, explore=True)
             if random_actions:
                 shape = (self.sizes.num_envs, self.environment.action_space.size)
                 action = jax.random.uniform(act_key, shape, minval=-1.0, maxval=1.0)
-            else:
-                action, memory, _ = self.algorithm.act(policy, observation, memory, act_key, explore=True)
             environment, following, step = self.wrapped.step(env_key, environment, action, params)
             done = step.terminated | step.truncated
             sums = {
@@ -96,7 +112,8 @@ class Program:
                 "reward": step.reward.sum(),
             }
             block = (observation, action, step.reward, step.terminated, step.truncated, step.observation)
-            return (environment, following, memory), (block, sums)
+            block += (memory,) if self.remembers else ()
+            return (environment, following, forget(following_memory, done)), (block, sums)
 
         start = (state.environment, state.observation, state.carry)
         (environment, observation, memory), (block, sums) = jax.lax.scan(
@@ -109,14 +126,25 @@ class Program:
     def iteration(self, state: RunState, params: Any) -> tuple[RunState, dict[str, Array]]:
         """Collect one block, learn from what was stored before it, then store it."""
         key, collect_key, sample_key, update_key = jax.random.split(state.key, 4)
-        sizes = self.sizes
-        count, discount = sizes.updates * sizes.batch_size, state.learner.hyper.discount
-        flat = transitions.sample(state.replay, _own(sample_key), count, sizes.n_step, discount)
-        batch = jax.tree.map(lambda x: x.reshape(sizes.updates, sizes.batch_size, *x.shape[1:]), flat)
+        batch = self._sample(state, _own(sample_key))
         state, block, sums = self.collect(state, collect_key, params, random_actions=False)
-        replay = transitions.add(transitions.read_before_write(state.replay, flat), *block)
+        replay = self._kind.add(self._kind.read_before_write(state.replay, batch), *block)
         learner, metrics = self.algorithm.update(state.learner, batch, update_key, self.spec)
         return replace(state, key=key, replay=replay, learner=learner), {**metrics, **_global(sums)}
+
+    @property
+    def _kind(self) -> Any:
+        """The module of the replay: `init`, `add`, `sample`, `read_before_write`."""
+        return sequences if self.remembers else transitions
+
+    def _sample(self, state: RunState, key: Array) -> Batch:
+        """What all updates of an iteration learn from, `[U, B]` or `[U, L, B]`, in one gather."""
+        updates, count, n_step = self.sizes.updates, self.sizes.batch_size, self.sizes.n_step
+        discount = state.learner.hyper.discount
+        if self.remembers:
+            return sequences.sample(state.replay, key, updates, count, n_step, discount)
+        flat = transitions.sample(state.replay, key, updates * count, n_step, discount)
+        return jax.tree.map(lambda x: x.reshape(updates, count, *x.shape[1:]), flat)
 
     def warm_up(self, state: RunState, params: Any, iterations: int) -> RunState:
         """Fill the replay with uniformly random actions."""
@@ -124,7 +152,7 @@ class Program:
         def one(state: RunState, _: None) -> tuple[RunState, None]:
             key, collect_key = jax.random.split(state.key)
             state, block, _sums = self.collect(state, collect_key, params, random_actions=True)
-            return replace(state, key=key, replay=transitions.add(state.replay, *block)), None
+            return replace(state, key=key, replay=self._kind.add(state.replay, *block)), None
 
         return jax.lax.scan(one, state, None, length=iterations)[0]
 

@@ -114,5 +114,6 @@ def build_program(config: RunConfig, env: Environment, algorithm: Any) -> Progra
         batch_size=t.batch_size // n,
         replay_capacity=t.replay_capacity // n,
         n_step=config.algorithm.n_step,
+        sequences=t.sequences,
     )
     return Program(env, algorithm, spec, sizes)

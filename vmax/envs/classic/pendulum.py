@@ -23,6 +23,7 @@ class PendulumConfig:
 
     name: Literal["pendulum"]
     max_steps: int
+    show_speed: bool = True
 
     def __post_init__(self) -> None:
         if self.max_steps < 1:
@@ -52,7 +53,10 @@ class PendulumState:
 
 @dataclass(frozen=True)
 class Pendulum(Plain):
-    """Swing up and hold a pendulum; an episode is truncated after `max_steps` and never terminates."""
+    """Swing up and hold a pendulum; an episode is truncated after `max_steps` and never terminates.
+
+    Without `show_speed` the observation is the angle alone, so that one step does not tell where it is going.
+    """
 
     config: PendulumConfig
 
@@ -62,7 +66,8 @@ class Pendulum(Plain):
 
     @property
     def observation_space(self) -> Box:
-        return Box((Feature("cos_angle"), Feature("sin_angle"), Feature("speed", "rad/s", -8.0, 8.0)))
+        angle = (Feature("cos_angle"), Feature("sin_angle"))
+        return Box((*angle, Feature("speed", "rad/s", -8.0, 8.0)) if self.config.show_speed else angle)
 
     @property
     def action_space(self) -> Box:
@@ -89,7 +94,7 @@ class Pendulum(Plain):
         high = jnp.array([jnp.pi, 1.0])
         drawn = jax.random.uniform(key, (2,), minval=-high, maxval=high) if start is None else jnp.asarray(start)
         state = PendulumState(drawn[0].astype(jnp.float32), drawn[1].astype(jnp.float32), jnp.int32(0))
-        return state, _observe(state)
+        return state, self._observe(state)
 
     def step(self, key: Key, state: PendulumState, action: Array, params: PendulumParams) -> tuple[PendulumState, Step]:
         """One step of 0.05 s; the cost is that of the state before it. Source: Gymnasium, `PendulumEnv.step`."""
@@ -106,13 +111,13 @@ class Pendulum(Plain):
         speed = jnp.clip(state.speed_rad_per_s + acceleration * params.dt_s, -limit, limit)
         state = PendulumState(state.angle_rad + speed * params.dt_s, speed, state.time + 1)
         return state, Step(
-            observation=_observe(state),
+            observation=self._observe(state),
             reward=-(info["angle_cost"] + info["speed_cost"] + info["torque_cost"]),
             terminated=jnp.array(False),
             truncated=state.time >= self.config.max_steps,
             info=info,
         )
 
-
-def _observe(state: PendulumState) -> Array:
-    return jnp.stack([jnp.cos(state.angle_rad), jnp.sin(state.angle_rad), state.speed_rad_per_s])
+    def _observe(self, state: PendulumState) -> Array:
+        seen = [jnp.cos(state.angle_rad), jnp.sin(state.angle_rad), state.speed_rad_per_s]
+        return jnp.stack(seen if self.config.show_speed else seen[:2])

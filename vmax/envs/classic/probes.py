@@ -2,7 +2,8 @@
 
 `constant`: the value of a state is learned. `observation`: it depends on the observation. `discount`: it reaches back
 one step. `action`: the policy climbs the value. `both`: the best action depends on the observation. `endless`: a time
-limit truncates, so the value is 1 / (1 - γ) and not the finite sum. After Jones (2021), Debugging RL, Without the
+limit truncates, so the value is 1 / (1 - γ) and not the finite sum. `memory`: a cue that is shown at the first step
+alone decides the best action of the last. After Jones (2021), Debugging RL, Without the
 Agonizing Pain, and the note on time limits of Pardo et al. (2018).
 """
 
@@ -22,7 +23,9 @@ Array = jax.Array
 Key = jax.Array
 
 BEST_ACTION = 0.5
-"""Where the reward of `action` is greatest, 0; that of `both` is greatest at this times the observed sign."""
+"""Where the reward of `action` is greatest, 0; those of `both` and `memory` are so at this times the sign shown."""
+RECALL_STEPS = 4
+"""Length of an episode of `memory`."""
 
 
 @struct.dataclass
@@ -101,6 +104,14 @@ def _time(state: ProbeState) -> Array:
     return state.time.astype(jnp.float32)
 
 
+def _cue(state: ProbeState) -> Array:
+    return jnp.where(state.time == 0, state.sign, 0.0)
+
+
+def _recall(state: ProbeState, action: Array) -> Array:
+    return jnp.where(state.time == RECALL_STEPS - 1, -jnp.square(action - BEST_ACTION * state.sign), 0.0)
+
+
 PROBES = {
     probe.name: probe
     for probe in (
@@ -110,6 +121,7 @@ PROBES = {
         Probe("action", 1, False, _nothing, lambda state, action: -jnp.square(action - BEST_ACTION)),
         Probe("both", 1, False, _sign, lambda state, action: -jnp.square(action - BEST_ACTION * state.sign)),
         Probe("endless", 10, True, _nothing, lambda state, action: jnp.float32(1.0)),
+        Probe("memory", RECALL_STEPS, False, _cue, _recall),
     )
 }
 """By name; each with one observed number and one action."""

@@ -1,0 +1,60 @@
+"""Learning on sequences: every step of them is a sample, beside what a network remembers there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from vmax.algorithms.optimiser import device_mean
+from vmax.networks.mlp import NetworkConfig
+from vmax.networks.recurrent import remember
+from vmax.replay.transitions import Batch, History
+
+Array = jax.Array
+
+
+class Recalled(NamedTuple):
+    """What is remembered at each sample and at its successor, `[M, units]`; None without memory."""
+
+    now: Array | None
+    then: Array | None
+
+
+def samples_of(inputs: tuple[Batch, Array, Array], axis: str | None) -> tuple[Batch, Array, Array]:
+    """The steps of sequences `[L, B]` as M = L B samples; weights are scaled to the mean 1 over all devices.
+
+    Args: a batch, its noise `[..., L, B, A]` and its other charges `[K, L, B, C]`. Single transitions, `[B]`, are given
+    back as they are. `history` stays one of sequences.
+    """
+    batch, noise, elsewhere = inputs
+    if batch.history is None:
+        return inputs
+    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), replace(batch, history=None))
+    assert flat.weight is not None
+    share = jnp.maximum(device_mean(jnp.mean(flat.weight), axis), 1e-6)
+    merged = lambda leaf: leaf.reshape(*leaf.shape[:-3], flat.weight.size, leaf.shape[-1])  # noqa: E731
+    return replace(flat, weight=flat.weight / share, history=batch.history), merged(noise), merged(elsewhere)
+
+
+def weighted(values: Array, weight: Array | None) -> Array:
+    """Values `[..., M]` times their weights `[M]`, whose mean is 1: the mean of it is the weighted mean."""
+    return values if weight is None else values * weight
+
+
+def recalled(config: NetworkConfig, variables: Any, history: History | None, carry: Any) -> Recalled:
+    """One pass of a memory over sequences from `carry`, read at the samples `[M]` and at their successors."""
+    if history is None:
+        return Recalled(None, None)
+    outputs, _ = remember(config, variables, history.observation, carry)
+    assert outputs is not None
+    flat = lambda leaf: leaf.reshape(-1, leaf.shape[-1])  # noqa: E731
+    then = jnp.take_along_axis(outputs, history.successor[..., None], axis=0)
+    return Recalled(flat(outputs[:-1]), flat(then))
+
+
+def tiled(memory: Array | None, count: int) -> Array | None:
+    """What is remembered at M samples, `[..., M, units]`, for `count` copies of them."""
+    return None if memory is None else jnp.concatenate([memory] * count, axis=-2)
