@@ -25,9 +25,19 @@ PENDULUM = ("algorithm=sac", "env=pendulum", "env.max_steps=50", "algorithm.norm
 
 
 def bess(prices: Path) -> tuple[str, ...]:
-    """A battery on forecasts of the prices in a file; TD3 with three-step returns."""
+    """A battery on forecasts of the prices in a file; TD3 with memory and three-step returns."""
+    memory = ("network=lstm", "network.units=8", "training.sequences.length=6", "training.sequences.stride=3")
     data = (f"env.data.path={prices}", "env.data.timezone=UTC", "env.episode.days=1", "env.information=forecast")
-    return ("algorithm=td3", "algorithm.n_step=3", "algorithm.counterfactuals=0", "env=bess", *data, *SIZES)
+    return (
+        "algorithm=td3",
+        "algorithm.n_step=3",
+        "algorithm.counterfactuals=0",
+        "env=bess",
+        *memory,
+        "training.sequences.burn_in=2",
+        *data,
+        *SIZES,
+    )
 
 
 def write_prices(path: Path, days: int = 60, first_day: str = "2023-01-01") -> Path:
