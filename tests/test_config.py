@@ -117,6 +117,13 @@ def test_the_shipped_configuration_loads_and_rounds_up_to_whole_chunks():
     assert loaded.env.name == "bess" and loaded.algorithm.name == "sac"
 
 
+@pytest.mark.parametrize("network", ["lstm", "gru"])
+def test_a_network_with_memory_brings_its_own_sizes_before_what_is_typed(network):
+    loaded = load(compose([f"network={network}", "env=pendulum"]))
+    assert (loaded.network.units, loaded.training.batch_size, loaded.network.hidden) == (64, 32, (64, 64))
+    assert load(compose([f"network={network}", "training.batch_size=8"])).training.batch_size == 8
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -153,6 +160,9 @@ def test_the_shipped_configuration_loads_and_rounds_up_to_whole_chunks():
             "training.warmup_steps=25600: must be more than training.num_envs * algorithm.n_step = 512 * 50 = 25600",
         ),
         (["evaluation.plots=maybe"], "evaluation.plots=maybe: must be true or false"),
+        (["training.warmup_noise=-1"], "training.warmup_noise=-1.0: must be at least 0"),
+        (["network=lstm", "network.units=0"], "network.units=0: must be at least 1"),
+        (["network=gru", "training.sequences.kind=day"], "training.sequences.kind=day: must be one of episode, window"),
     ],
 )
 def test_what_does_not_fit_is_one_line(overrides, message):

@@ -51,13 +51,25 @@ class TrainingConfig:
     batch_size: int
     replay_capacity: int
     warmup_steps: int
+    warmup_rule: str | None
+    warmup_noise: float
     log_every: int
     eval_every: int
     sequences: SequenceConfig
 
     def __post_init__(self) -> None:
-        counts = {name: value for name, value in vars(self).items() if name not in ("warmup_steps", "sequences")}
-        _at_least(1, "training", **counts)
+        sizes = (
+            "num_envs",
+            "unroll",
+            "updates_per_iteration",
+            "batch_size",
+            "replay_capacity",
+            "log_every",
+            "eval_every",
+        )
+        _at_least(1, "training", **{name: getattr(self, name) for name in sizes})
+        if self.warmup_noise < 0:
+            raise UserError(f"training.warmup_noise={self.warmup_noise}: must be at least 0")
         block = self.num_envs * self.unroll
         source = f"training.num_envs * training.unroll = {self.num_envs} * {self.unroll}"
         for name in ("warmup_steps", "log_every", "replay_capacity"):

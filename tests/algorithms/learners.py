@@ -58,7 +58,8 @@ def batch(updates: int, samples: int, observations: int = 3, actions: int = 2, s
         0.9 * (rng.random(shape) > 1 / 3),
         rng.normal(size=(*shape, observations)),
     )
-    return Batch(*(jnp.asarray(leaf, jnp.float32) for leaf in leaves))
+    observation, action, reward, discount, following = (jnp.asarray(leaf, jnp.float32) for leaf in leaves)
+    return Batch(observation, action, reward, discount, following)
 
 
 def passed(layers: Any, inputs: np.ndarray, member: int | None = None, head: str = "Dense_0") -> np.ndarray:

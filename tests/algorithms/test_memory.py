@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -67,13 +68,13 @@ def of(member, tree):
     return jax.tree.map(lambda leaf: np.asarray(leaf[member], float), tree)
 
 
-def batch(kind, seed=0):
+def batch(kind: str) -> tuple[Batch, History]:
     """One update on sequences of random lengths, with padding that is no number one would want."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     observation = rng.normal(size=(1, LENGTH + 1, SAMPLES, 3)).astype(np.float32)
     size = np.array([5, 4, 3, 2, 1, 5])
     inside = np.arange(LENGTH)[:, None] < size
-    carry = tuple(rng.normal(size=(1, SAMPLES, UNITS)).astype(np.float32) for _ in range(2))
+    carry = tuple(jnp.asarray(rng.normal(size=(1, SAMPLES, UNITS)), jnp.float32) for _ in range(2))
     successor = np.broadcast_to(np.arange(1, LENGTH + 1)[:, None], inside.shape)[None]
     leaves = {
         "observation": observation[:, :-1],
@@ -83,8 +84,10 @@ def batch(kind, seed=0):
         "next_observation": observation[:, 1:],
         "weight": inside[None].astype(float),
     }
-    history = History(observation, carry if kind == "lstm" else carry[0], successor.astype(np.int32))
-    return Batch(**{name: jnp.asarray(leaf, jnp.float32) for name, leaf in leaves.items()}, history=history)
+    start = carry if kind == "lstm" else carry[0]
+    history = History(jnp.asarray(observation), start, jnp.asarray(successor, jnp.int32))
+    batch: dict[str, Any] = {name: jnp.asarray(leaf, jnp.float32) for name, leaf in leaves.items()}
+    return Batch(**batch), history
 
 
 def each_step(inputs):
@@ -92,12 +95,12 @@ def each_step(inputs):
     return [(t, b) for b in range(SAMPLES) for t in range(LENGTH) if inputs.weight[0, t, b]]
 
 
-def recalled(kind, inputs, layers, blank):
+def recalled(kind, history, layers, blank):
     """What is remembered along every sequence, `[B, L + 1, units]`: from its carry, or from nothing."""
     told = []
     for b in range(SAMPLES):
-        carry = jax.tree.map(lambda leaf, b=b: np.asarray(leaf[0, b], float) * (not blank), inputs.history.carry)
-        told.append(remembered(kind, layers, np.asarray(inputs.history.observation[0, :, b], float), carry))
+        carry = jax.tree.map(lambda leaf, b=b: np.asarray(leaf[0, b], float) * (not blank), history.carry)
+        told.append(remembered(kind, layers, np.asarray(history.observation[0, :, b], float), carry))
     return np.array(told)
 
 
@@ -137,16 +140,16 @@ def updated(name, kind):
 @pytest.mark.parametrize("name", NAMES)
 def test_losses_over_sequences_are_those_of_a_loop_over_their_steps(name, kind):
     _, state, update = updated(name, kind)
-    inputs = batch(kind)
-    _, metrics = update(state, inputs)
+    inputs, history = batch(kind)
+    _, metrics = update(state, replace(inputs, history=history))
     shape = (1, 2, LENGTH, SAMPLES, 2)
     noise = np.asarray(shared(jax.random.normal, jax.random.split(jax.random.key(5))[0], shape, None, 3)[0], float)
     actor = state.actor.params
     behaviour = actor if name == "sac" else state.target_actor
     temperature = 0.1 if name == "sac" else 0.0
-    mine, theirs = (recalled(kind, inputs, tree["memory"], False) for tree in (actor, behaviour))
+    mine, theirs = (recalled(kind, history, tree["memory"], False) for tree in (actor, behaviour))
     online, target = (
-        [recalled(kind, inputs, of(i, tree["memory"]), True) for i in range(2)]
+        [recalled(kind, history, of(i, tree["memory"]), True) for i in range(2)]
         for tree in (state.critic.params, state.target_critic)
     )
     errors, climbed = [], []
@@ -167,7 +170,8 @@ def test_losses_over_sequences_are_those_of_a_loop_over_their_steps(name, kind):
 @pytest.mark.parametrize("name", NAMES)
 def test_padding_changes_nothing_and_memories_learn(name):
     _, state, update = updated(name, "lstm")
-    inputs = batch("lstm")
+    alone, history = batch("lstm")
+    inputs = replace(alone, history=history)
     learned, metrics = update(state, inputs)
     padded = inputs.weight == 0.0
     other = replace(
@@ -189,11 +193,11 @@ def test_padding_changes_nothing_and_memories_learn(name):
 @pytest.mark.parametrize("kind", KINDS)
 def test_acting_step_by_step_remembers_what_a_pass_over_the_sequence_does(kind):
     algorithm, state, _ = updated("td3", kind)
-    inputs = batch(kind)
-    policy, carry = algorithm.policy(state), jax.tree.map(lambda leaf: leaf[0], inputs.history.carry)
-    mine = recalled(kind, inputs, state.actor.params["memory"], False)
+    _, history = batch(kind)
+    policy, carry = algorithm.policy(state), jax.tree.map(lambda leaf: leaf[0], history.carry)
+    mine = recalled(kind, history, state.actor.params["memory"], False)
     for t in range(LENGTH):
-        seen = inputs.history.observation[0, t]
+        seen = history.observation[0, t]
         action, carry, _ = algorithm.act(policy, seen, carry, jax.random.key(0), explore=False)
         expected = [action_of("td3", state.actor.params, np.asarray(seen[b]), mine[b, t], 0)[0] for b in range(SAMPLES)]
         assert np.allclose(action, expected, atol=1e-5)
@@ -206,16 +210,17 @@ def test_two_devices_with_half_the_sequences_each_do_what_one_does(name, counter
     def moved(observation, action, context):
         return action[0], observation.at[2].add(action[1])
 
-    inputs, key, offering = batch("lstm"), jax.random.key(4), spec(post_decision=moved, controlled=(2,))
+    (inputs, history), key, offering = batch("lstm"), jax.random.key(4), spec(post_decision=moved, controlled=(2,))
     options = {"post_decision_critic": bool(counterfactuals), "counterfactuals": counterfactuals}
     algorithm = make(name, network("lstm"), max_grad_norm=0.3, **options)
     state = jax.jit(lambda key: algorithm.init(key, offering))(jax.random.key(0))
-    one = jax.jit(lambda s: algorithm.update(s, inputs, key, offering))(state)
+    one = jax.jit(lambda s: algorithm.update(s, replace(inputs, history=history), key, offering))(state)
     half = SAMPLES // 2  # the sequences of the first are longer
-    inputs_carry = jax.tree.map(lambda x: jnp.stack([x[:, :half], x[:, half:]]), inputs.history.carry)
-    rest = replace(inputs, history=replace(inputs.history, carry=()))
-    halves = jax.tree.map(lambda x: jnp.stack([x[:, :, :half], x[:, :, half:]]), rest)
-    halves = replace(halves, history=replace(halves.history, carry=inputs_carry))
+    carries = jax.tree.map(lambda x: jnp.stack([x[:, :half], x[:, half:]]), history.carry)
+    halves, histories = jax.tree.map(
+        lambda x: jnp.stack([x[:, :, :half], x[:, :, half:]]), (inputs, replace(history, carry=()))
+    )
+    halves = replace(halves, history=replace(histories, carry=carries))
     on_each = replace(offering, axis="device")
     shared_out = jax.vmap(lambda part: algorithm.update(state, part, key, on_each), axis_name="device")
     two = jax.jit(shared_out)(halves)
@@ -251,7 +256,8 @@ def taught(name, kind):
     @jax.jit
     def run():
         replay = sequences.init(config, envs * steps, envs, jnp.zeros(1), jnp.zeros(1), start, 1)
-        replay = sequences.add(replay, *block, carries)
+        observation, action, reward, *ends, final = block
+        replay = sequences.add(replay, observation, action, reward, ends[0], ends[1], final, carries)
         inputs = sequences.sample(replay, jax.random.key(2), 600, 32, 1, 0.9)
         state = algorithm.init(jax.random.key(3), PROBE_SPEC)
         state, _ = algorithm.update(state, inputs, jax.random.key(4), PROBE_SPEC)

@@ -144,6 +144,6 @@ def test_bfloat16_computes_close_to_float32_with_float32_parameters():
 def test_mistakes_are_named():
     with pytest.raises(UserError, match=r"network.hidden=\[\]"):
         config(hidden=())
-    with pytest.raises(UserError, match="network.name=gpt: unknown; available: mlp"):
+    with pytest.raises(UserError, match="network.name=gpt: unknown; available: gru, lstm, mlp"):
         config_class("gpt")
     assert config_class("mlp") is NetworkConfig

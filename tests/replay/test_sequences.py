@@ -31,19 +31,19 @@ def init(config, size, envs, least_steps=1):
     return sequences.init(config, size * envs, envs, jnp.zeros(2), jnp.zeros(1), jnp.zeros((envs, 1)), least_steps)
 
 
-class Told(World):
-    """The world, which also numbers the steps of each episode; what is remembered before a step is told as a number."""
+class Told:
+    """A world that also numbers the steps of each episode; what is remembered before a step is told as a number."""
 
-    def __init__(self, *given) -> None:
-        super().__init__(*given)
-        self.age = np.zeros(self.envs, int)
+    def __init__(self, seed: int, envs: int, end_share: float) -> None:
+        self.world = World(seed, envs, 1, end_share)
+        self.age = np.zeros(envs, int)
         self.count = 0
 
     def step(self):
-        block, age = super().step(), self.age
+        block, age = self.world.step(), self.age
         self.age = np.where(block[3] | block[4], 0, age + 1)
         self.count += 1
-        remembered = np.where(age == 0, 0.0, 100.0 * self.count + np.arange(self.envs))
+        remembered = np.where(age == 0, 0.0, 100.0 * self.count + np.arange(len(age)))
         return (*block, remembered[:, None].astype(np.float32)), age, self.count - 1
 
 
@@ -120,7 +120,7 @@ def check(replay, rows, n_step, key):
 )
 def test_every_sequence_is_what_the_plain_model_says(config, layout, blocks, n_step, end_share, seed):
     size, envs = layout
-    world, rows = Told(seed, envs, 1, end_share), deque(maxlen=size)
+    world, rows = Told(seed, envs, end_share), deque(maxlen=size)
     replay = init(config, size, envs)
     for length in blocks:
         steps = [world.step() for _ in range(length)]
@@ -134,7 +134,7 @@ def test_every_sequence_is_what_the_plain_model_says(config, layout, blocks, n_s
 def test_every_step_is_learned_from(config):
     # episodes of three steps in two environments, one step apart; a ring that was written more than twice over
     rows, replay = deque(maxlen=12), init(config, 12, 2)
-    world = Told(0, 2, 1, 0.0)
+    world = Told(0, 2, 0.0)
     for count in range(30):
         block, age, number = world.step()
         ends = (np.arange(2) + count) % 3 == 0

@@ -86,17 +86,22 @@ def add(
     """Appends T vector steps, `[T, N, ...]`, as `transitions.add`; `carry` is what the actor remembered before each."""
     chex.assert_axis_dimension(reward, 1, replay.steps.num_envs)
     block = (observation, action, reward, terminated, truncated, final_observation)
+    if reward.shape[0] == 1:  # a loop might copy the buffer
+        return _add_row(replay, *jax.tree.map(lambda leaf: leaf[0], (block, carry)))
+    return jax.lax.scan(lambda kept, row: (_add_row(kept, *row), None), replay, (block, carry))[0]
 
-    def one(kept: Replay, row: Any) -> tuple[Replay, None]:
-        step, memory = row
-        count, head = kept.steps.num_envs, kept.steps.head
-        age = jax.lax.dynamic_update_slice_in_dim(kept.age, kept.coming, head * count, axis=0)
-        ended = step[3] | step[4]
-        steps = transitions.add(kept.steps, *(leaf[None] for leaf in step))
-        coming = jnp.where(ended, 0, kept.coming + 1)
-        return replace(kept, steps=steps, age=age, coming=coming, carry=_keep(kept, memory)), None
 
-    return jax.lax.scan(one, replay, (block, carry))[0]
+def _add_row(replay: Replay, step: tuple[Array, ...], carry: Any) -> Replay:
+    """Appends one vector step, `[N, ...]`."""
+    count, head = replay.steps.num_envs, replay.steps.head
+    terminated, truncated = step[3:5]
+    return replace(
+        replay,
+        steps=transitions.add(replay.steps, *(leaf[None] for leaf in step)),
+        age=jax.lax.dynamic_update_slice_in_dim(replay.age, replay.coming, head * count, axis=0),
+        coming=jnp.where(terminated | truncated, 0, replay.coming + 1),
+        carry=_keep(replay, carry),
+    )
 
 
 def _keep(replay: Replay, carry: Any) -> Any:

@@ -17,6 +17,7 @@ from flax import struct
 from vmax.algorithms.algorithm import Algorithm, Batch, Spec
 from vmax.devices import AXIS, parallel
 from vmax.envs.environment import AutoReset, Environment, EpisodeStatistics
+from vmax.envs.rollout import Policy
 from vmax.errors import UserError
 from vmax.networks.recurrent import forget
 from vmax.replay import sequences, transitions
@@ -53,13 +54,25 @@ class Sizes:
 
 
 @dataclass(frozen=True)
+class Guide:
+    """Who acts during the warm-up: a rule, with noise of this standard deviation added to its actions."""
+
+    rule: Policy
+    noise: float
+
+
+@dataclass(frozen=True)
 class Program:
-    """Compiles a run: `initialise`, `warm_up` and `chunk`, each over all devices."""
+    """Compiles a run: `initialise`, `warm_up` and `chunk`, each over all devices.
+
+    `guide` acts during the warm-up; None: uniformly random actions.
+    """
 
     environment: Environment
     algorithm: Algorithm
     spec: Spec
     sizes: Sizes
+    guide: Guide | None = None
 
     @cached_property
     def wrapped(self) -> EpisodeStatistics:
@@ -92,7 +105,7 @@ class Program:
         """Whether the policy carries anything from step to step."""
         return bool(jax.tree.leaves(self.algorithm.initial_carry(1)))
 
-    def collect(self, state: RunState, key: Array, params: Any, random_actions: bool) -> tuple[RunState, Any, dict]:
+    def collect(self, state: RunState, key: Array, params: Any, warming_up: bool) -> tuple[RunState, Any, dict]:
         """Step all environments `unroll` times; returns the block of transitions `[T, N, …]` and episode sums."""
         policy = self.algorithm.policy(state.learner)
 
@@ -100,9 +113,8 @@ class Program:
             environment, observation, memory = carry
             act_key, env_key = jax.random.split(step_key)
             action, following_memory, _ = self.algorithm.act(policy, observation, memory, act_key, explore=True)
-            if random_actions:
-                shape = (self.sizes.num_envs, self.environment.action_space.size)
-                action = jax.random.uniform(act_key, shape, minval=-1.0, maxval=1.0)
+            if warming_up:
+                action = self._first_actions(environment, observation, params, act_key)
             environment, following, step = self.wrapped.step(env_key, environment, action, params)
             done = step.terminated | step.truncated
             sums = {
@@ -123,11 +135,20 @@ class Program:
         state = replace(state, environment=environment, observation=observation, carry=memory, learner=learner)
         return state, block, jax.tree.map(lambda x: x.sum(0), sums)
 
+    def _first_actions(self, environment: Any, observation: Array, params: Any, key: Array) -> Array:
+        """Actions of the warm-up, `[N, A]`."""
+        shape = (self.sizes.num_envs, self.environment.action_space.size)
+        if self.guide is None:
+            return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
+        states = environment.inner
+        told, _ = self.guide.rule.act(self.environment, states, observation, params, (), key)
+        return jnp.clip(told + self.guide.noise * jax.random.normal(key, shape), -1.0, 1.0)
+
     def iteration(self, state: RunState, params: Any) -> tuple[RunState, dict[str, Array]]:
         """Collect one block, learn from what was stored before it, then store it."""
         key, collect_key, sample_key, update_key = jax.random.split(state.key, 4)
         batch = self._sample(state, _own(sample_key))
-        state, block, sums = self.collect(state, collect_key, params, random_actions=False)
+        state, block, sums = self.collect(state, collect_key, params, warming_up=False)
         replay = self._kind.add(self._kind.read_before_write(state.replay, batch), *block)
         learner, metrics = self.algorithm.update(state.learner, batch, update_key, self.spec)
         return replace(state, key=key, replay=replay, learner=learner), {**metrics, **_global(sums)}
@@ -147,11 +168,11 @@ class Program:
         return jax.tree.map(lambda x: x.reshape(updates, count, *x.shape[1:]), flat)
 
     def warm_up(self, state: RunState, params: Any, iterations: int) -> RunState:
-        """Fill the replay with uniformly random actions."""
+        """Fill the replay with uniformly random actions, or with those of the guide."""
 
         def one(state: RunState, _: None) -> tuple[RunState, None]:
             key, collect_key = jax.random.split(state.key)
-            state, block, _sums = self.collect(state, collect_key, params, random_actions=True)
+            state, block, _sums = self.collect(state, collect_key, params, warming_up=True)
             return replace(state, key=key, replay=self._kind.add(state.replay, *block)), None
 
         return jax.lax.scan(one, state, None, length=iterations)[0]

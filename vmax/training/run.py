@@ -13,10 +13,12 @@ from vmax.algorithms.algorithm import Spec
 from vmax.checkpoint import Checkpoints
 from vmax.config import RunConfig
 from vmax.envs.environment import Environment
+from vmax.envs.rollout import Courseful, Policy
+from vmax.errors import UserError
 from vmax.evaluation.validation import Validation
 from vmax.run_folder import RunFolder
 from vmax.training.logger import Logger
-from vmax.training.program import Program, RunState, Sizes
+from vmax.training.program import Guide, Program, RunState, Sizes
 
 
 @dataclass
@@ -92,7 +94,7 @@ def trace(config: RunConfig, env: Environment, algorithm: Any) -> Stages:
 
 
 def build_program(config: RunConfig, env: Environment, algorithm: Any) -> Program:
-    """The compiled part for this configuration; sizes are shared out over the devices."""
+    """The compiled part for this configuration; sizes are shared out over the devices. Raises: UserError."""
     t, n = config.training, devices.count()
     updates = (config.planned_steps - t.warmup_steps) // (t.num_envs * t.unroll) * t.updates_per_iteration
     context = None
@@ -116,4 +118,15 @@ def build_program(config: RunConfig, env: Environment, algorithm: Any) -> Progra
         n_step=config.algorithm.n_step,
         sequences=t.sequences,
     )
-    return Program(env, algorithm, spec, sizes)
+    return Program(env, algorithm, spec, sizes, _guide(t.warmup_rule, t.warmup_noise, env))
+
+
+def _guide(name: str | None, noise: float, env: Environment) -> Guide | None:
+    """The rule that acts during the warm-up. Raises UserError for a name that is no rule of this environment."""
+    if name is None:
+        return None
+    known = {} if env.assessment is None else env.assessment.baselines()
+    rules = [key for key, policy in known.items() if isinstance(policy, Policy) and not isinstance(policy, Courseful)]
+    if name not in rules:
+        raise UserError(f"training.warmup_rule={name}: must be null or one of {', '.join(rules) or 'none here'}")
+    return Guide(known[name], noise)
