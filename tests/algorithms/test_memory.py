@@ -14,7 +14,7 @@ from test_probes import learn, played
 
 from vmax.algorithms.noise import shared
 from vmax.envs.classic.probes import BEST_ACTION, RECALL_STEPS
-from vmax.networks.recurrent import RecurrentConfig
+from vmax.networks.recurrent import RecurrentConfig, initial_carry, remember
 from vmax.replay import sequences
 from vmax.replay.settings import SequenceConfig
 from vmax.replay.transitions import Batch, History
@@ -203,6 +203,18 @@ def test_acting_step_by_step_remembers_what_a_pass_over_the_sequence_does(kind):
         assert np.allclose(action, expected, atol=1e-5)
     blank = algorithm.initial_carry(4)
     assert all(leaf.shape == (4, UNITS) and not leaf.any() for leaf in jax.tree.leaves(blank))
+
+
+def test_a_memory_is_wiped_where_another_episode_begins():
+    config, (_, history) = network("lstm"), batch("lstm")
+    variables = updated("td3", "lstm")[1].actor.params
+    seen, carry = history.observation[0], jax.tree.map(lambda leaf: leaf[0], history.carry)
+    first = jnp.zeros(seen.shape[:2], bool).at[2].set(True)
+    through, after = remember(config, variables, seen, carry, first)
+    before, _ = remember(config, variables, seen[:2], carry)
+    anew, end = remember(config, variables, seen[2:], initial_carry(config, SAMPLES))
+    assert before is not None and anew is not None
+    assert same(through, jnp.concatenate([before, anew]), atol=1e-6) and same(after, end, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "counterfactuals"), [("sac", 1), ("td3", 0)])

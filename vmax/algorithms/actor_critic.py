@@ -132,7 +132,9 @@ class ActorCritic:
 
     def recall(self, actor: Any, history: History | None) -> Recalled:
         """What an actor remembers at the samples `[M]` of sequences and at their successors."""
-        return recalled(self.network, actor, history, None if history is None else history.carry)
+        if history is None:
+            return Recalled(None, None)
+        return recalled(self.network, actor, history, history.carry)
 
     def critic(self, spec: Spec) -> Critic:
         """The critics that the config asks for."""

@@ -65,7 +65,7 @@ class Critic:
         """What every member remembers at each sample `[M]` and at its successor, `[n, M, units]`; from a blank start.
 
         The carry that the replay keeps is the actor's. A critic's memory starts afresh with the sequence, which is
-        exact for whole episodes; `training.burn_in` warms it up in windows.
+        exact for whole episodes; `training.sequences.burn_in` warms it up in windows.
         """
         if history is None:
             return Recalled(None, None)

@@ -44,10 +44,8 @@ def weighted(values: Array, weight: Array | None) -> Array:
     return values if weight is None else values * weight
 
 
-def recalled(config: NetworkConfig, variables: Any, history: History | None, carry: Any) -> Recalled:
+def recalled(config: NetworkConfig, variables: Any, history: History, carry: Any) -> Recalled:
     """One pass of a memory over sequences from `carry`, read at the samples `[M]` and at their successors."""
-    if history is None:
-        return Recalled(None, None)
     outputs, _ = remember(config, variables, history.observation, carry)
     assert outputs is not None
     flat = lambda leaf: leaf.reshape(-1, leaf.shape[-1])  # noqa: E731
