@@ -312,7 +312,7 @@ def test_a_pv_column_is_taken_in_mw(prices, tmp_path):
 
 def test_forecast_errors_are_correlated_by_the_hour_whatever_the_step():
     config = vmax.make_env("bess").config.forecast
-    hourly, quarterly = (config.path(dt_h) for dt_h in (1.0, 0.25))
+    hourly, quarterly = (config.path(dt_h, "test") for dt_h in (1.0, 0.25))
     for path, lag in ((hourly, 1), (quarterly, 4)):
         assert np.corrcoef(path[:-lag], path[lag:])[0, 1] == pytest.approx(0.8, abs=0.01)
 

@@ -97,6 +97,7 @@ _SETTING = {"gated_two_cycle": "gate_eur_per_mwh", "n_cheap_n_dear": "hours", "t
 @lru_cache(maxsize=8)
 def _baselines(env: Bess) -> dict[str, Any]:
     tuned = tuned_settings(env)
+    estimating = {"mpc_estimate": MPC("estimate")} if env.config.uncertain else {}
     return {
         "do_nothing": DoNothing(),
         "two_cycle": TwoCycle(-np.inf),
@@ -106,6 +107,7 @@ def _baselines(env: Bess) -> dict[str, Any]:
         "lp_yesterday": YesterdaysPlan(),
         "mpc": MPC(),
         "mpc_calibrated": MPC(fit_calibration(env)),
+        **estimating,
         "perfect_foresight": PerfectForesight(),
     }
 

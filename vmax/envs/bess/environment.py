@@ -12,15 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from vmax.data.series import Series
-from vmax.envs.bess import battery, market, observation, post_decision
+from vmax.envs.bess import auction, battery, market, observation, post_decision
 from vmax.envs.bess.battery import Dispatch, Site
 from vmax.envs.bess.degradation import WearModel, WearStep, make_wear
 from vmax.envs.bess.known import Known, look
 from vmax.envs.bess.market import Money
 from vmax.envs.bess.params import BessParams, build_params, series_of
-from vmax.envs.bess.scenarios import WINDOW_H, row_of
+from vmax.envs.bess.scenarios import WINDOW_H, information_row, row_of
 from vmax.envs.bess.settings import BessConfig
-from vmax.envs.bess.state import INFO, Start, State
+from vmax.envs.bess.state import AUCTION_INFO, INFO, Start, State
 from vmax.envs.environment import Step
 from vmax.spaces import Box, Feature
 
@@ -97,7 +97,12 @@ class Bess:
 
     @property
     def info_space(self) -> tuple[Feature, ...]:
-        return INFO
+        return INFO + (AUCTION_INFO if self.sells_ahead else ())
+
+    @property
+    def sells_ahead(self) -> bool:
+        """Whether days are sold in an auction."""
+        return self.config.market.kind == "auction"
 
     def params(self, split: str) -> BessParams:
         """Arrays and numbers of `train`, `validation` or `test`; scales and estimates are fitted on `train` alone."""
@@ -133,12 +138,12 @@ class Bess:
 
     def observe(self, state: State, params: BessParams) -> Array:
         """The observation, `[D]`: own features, then those of the outside world (from the table where there is one)."""
-        row = row_of(state.time, self.dt_h)
         site, scenarios = self.site(state, params), params.scenarios
+        row = information_row(scenarios, state.time, self.dt_h)
         spread = state.difference(scenarios.spread_eur_per_mwh[row])
         mean = state.price(scenarios.mean_eur_per_mwh[row])
         own = {
-            "soc": observation.soc_feature(site, state.soc),
+            "soc": observation.soc_feature(site, state.seen_soc),
             "previous_soc": observation.soc_feature(site, state.previous_soc),
             "price_mean": jnp.arcsinh(mean / spread) / params.scales["price_mean"],
             "price_scale": jnp.arcsinh(observation.SCALE_REFERENCE_EUR / spread) / params.scales["price_scale"],
@@ -156,7 +161,8 @@ class Bess:
         else:
             known = self.known(state, params)
             per_capacity = known.pv_mw / jnp.maximum(site.pv_capacity_mw, 1e-9)
-            view = observation.View(replace(known, pv_mw=per_capacity), scenarios.calendar[row], self.dt_h)
+            calendar = scenarios.calendar[row_of(state.time, self.dt_h)]
+            view = observation.View(replace(known, pv_mw=per_capacity), calendar, self.dt_h)
             outside = observation.exogenous(view, self.features) / params.scales["exogenous"]
         return jnp.concatenate([*parts, outside]).astype(jnp.float32)
 
@@ -176,7 +182,8 @@ class Bess:
         if start is not None:
             soc, one, zero = start.soc, jnp.float32(1.0), jnp.float32(0.0)
             wear = self.wear.initial(soc)
-            state = State(start.time, start.end, soc, soc, soc, start.error_offset, one, zero, drawn, wear)
+            plan = auction.begin(soc) if self.sells_ahead else None
+            state = State(start.time, start.end, soc, soc, soc, start.error_offset, one, zero, drawn, wear, plan)
             return state, self.observe(state, params)
         index = jax.random.randint(keys[1], (), 0, params.scenarios.starts.shape[0])
         time = params.scenarios.starts[index]
@@ -187,7 +194,8 @@ class Bess:
         shift = jax.random.uniform(keys[4], (), minval=params.shift[0], maxval=params.shift[1])
         offset = jax.random.randint(keys[5], (), 0, 2**30)
         wear = self.wear.initial(soc)
-        state = State(time, time + self.episode_steps, soc, soc, soc, offset, factor, shift, drawn, wear)
+        plan = auction.begin(soc) if self.sells_ahead else None
+        state = State(time, time + self.episode_steps, soc, soc, soc, offset, factor, shift, drawn, wear, plan)
         return state, self.observe(state, params)
 
     def step(self, key: Array, state: State, action: Array, params: BessParams) -> tuple[State, Step]:
@@ -197,21 +205,46 @@ class Bess:
         row = row_of(state.time, self.dt_h)
         price = state.price(scenarios.price_eur_per_mwh[row])
         pv_mw = scenarios.pv_per_mw[row] * site.pv_capacity_mw
-        flows = battery.dispatch(site, state.soc, self.to_power(action, site), pv_mw, price, self.dt_h)
+        request_mw, sold = self._sell(state, self.to_power(action, site), site, params)
+        flows = battery.dispatch(site, state.soc, request_mw, pv_mw, price, self.dt_h)
         starts_half = (scenarios.local_hour[row] < 12) != (scenarios.local_hour[row - 1] < 12)
         memory, wear = self.wear.step(params.wear, state.wear, site, state.soc, flows, starts_half, self.dt_h)
         money = market.settle(site, flows, price, wear.cost_eur, self.dt_h)
-        mark, next_mark = (state.price(scenarios.mean_eur_per_mwh[r]) for r in (row, row + 1))
+        if sold is not None:
+            money = market.settle_imbalance(money, flows, request_mw, params.penalty_eur_per_mwh, self.dt_h)
+        marks = (information_row(scenarios, time, self.dt_h) for time in (state.time, state.time + 1))
+        mark, next_mark = (state.price(scenarios.mean_eur_per_mwh[r]) for r in marks)
         shaping = market.shaping_eur(self.config.reward, site, state.soc, flows.soc_end, mark, next_mark)
         scale = state.difference(scenarios.spread_eur_per_mwh[row]) * site.power_mw
-        following = replace(state, time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc, wear=memory)
+        plan = None if sold is None else self._next_plan(state, sold, flows, site, params)
+        following = replace(
+            state, time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc, wear=memory, plan=plan
+        )
         return following, Step(
             observation=self.observe(following, params),
             reward=(money.profit_eur + shaping) / scale,
             terminated=jnp.array(False),
             truncated=following.time >= state.end,
-            info=self._info(state, following, site, params, price, flows, money, wear, shaping),
+            info=self._info(state, following, site, params, price, flows, money, wear, shaping)
+            | ({} if sold is None else auction.info(request_mw, flows, money.imbalance_cost_eur)),
         )
+
+    def _sell(self, state: State, request_mw: Array, site: Site, params: BessParams) -> tuple[Array, Dispatch | None]:
+        """The power that the battery is to deliver, and in an auction the planned dispatch that it was sold on."""
+        if state.plan is None:
+            return request_mw, None
+        pv_mw = params.scenarios.pv_profile_per_mw[row_of(state.time, self.dt_h)] * site.pv_capacity_mw
+        plan = auction.planned(site, state.plan, request_mw, pv_mw, self.dt_h)
+        if self.config.market.commitment == "requested":
+            return request_mw, plan
+        return plan.discharge_mw - plan.charge_mw, plan
+
+    def _next_plan(self, state: State, sold: Dispatch, flows: Dispatch, site: Site, params: BessParams) -> auction.Plan:
+        scenarios, row = params.scenarios, row_of(state.time + 1, self.dt_h)
+        assert state.plan is not None and scenarios.issued is not None
+        gate = scenarios.local_hour[row] == self.config.market.gate_hour
+        new_day = scenarios.issued[row] != scenarios.issued[row - 1]
+        return auction.advance(site, state.plan, sold.soc_end, flows.soc_end, gate, new_day)
 
     def _info(
         self,
@@ -296,7 +329,7 @@ class Bess:
 
         Each starts from SOC 0.5, or the nearest that the window allows.
         """
-        draws = error_draws if self.config.information == "forecast" else 1
+        draws = error_draws if self.config.information == "forecast" else 1  # imbalance prices are data
         blocks = self.series.splits[split]
         stop = blocks[-1][1] if days is None else blocks[0][0] + days * self.steps_per_day
         covered = [(first, min(last, stop)) for first, last in blocks if first < stop]

@@ -28,6 +28,8 @@ COLUMNS = (
     "terminal_value_eur",
 )
 """Info entries that make up the time series, after `utc`, `policy` and `lane`."""
+OPTIONAL = ("sold_mw", "imbalance_mw", "imbalance_cost_eur")
+"""Those that only some markets have."""
 YEAR_H = 8760.0
 TOLERANCE = 1e-6
 """Float32 rounding of a state of charge near 1; powers are allowed the same share of rated power."""
@@ -46,7 +48,7 @@ def timeseries(name: str, info: dict[str, Any], steps: Any, series: Series) -> p
     table = pd.DataFrame({"utc": series.utc[column("time")]})
     table["policy"] = name
     table["lane"] = np.concatenate([np.full(count, lane, np.int32) for lane, count in lanes])
-    return table.assign(**{key: column(key) for key in COLUMNS})
+    return table.assign(**{key: column(key) for key in (*COLUMNS, *OPTIONAL) if key in info})
 
 
 def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: int, series: Series) -> dict[str, Any]:
@@ -73,6 +75,7 @@ def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: 
         "wear_cost_eur": values["wear_cost_eur"].sum() / draws,
         "soh_loss": values["soh_loss"].sum() / draws,
         "soh_percent_per_year": 100.0 * values["soh_loss"].sum() / draws * YEAR_H / hours,
+        **_of_auction(table, draws, dt_h),
         "cycles_per_day": values["discharge_mw"].sum() * dt_h / draws / usable_mwh / (hours / 24.0),
         "curtailed_mwh": values["curtailed_mw"].sum() * dt_h / draws,
         "violations": int(violations(table, values, site).sum()),
@@ -84,6 +87,16 @@ def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: 
         "profit_eur_by_season": {
             str(s): float(values["profit_eur"][seasons == s].sum() / draws) for s in np.unique(seasons)
         },
+    }
+
+
+def _of_auction(table: pd.DataFrame, draws: int, dt_h: float) -> dict[str, float]:
+    """What an auction adds: energy that was not delivered as sold, and its price."""
+    if "sold_mw" not in table:
+        return {}
+    return {
+        "imbalance_mwh": float(table["imbalance_mw"].abs().sum(dtype=np.float64)) * dt_h / draws,
+        "imbalance_cost_eur": float(table["imbalance_cost_eur"].sum(dtype=np.float64)) / draws,
     }
 
 

@@ -16,7 +16,7 @@ from vmax.envs.bess import observation
 from vmax.envs.bess.battery import Site
 from vmax.envs.bess.degradation import WearNumbers
 from vmax.envs.bess.known import fit_price_estimate, look
-from vmax.envs.bess.scenarios import WINDOW_H, Scenarios, build_scenarios, pv_per_mw, row_of
+from vmax.envs.bess.scenarios import WINDOW_H, Scenarios, build_scenarios, information_row, pv_per_mw, row_of
 from vmax.envs.bess.settings import BessConfig
 
 Array = jax.Array
@@ -32,7 +32,8 @@ class BessParams:
     Attributes:
       site: numbers of battery, plant and money; `[2]` where the config gives a range.
       wear: numbers of the wear models.
-      estimate: weights of the linear price estimate (`forecast`), else None.
+      estimate: weights of the linear price estimate, where prices are not certain, else None.
+      penalty_eur_per_mwh: of delivering more or less than was sold.
       table: scaled features of the outside world for each step from `table_first`, `[R, E]`, where they depend on
         nothing but the time; else None.
       scales: fitted constants by which features are divided: `exogenous` `[E]`, `price_mean`, `price_scale`.
@@ -44,6 +45,7 @@ class BessParams:
     wear: WearNumbers
     estimate: Array | None
     forecast_factor: Array
+    penalty_eur_per_mwh: Array
     table: Array | None
     table_first: Array
     scales: dict[str, Array]
@@ -66,7 +68,7 @@ def build_params(config: BessConfig, series: Series, split: str, features: tuple
     pv = pv_per_mw(series, config.solar, config.plant.pv_capacity_mw)
     forecast = config.forecast if config.information == "forecast" else None
     steps = config.episode.days * round(24 / series.dt_h)
-    scenarios = build_scenarios(series, pv, split, forecast, steps)
+    scenarios = build_scenarios(series, pv, split, forecast, steps, config.market)
     pair = lambda value: jnp.asarray(np.broadcast_to(np.asarray(value, np.float32), (2,)))  # noqa: E731
     params = BessParams(
         scenarios=scenarios,
@@ -74,6 +76,7 @@ def build_params(config: BessConfig, series: Series, split: str, features: tuple
         wear=WearNumbers.of(config.degradation),
         estimate=None,
         forecast_factor=jnp.float32(config.forecast.factor),
+        penalty_eur_per_mwh=jnp.float32(config.market.penalty_eur_per_mwh),
         table=None,
         table_first=jnp.int32(0),
         scales={},
@@ -83,7 +86,7 @@ def build_params(config: BessConfig, series: Series, split: str, features: tuple
         shift=pair(config.augmentation.price_shift_eur_per_mwh),
     )
     fitted = (
-        _fit(params, series.dt_h, features, forecast)
+        _fit(params, series.dt_h, features, config.forecast.seed if config.uncertain else None)
         if split == "train"
         else build_params(config, series, "train", features)
     )
@@ -100,13 +103,14 @@ def _raw_features(
     return observation.exogenous(observation.View(known, calendar, dt_h), features)
 
 
-def _fit(params: BessParams, dt_h: float, features: tuple[str, ...], forecast: Any) -> BessParams:
-    """Feature scales (root mean squares) and, in `forecast`, the price estimate: on training steps alone."""
+def _fit(params: BessParams, dt_h: float, features: tuple[str, ...], seed: int | None) -> BessParams:
+    """Feature scales (root mean squares) and, with a seed for its draws, the price estimate: on training steps."""
     scenarios, starts = params.scenarios, np.asarray(params.scenarios.starts)
     times = starts[np.linspace(0, len(starts) - 1, min(FIT_SAMPLE, len(starts))).astype(int)]
     estimate = None
-    if forecast:
-        estimate = fit_price_estimate(scenarios, params.forecast_factor, starts, dt_h, forecast.seed)
+    if seed is not None:
+        days = starts if scenarios.issued is None else np.unique(np.asarray(scenarios.issued)[row_of(starts, dt_h)])
+        estimate = fit_price_estimate(scenarios, params.forecast_factor, days, dt_h, seed)
     compute = jax.jit(
         jax.vmap(lambda s, e, f, t: _raw_features(s, e, f, t, dt_h, features), in_axes=(None, None, None, 0))
     )
@@ -119,7 +123,7 @@ def _fit(params: BessParams, dt_h: float, features: tuple[str, ...], forecast: A
         sizes.append(np.full(block.shape[1], scale))
         level = scale if name == "price_level" else level
         position += block.shape[1]
-    row = row_of(times, dt_h)
+    row = np.asarray(information_row(scenarios, times, dt_h))
     spread, mean = np.asarray(scenarios.spread_eur_per_mwh)[row], np.asarray(scenarios.mean_eur_per_mwh)[row]
     own = {
         "price_mean": _size(np.arcsinh(mean / spread)),
@@ -144,7 +148,7 @@ def _tabulate(params: BessParams, series: Series, split: str, features: tuple[st
     if (last + 1 - first) * params.scales["exogenous"].size * 4 > TABLE_LIMIT_BYTES:
         return params
     compute = jax.jit(
-        jax.vmap(lambda s, f, t: _raw_features(s, None, f, t, series.dt_h, features), in_axes=(None, None, 0))
+        jax.vmap(lambda s, e, f, t: _raw_features(s, e, f, t, series.dt_h, features), in_axes=(None, None, None, 0))
     )
-    table = compute(params.scenarios, params.forecast_factor, jnp.arange(first, last + 1))
+    table = compute(params.scenarios, params.estimate, params.forecast_factor, jnp.arange(first, last + 1))
     return replace(params, table=table / params.scales["exogenous"], table_first=jnp.int32(first))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -79,15 +79,18 @@ class MPC(BatteryPlanner):
     hour-of-day mean). Energy stored at the end of the window is valued at the window's mean price.
     """
 
-    calibration: Calibration | None = None
+    belief: Calibration | Literal["as_is", "estimate"] = "as_is"
+    """What is made of the forecasts: taken as they are, corrected, or the linear estimate that observations hold."""
 
     def view(self, env: Bess, state: Any, params: Any) -> View:
         known = env.known(state, params)
-        if self.calibration is None:
-            price = repeat_last_day(known, env.steps_per_day)
+        if isinstance(self.belief, Calibration):
+            price = calibrated(known, self.belief.persistence, self.belief.weight)
+        elif self.belief == "estimate":
+            price = jnp.where(known.mask, known.expected_price_eur_per_mwh, known.profile_eur_per_mwh)
         else:
-            price = calibrated(known, self.calibration.persistence, self.calibration.weight)
-        return View(price, known.pv_mw, state.soc, known.local_hour[0])
+            price = repeat_last_day(known, env.steps_per_day)
+        return View(price, known.pv_mw, state.seen_soc, known.local_hour[0])
 
     def start(self, env: Bess, params: Any, starts: Any) -> list[StorageProgram]:
         return [StorageProgram(env.window, env.dt_h, site) for site in lane_sites(env, params, starts)]
@@ -118,7 +121,7 @@ class YesterdaysPlan(BatteryPlanner):
     def view(self, env: Bess, state: Any, params: Any) -> View:
         known = env.known(state, params)
         day = env.steps_per_day
-        return View(known.past_price_eur_per_mwh[-day:], known.pv_mw[:day], state.soc, known.local_hour[0])
+        return View(known.past_price_eur_per_mwh[-day:], known.pv_mw[:day], state.seen_soc, known.local_hour[0])
 
     def start(self, env: Bess, params: Any, starts: Any) -> list[DayPlan]:
         return [
@@ -197,9 +200,9 @@ def repeat_last_day(known: Known, steps_per_day: int) -> Array:
 
 
 def calibrated(known: Known, persistence: Any, weight: Any) -> Array:
-    """Corrected prices m + w·(f − ρ^k·e − m), k = 1 at the first step; m (trailing hour-of-day mean) where nothing is
-    known, `[W]`."""
-    ahead = 1 + jnp.arange(known.mask.shape[0])
+    """Corrected prices m + w·(f − ρ^k·e − m), k steps after the last error; m (trailing hour-of-day mean) where
+    nothing is known, `[W]`."""
+    ahead = known.error_age + jnp.arange(known.mask.shape[0])
     forecast = known.price_eur_per_mwh - persistence**ahead * known.last_error_eur_per_mwh
     mean = known.profile_eur_per_mwh
     return jnp.where(known.mask, mean + weight * (forecast - mean), mean)
@@ -210,27 +213,28 @@ def fit_calibration(env: Bess, samples: int = 4096) -> Calibration:
     """Persistence and weight by least squares over steps spread evenly over the training split.
 
     A plan lives on price differences within its window, so the weight is fitted to these: the window's mean is taken
-    out of both sides. Published prices need no correction.
+    out of both sides. Published prices need no correction. In an auction the steps are the beginnings of days.
     """
-    if env.config.information == "day_ahead":
+    if not env.config.uncertain:
         return Calibration(0.0, 1.0)
     params = env.params("train")
     lanes = env.evaluation_starts(params, "train")
     first, last = np.asarray(lanes.time), np.asarray(lanes.end) - env.window - 1
     times = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)])
+    if params.scenarios.issued is not None:
+        times = times[np.asarray(params.scenarios.issued)[row_of(times, env.dt_h)] == times]
     times = times[np.linspace(0, len(times) - 1, min(samples, len(times))).astype(int)]
     pick = jnp.zeros(len(times), jnp.int32)
     starts = replace(jax.tree.map(lambda leaf: leaf[pick], lanes), time=jnp.asarray(times, jnp.int32))
 
-    def look(start: Any) -> tuple[Known, Array, Array]:
+    def look(start: Any) -> tuple[Known, Array]:
         state = env.reset(jax.random.key(0), params, start)[0]
-        now = env.known(state, params)
-        following = env.known(replace(state, time=state.time + 1), params)
         row = row_of(state.time, env.dt_h)
         actual = jax.lax.dynamic_slice(params.scenarios.price_eur_per_mwh, (row,), (env.window,))
-        return now, following.last_error_eur_per_mwh, actual
+        return env.known(state, params), actual
 
-    now, next_error, actual = jax.jit(jax.vmap(look))(starts)
+    now, actual = jax.jit(jax.vmap(look))(starts)
+    next_error = now.price_eur_per_mwh[:, 0] - actual[:, 0]
     error = now.last_error_eur_per_mwh / now.spread_eur_per_mwh
     if not error.any():
         return Calibration(0.0, 1.0)

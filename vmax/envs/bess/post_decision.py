@@ -50,6 +50,8 @@ def post_decision(env: Bess, seen: Array, action: Array, numbers: Any) -> tuple[
     memory = env.wear.recover(get("wear") if env.wear.observed_size else jnp.zeros(0), soc)
     memory, wear = env.wear.step(wear_numbers, memory, scaled, soc, flows, jnp.array(False), env.dt_h)
     money = market.settle(scaled, flows, price, wear.cost_eur, env.dt_h)
+    if env.sells_ahead and env.config.market.commitment == "requested":
+        money = market.settle_imbalance(money, flows, request_mw, numbers.penalty_eur_per_mwh * inverse, env.dt_h)
     shaping = market.shaping_eur(env.config.reward, site, soc, flows.soc_end, mean, mean)
     after = seen.at[env.observation_space.slice("soc")].set(observation.soc_feature(site, flows.soc_end))
     if "previous_soc" in env.observation_space:

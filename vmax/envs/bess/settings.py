@@ -10,7 +10,7 @@ from vmax.data.solar import SolarConfig
 from vmax.envs.bess import observation
 from vmax.envs.bess.battery import BatteryConfig, PlantConfig
 from vmax.envs.bess.degradation import DegradationConfig
-from vmax.envs.bess.market import RewardConfig
+from vmax.envs.bess.market import MarketConfig, RewardConfig
 from vmax.envs.bess.scenarios import ForecastConfig
 from vmax.errors import UserError
 from vmax.spaces import Number
@@ -82,9 +82,22 @@ class BessConfig:
     data: DataConfig
     solar: SolarConfig
     information: Literal["day_ahead", "forecast"]
+    market: MarketConfig
     forecast: ForecastConfig
     episode: EpisodeConfig
     action: ActionConfig
     reward: RewardConfig
     augmentation: AugmentationConfig
     observation: ObservationConfig
+
+    def __post_init__(self) -> None:
+        fitting = {"auction": "forecast", "imbalance": "day_ahead"}.get(self.market.kind, self.information)
+        if self.information != fitting:
+            raise UserError(
+                f"env.market.kind={self.market.kind}: needs env.information={fitting}, not {self.information}"
+            )
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether energy is settled at prices that are not known when it is decided on."""
+        return self.information == "forecast" or self.market.kind == "imbalance"

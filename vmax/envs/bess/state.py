@@ -7,6 +7,7 @@ from typing import Any
 import jax
 from flax import struct
 
+from vmax.envs.bess.auction import Plan
 from vmax.spaces import Feature
 
 Array = jax.Array
@@ -26,7 +27,8 @@ class Start:
 class State:
     """Physical state and the draws of the episode.
 
-    `drawn` holds the numbers that the config gives as ranges, `wear` what the wear model remembers.
+    `drawn` holds the numbers that the config gives as ranges, `wear` what the wear model remembers, `plan` what an
+    auction was sold on (else None).
     """
 
     time: Array
@@ -39,6 +41,12 @@ class State:
     price_shift: Array
     drawn: dict[str, Array]
     wear: Any
+    plan: Plan | None = None
+
+    @property
+    def seen_soc(self) -> Array:
+        """The charge that decisions start from: the true one, in an auction that of the plan."""
+        return self.soc if self.plan is None else self.plan.soc
 
     def price(self, price_eur_per_mwh: Any) -> Array:
         """A price of the series as it is in this episode."""
@@ -68,3 +76,9 @@ INFO = (
     Feature("time", "step", 0, 2**31 - 1),
 )
 """The entries of a step's info."""
+AUCTION_INFO = (
+    Feature("sold_mw", "MW", -1e6, 1e6),
+    Feature("imbalance_mw", "MW", -1e6, 1e6),
+    Feature("imbalance_cost_eur", "EUR", 0.0, 1e9),
+)
+"""What an auction adds: what the battery was to feed in (taking is negative), what it fed in above that, its price."""
