@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vmax.data.series import Series
+from vmax.envs.bess import action as actions
 from vmax.envs.bess import battery, market, observation, post_decision
 from vmax.envs.bess.battery import Dispatch, Site
 from vmax.envs.bess.known import Known, look
@@ -78,11 +79,7 @@ class Bess:
 
     @cached_property
     def observation_space(self) -> Box:
-        limits = {n: 10.0 for n, d in observation.EXOGENOUS.items() if d.fitted} | {
-            "price_mean": 20.0,
-            "price_scale": 20.0,
-        }
-        return observation.observation_space(self.features, self.window, len(self.ranged), limits)
+        return observation.observation_space(self.features, self.window, len(self.ranged))
 
     @property
     def action_space(self) -> Box:
@@ -147,7 +144,8 @@ class Bess:
         else:
             known = self.known(state, params)
             per_capacity = known.pv_mw / jnp.maximum(site.pv_capacity_mw, 1e-9)
-            view = observation.View(replace(known, pv_mw=per_capacity), scenarios.calendar[row], self.dt_h)
+            known, prices = replace(known, pv_mw=per_capacity), self.config.observation.price_range_eur_per_mwh
+            view = observation.View(known, scenarios.calendar[row], self.dt_h, prices)
             outside = observation.exogenous(view, self.features) / params.scales["exogenous"]
         return jnp.concatenate([*parts, outside]).astype(jnp.float32)
 
@@ -180,17 +178,18 @@ class Bess:
         return state, self.observe(state, params)
 
     def step(self, key: Array, state: State, action: Array, params: BessParams) -> tuple[State, Step]:
-        """One step. Reward: (profit + shaping) / (trailing spread · 1 h at rated power)."""
+        """One step. Reward: (profit + shaping) / `reward.scale_eur`, or / (trailing spread · 1 h at rated power)."""
         del key
         scenarios, site = params.scenarios, self.site(state, params)
         row = row_of(state.time, self.dt_h)
         price = state.price(scenarios.price_eur_per_mwh[row])
         pv_mw = scenarios.pv_per_mw[row] * site.pv_capacity_mw
-        flows = battery.dispatch(site, state.soc, self.to_power(action, site), pv_mw, price, self.dt_h)
+        request_mw = actions.power_mw(self.config.action, action[0], site, self.peak(state, params))
+        flows = battery.dispatch(site, state.soc, request_mw, pv_mw, price, self.dt_h)
         money = market.settle(site, flows, price, self.dt_h)
         mark, next_mark = (state.price(scenarios.mean_eur_per_mwh[r]) for r in (row, row + 1))
         shaping = market.shaping_eur(self.config.reward, site, state.soc, flows.soc_end, mark, next_mark)
-        scale = state.difference(scenarios.spread_eur_per_mwh[row]) * site.power_mw
+        scale = self.config.reward.scale_eur or state.difference(scenarios.spread_eur_per_mwh[row]) * site.power_mw
         following = replace(state, time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc)
         return following, Step(
             observation=self.observe(following, params),
@@ -237,17 +236,16 @@ class Bess:
         mean = params.scenarios.mean_eur_per_mwh[row_of(state.time, self.dt_h) - 1]
         return market.stored_value_eur_per_mwh(site, state.price(mean))
 
-    def to_power(self, action: Array, site: Site) -> Array:
-        """Requested AC power in MW, discharge positive, of an action `[1]`; 0 within the dead band."""
-        band, full = self.config.action.dead_band, self.config.action.full_band
-        size = jnp.clip((jnp.abs(action[0]) - band) / (1.0 - band - full), 0.0, 1.0)
-        return jnp.sign(action[0]) * size * site.power_mw
+    def peak(self, state: State, params: BessParams) -> Array | None:
+        """Whether this step lies in a peak window; None where an action is signed and nobody has to know."""
+        if self.config.action.mode == "signed":
+            return None
+        return actions.in_peak_window(self.known(state, params), self.dt_h)
 
-    def action_for_power(self, power_mw: Any, site: Site) -> Array:
-        """The action `[..., 1]` that requests exactly this power: inverse of `to_power`."""
-        band, full = self.config.action.dead_band, self.config.action.full_band
-        share = jnp.clip(jnp.asarray(power_mw) / site.power_mw, -1.0, 1.0)
-        return (jnp.sign(share) * (band + jnp.abs(share) * (1.0 - band - full)))[..., None]
+    def action_for_power(self, power_mw: Any, state: State, params: BessParams) -> Array:
+        """The action `[1]` that requests exactly this AC power, MW, discharge positive; idle where there is none."""
+        site, peak = self.site(state, params), self.peak(state, params)
+        return actions.action_for(self.config.action, power_mw, site, peak)[..., None]
 
     # --- for critics, checks and evaluation -------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: 
     """
     values = {key: table[key].to_numpy(np.float64) for key in COLUMNS}
     hours = len(table) * dt_h / draws
-    site = {key: np.asarray([getattr(s, key) for s in sites])[table["lane"].to_numpy()] for key in vars(sites[0])}
+    site = {key: np.asarray([getattr(s, key) for s in sites])[table["lane"].to_numpy()] for key in sites[0].numbers}
     usable_mwh = float(np.mean((site["soc_max"] - site["soc_min"]) * site["capacity_mwh"]))
     profit_eur = values["profit_eur"].sum() / draws
     local = pd.DatetimeIndex(table["utc"]).tz_localize("UTC").tz_convert(series.timezone)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from vmax.envs.bess import action as actions
 from vmax.envs.bess import battery, market, observation
 from vmax.envs.bess.params import BessParams
 from vmax.errors import UserError
@@ -42,21 +43,24 @@ def post_decision(env: Bess, seen: Array, action: Array, numbers: Any) -> tuple[
     pv_mw = get("pv_now")[0] if "pv_now" in env.observation_space else jnp.float32(0.0)
     # Inside the dead band power has no slope. It is lent that of a vanishing request in the action's direction,
     # which leads out of the band where a trade pays and back to 0 where it does not.
-    linear_mw = action[0] * site.power_mw
-    request_mw = env.to_power(action, site) + 1e-4 * linear_mw
+    peak = get("is_peak")[0] > 0.0 if env.config.action.mode == "peak_windows" else None
+    linear_mw = actions.asked_share(action[0], peak) * site.power_mw
+    request_mw = actions.power_mw(env.config.action, action[0], site, peak) + 1e-4 * linear_mw
     request_mw = linear_mw + jax.lax.stop_gradient(request_mw - linear_mw)
+    scale_eur = env.config.reward.scale_eur
     flows = battery.dispatch(scaled, soc, request_mw, pv_mw * site.pv_capacity_mw, price, env.dt_h)
     money = market.settle(scaled, flows, price, env.dt_h)
     shaping = market.shaping_eur(env.config.reward, site, soc, flows.soc_end, mean, mean)
     after = seen.at[env.observation_space.slice("soc")].set(observation.soc_feature(site, flows.soc_end))
     if "previous_soc" in env.observation_space:
         after = after.at[env.observation_space.slice("previous_soc")].set(get("soc"))
-    return (money.profit_eur + shaping) / site.power_mw, after
+    return (money.profit_eur + shaping) / (site.power_mw if scale_eur is None else scale_eur * inverse), after
 
 
 def context(env: Bess, params: BessParams) -> Any:
     """The numbers that `post_decision` reads. Raises UserError if the observation lacks a feature that it needs."""
     needed = [*observation.NEEDED_BY_POST_DECISION, *(["pv_now"] if env.has_pv else [])]
+    needed += ["is_peak"] if env.config.action.mode == "peak_windows" else []
     missing = [name for name in needed if name not in env.observation_space]
     if missing:
         raise UserError(
