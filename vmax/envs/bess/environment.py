@@ -15,6 +15,7 @@ from vmax.data.series import Series
 from vmax.envs.bess import action as actions
 from vmax.envs.bess import battery, market, observation, post_decision
 from vmax.envs.bess.battery import Dispatch, Site
+from vmax.envs.bess.degradation import WearModel, WearStep, make_wear
 from vmax.envs.bess.known import Known, look
 from vmax.envs.bess.market import Money
 from vmax.envs.bess.params import BessParams, build_params, series_of
@@ -65,6 +66,10 @@ class Bess:
         return self.episode_steps
 
     @cached_property
+    def wear(self) -> WearModel:
+        return make_wear(self.config.degradation)
+
+    @cached_property
     def ranged(self) -> tuple[str, ...]:
         """Names of the site's numbers that are given as a range."""
         groups = (self.config.battery, self.config.plant)
@@ -72,14 +77,16 @@ class Bess:
 
     @cached_property
     def features(self) -> tuple[str, ...]:
-        """Chosen features, the battery's own first; the drawn numbers are always among them."""
+        """Chosen features, the battery's own first; drawn numbers and memory of wear are always among them."""
         chosen = self.config.observation.features
-        own = [n for n in observation.OWN if n in chosen or (n == "site" and self.ranged)]
+        needed = (*(["wear"] if self.wear.observed_size else []), *(["site"] if self.ranged else []))
+        own = [n for n in observation.OWN if n in chosen or n in needed]
         return (*own, *(n for n in chosen if n in observation.EXOGENOUS))
 
     @cached_property
     def observation_space(self) -> Box:
-        return observation.observation_space(self.features, self.window, len(self.ranged))
+        sizes = {"site": len(self.ranged), "wear": self.wear.observed_size}
+        return observation.observation_space(self.features, self.window, sizes)
 
     @property
     def action_space(self) -> Box:
@@ -134,6 +141,8 @@ class Bess:
             "price_scale": jnp.arcsinh(observation.SCALE_REFERENCE_EUR / spread) / params.scales["price_scale"],
         }
         parts = [own[n][None] for n in self.features if n in own]
+        if self.wear.observed_size:
+            parts.append(self.wear.observed(state.wear, state.soc))
         if self.ranged:
             low_high = jnp.stack([getattr(params.site, n) for n in self.ranged])
             value = jnp.stack([state.drawn[n] for n in self.ranged])
@@ -164,7 +173,8 @@ class Bess:
             drawn[name] = draw if start is None else 0.5 * (low + high)
         if start is not None:
             soc, one, zero = start.soc, jnp.float32(1.0), jnp.float32(0.0)
-            state = State(start.time, start.end, soc, soc, soc, start.error_offset, one, zero, drawn)
+            wear = self.wear.initial(soc)
+            state = State(start.time, start.end, soc, soc, soc, start.error_offset, one, zero, drawn, wear)
             return state, self.observe(state, params)
         index = jax.random.randint(keys[1], (), 0, params.scenarios.starts.shape[0])
         time = params.scenarios.starts[index]
@@ -174,7 +184,8 @@ class Bess:
         factor = jnp.exp(jax.random.uniform(keys[3], (), minval=params.log_factor[0], maxval=params.log_factor[1]))
         shift = jax.random.uniform(keys[4], (), minval=params.shift[0], maxval=params.shift[1])
         offset = jax.random.randint(keys[5], (), 0, 2**30)
-        state = State(time, time + self.episode_steps, soc, soc, soc, offset, factor, shift, drawn)
+        wear = self.wear.initial(soc)
+        state = State(time, time + self.episode_steps, soc, soc, soc, offset, factor, shift, drawn, wear)
         return state, self.observe(state, params)
 
     def step(self, key: Array, state: State, action: Array, params: BessParams) -> tuple[State, Step]:
@@ -186,17 +197,19 @@ class Bess:
         pv_mw = scenarios.pv_per_mw[row] * site.pv_capacity_mw
         request_mw = actions.power_mw(self.config.action, action[0], site, self.peak(state, params))
         flows = battery.dispatch(site, state.soc, request_mw, pv_mw, price, self.dt_h)
-        money = market.settle(site, flows, price, self.dt_h)
+        starts_half = (scenarios.local_hour[row] < 12) != (scenarios.local_hour[row - 1] < 12)
+        memory, wear = self.wear.step(params.wear, state.wear, site, state.soc, flows, starts_half, self.dt_h)
+        money = market.settle(site, flows, price, wear.cost_eur, self.dt_h)
         mark, next_mark = (state.price(scenarios.mean_eur_per_mwh[r]) for r in (row, row + 1))
         shaping = market.shaping_eur(self.config.reward, site, state.soc, flows.soc_end, mark, next_mark)
         scale = self.config.reward.scale_eur or state.difference(scenarios.spread_eur_per_mwh[row]) * site.power_mw
-        following = replace(state, time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc)
+        following = replace(state, time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc, wear=memory)
         return following, Step(
             observation=self.observe(following, params),
             reward=(money.profit_eur + shaping) / scale,
             terminated=jnp.array(False),
             truncated=following.time >= state.end,
-            info=self._info(state, following, site, params, price, flows, money, shaping),
+            info=self._info(state, following, site, params, price, flows, money, wear, shaping),
         )
 
     def _info(
@@ -208,6 +221,7 @@ class Bess:
         price: Array,
         flows: Dispatch,
         money: Money,
+        wear: WearStep,
         shaping: Array,
     ) -> dict[str, Array]:
         left_mwh = (flows.soc_end - state.start_soc) * site.capacity_mwh
@@ -224,6 +238,7 @@ class Bess:
             "energy_revenue_eur": money.energy_revenue_eur,
             "fee_eur": money.fee_eur,
             "wear_cost_eur": money.wear_cost_eur,
+            "soh_loss": wear.soh_loss,
             "profit_eur": money.profit_eur,
             "shaping_eur": shaping,
             "terminal_value_eur": jnp.where(following.time >= state.end, value, 0.0),
@@ -256,8 +271,8 @@ class Bess:
 
     @property
     def controlled(self) -> tuple[str, ...]:
-        """The charge."""
-        return tuple(name for name in ("soc",) if name in self.observation_space)
+        """The charge, and what is remembered of wear."""
+        return tuple(name for name in ("soc", "wear") if name in self.observation_space)
 
     def post_decision_context(self, params: BessParams) -> Any:
         """The numbers that `post_decision` reads. Raises UserError if the observation lacks a feature that it needs."""

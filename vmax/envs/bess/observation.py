@@ -183,24 +183,29 @@ OWN: dict[str, str] = {
     "previous_soc": "window",
     "price_mean": "spread",
     "price_scale": "1",
+    "wear": "share of capacity",
     "site": "range",
 }
 """Features of this battery and episode: charge within the SOC window as [-1, 1], the trailing mean price and 10 EUR/MWh
-in units of the (scaled) spread, and the numbers that the config gives as ranges, each as [-1, 1] over its range."""
+in units of the (scaled) spread, what a decision has to know of the wear so far (`WearModel.observed`; none where wear
+has no memory), and the numbers that the config gives as ranges, each as [-1, 1] over its range."""
 
 NEEDED_BY_POST_DECISION = ("soc", "price_level", "price_mean", "price_scale")
 
 
-def observation_space(features: tuple[str, ...], window: int, ranged: int) -> Box:
-    """The declared space: sizes, units and bounds of the chosen features, in the chosen order."""
+def observation_space(features: tuple[str, ...], window: int, sizes: dict[str, int]) -> Box:
+    """The declared space: sizes, units and bounds of the chosen features, in the chosen order.
+
+    `sizes`: of own features that are not one number; what has none is left out.
+    """
     parts = []
     for name in features:
         if name in EXOGENOUS:
             definition = EXOGENOUS[name]
             parts.append(Feature(name, definition.unit, -definition.limit, definition.limit, definition.size(window)))
-        elif name != "site" or ranged:
-            limit = 1.001 if OWN[name] in ("window", "range") else 20.0
-            parts.append(Feature(name, OWN[name], -limit, limit, ranged if name == "site" else 1))
+        elif sizes.get(name, 1):
+            limit = 20.0 if name in ("price_mean", "price_scale") else 1.001
+            parts.append(Feature(name, OWN[name], -limit, limit, sizes.get(name, 1)))
     return Box(tuple(parts))
 
 

@@ -10,6 +10,7 @@ from vmax.data.solar import SolarConfig
 from vmax.envs.bess import observation
 from vmax.envs.bess.action import ActionConfig
 from vmax.envs.bess.battery import BatteryConfig, PlantConfig
+from vmax.envs.bess.degradation import DegradationConfig
 from vmax.envs.bess.market import RewardConfig
 from vmax.envs.bess.scenarios import ForecastConfig
 from vmax.errors import UserError
@@ -76,6 +77,7 @@ class BessConfig:
     name: str
     battery: BatteryConfig
     plant: PlantConfig
+    degradation: DegradationConfig
     data: DataConfig
     solar: SolarConfig
     information: Literal["day_ahead", "forecast"]

@@ -24,7 +24,10 @@ class Start:
 
 @struct.dataclass
 class State:
-    """Physical state and the draws of the episode. `drawn` holds the numbers that the config gives as ranges."""
+    """Physical state and the draws of the episode.
+
+    `drawn` holds the numbers that the config gives as ranges, `wear` what the wear model remembers.
+    """
 
     time: Array
     end: Array
@@ -35,6 +38,7 @@ class State:
     price_factor: Array
     price_shift: Array
     drawn: dict[str, Array]
+    wear: Any
 
     def price(self, price_eur_per_mwh: Any) -> Array:
         """A price of the series as it is in this episode."""
@@ -57,6 +61,7 @@ INFO = (
     Feature("energy_revenue_eur", "EUR", -1e9, 1e9),
     Feature("fee_eur", "EUR", 0.0, 1e9),
     Feature("wear_cost_eur", "EUR", 0.0, 1e9),
+    Feature("soh_loss", "share of capacity", 0.0, 1.0),
     Feature("profit_eur", "EUR", -1e9, 1e9),
     Feature("shaping_eur", "EUR", -1e9, 1e9),
     Feature("terminal_value_eur", "EUR", -1e9, 1e9),
