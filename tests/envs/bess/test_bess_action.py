@@ -114,9 +114,10 @@ def test_the_day_at_a_glance():
 
 
 def test_a_day_of_which_nothing_is_known_ahead_has_the_peaks_that_have_passed():
-    known = known_at(10, WINTER, known=11)
-    assert not bool(in_peak_window(known, 1.0))
+    known = known_at(11, WINTER, known=12)
+    assert not bool(in_peak_window(known, 1.0))  # no peak at 12, the first hour of which nothing is known
     assert day.peak_prices(known, 1.0).tolist() == [117.0, 100.0]  # of the evening nothing: the trailing mean
+    assert day.hours_to_peak(known, 1.0).tolist() == [1.0]
     assert bool(in_peak_window(known_at(8, WINTER, known=9), 1.0))
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from vmax.envs.bess.battery import Site
 from vmax.envs.bess.known import Known, block_prices
@@ -39,23 +40,38 @@ class ActionConfig:
                 raise UserError(f"env.action.{name}={getattr(self, name)}: must be within [0, 0.5)")
 
 
-def peaks(known: Known, dt_h: float) -> tuple[Array, Array, Array]:
+@struct.dataclass
+class Peaks:
     """The dearest steps of the local morning (hours 0-11) and evening (12-23), the first of equals, as known now.
 
-    Returns: `(price [S], peak [2], place [])`: prices of the day's S steps, −inf where unknown, and the places in it of
-    the two peaks and of this step.
+    Attributes: places in the day and prices of the two, each `[2]`; a price of −inf: nothing is known of that half, and
+    it has no peak. `now`: the place of this step.
     """
-    price, place = block_prices(known, 24, dt_h)
-    price = jnp.where(jnp.isfinite(price), price, -jnp.inf)
-    half = price.shape[0] // 2
-    return price, jnp.stack([jnp.argmax(price[:half]), half + jnp.argmax(price[half:])]), place
+
+    place: Array
+    price_eur_per_mwh: Array
+    now: Array
+
+    @property
+    def exists(self) -> Array:
+        """Whether there is such a peak, `[2]`."""
+        return jnp.isfinite(self.price_eur_per_mwh)
+
+
+def peaks(known: Known, dt_h: float) -> Peaks:
+    """The two peaks of the local day that this step belongs to."""
+    price, now = block_prices(known, 24, dt_h)
+    halves = jnp.where(jnp.isfinite(price), price, -jnp.inf).reshape(2, -1)
+    dearest = jnp.argmax(halves, axis=1)
+    place = dearest + jnp.arange(2) * halves.shape[1]
+    return Peaks(place, jnp.max(halves, axis=1), now)
 
 
 def in_peak_window(known: Known, dt_h: float) -> Array:
     """Whether this step lies within `WINDOW_H` clock hours of a peak of its local day; no window leaves the day."""
-    _, peak, place = peaks(known, dt_h)
+    peak = peaks(known, dt_h)
     hour = lambda step: jnp.floor(step * dt_h)  # noqa: E731
-    return jnp.any(jnp.abs(hour(place) - hour(peak)) <= WINDOW_H)
+    return jnp.any((jnp.abs(hour(peak.now) - hour(peak.place)) <= WINDOW_H) & peak.exists)
 
 
 def asked_share(action: Array, peak: Array | None) -> Array:

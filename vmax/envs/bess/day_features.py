@@ -47,14 +47,13 @@ def season(calendar: Array) -> Array:
 
 def peak_prices(known: Known, dt_h: float) -> Array:
     """The highest prices of morning and evening, EUR/MWh, `[2]`; the trailing mean where nothing is known."""
-    price, peak, _ = peaks(known, dt_h)
-    return jnp.where(jnp.isfinite(price[peak]), price[peak], known.mean_eur_per_mwh)
+    peak = peaks(known, dt_h)
+    return jnp.where(peak.exists, peak.price_eur_per_mwh, known.mean_eur_per_mwh)
 
 
 def peak_hours(known: Known, dt_h: float) -> Array:
-    """The local hours of these prices, `[2]`."""
-    _, peak, _ = peaks(known, dt_h)
-    return ranged(peak * dt_h, 0.0, 24.0)
+    """The local hours of these prices, `[2]`; the first of the half-day where nothing is known."""
+    return ranged(peaks(known, dt_h).place * dt_h, 0.0, 24.0)
 
 
 def lowest_price(known: Known, dt_h: float) -> Array:
@@ -77,18 +76,19 @@ def is_peak(known: Known, dt_h: float) -> Array:
 
 def hours_to_peak(known: Known, dt_h: float) -> Array:
     """Hours to the next peak of the day, 0 in a peak window, `MOST_HOURS_TO_PEAK` after the last one, `[1]`."""
-    _, peak, place = peaks(known, dt_h)
-    ahead = jnp.where(peak >= place, (peak - place) * dt_h, MOST_HOURS_TO_PEAK)
+    peak = peaks(known, dt_h)
+    ahead = jnp.where((peak.place >= peak.now) & peak.exists, (peak.place - peak.now) * dt_h, MOST_HOURS_TO_PEAK)
     hours = jnp.where(in_peak_window(known, dt_h), 0.0, jnp.min(ahead))
     return ranged(hours[None], 0.0, MOST_HOURS_TO_PEAK)
 
 
 def is_cheap_before_peak(known: Known, dt_h: float) -> Array:
     """1 in the `CHEAP_H` cheapest hours from midnight to the morning's peak, and from there to the evening's, `[1]`."""
-    price, peak, place = peaks(known, dt_h)
-    step = jnp.arange(price.shape[0])
-    first, last = jnp.where(place < peak[0], 0, peak[0] + 1), jnp.where(place < peak[0], peak[0], peak[1])
-    candidate = jnp.where((step >= first) & (step < last) & jnp.isfinite(price), price, jnp.inf)
+    peak, (price, place) = peaks(known, dt_h), block_prices(known, 24, dt_h)
+    step, (morning, evening) = jnp.arange(price.shape[0]), peak.place
+    before_morning = place < morning
+    first, last = jnp.where(before_morning, 0, morning + 1), jnp.where(before_morning, morning, evening)
+    candidate = jnp.where((step >= first) & (step < last), price, jnp.inf)
     cheaper = (candidate < price[place]) | ((candidate == price[place]) & (step < place))
     return _sign(jnp.isfinite(candidate[place]) & (cheaper.sum() < round(CHEAP_H / dt_h)))
 

@@ -30,7 +30,8 @@ Array = jax.Array
 
 @dataclass(frozen=True)
 class Bess:
-    """Battery environment. Action: one number in [-1, 1], discharge positive. Episodes are only ever truncated."""
+    """Battery environment. Action: one number in [-1, 1]. Episodes are truncated, or with `episode.end=settled`
+    terminated."""
 
     config: BessConfig
     series: Series = field(init=False)
@@ -204,11 +205,16 @@ class Bess:
         shaping = market.shaping_eur(self.config.reward, site, state.soc, flows.soc_end, mark, next_mark)
         scale = self.config.reward.scale_eur or state.difference(scenarios.spread_eur_per_mwh[row]) * site.power_mw
         following = replace(state, time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc, wear=memory)
+        ends = following.time >= state.end
+        earned_eur, settled = money.profit_eur + shaping, self.config.episode.end == "settled"
+        if settled and self.config.reward.shaping == "none":
+            left_eur = flows.soc_end * site.capacity_mwh * self.terminal_price(params, following, site)
+            earned_eur = earned_eur + jnp.where(ends, left_eur, 0.0)
         return following, Step(
             observation=self.observe(following, params),
-            reward=(money.profit_eur + shaping) / scale,
-            terminated=jnp.array(False),
-            truncated=following.time >= state.end,
+            reward=earned_eur / scale,
+            terminated=ends & settled,
+            truncated=ends & (not settled),
             info=self._info(state, following, site, params, price, flows, money, wear, shaping),
         )
 

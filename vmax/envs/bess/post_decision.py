@@ -71,4 +71,9 @@ def context(env: Bess, params: BessParams) -> Any:
         raise UserError(
             f"algorithm.post_decision_critic=true: needs env.observation.features to contain {', '.join(missing)}"
         )
+    if env.config.episode.end == "settled" and env.config.reward.shaping == "none":
+        raise UserError(
+            "algorithm.post_decision_critic=true: does not know what energy left is paid; set "
+            "env.reward.shaping=mark, or env.episode.end=cut"
+        )
     return replace(params, scenarios=None, table=None, estimate=None)

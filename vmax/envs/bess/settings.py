@@ -19,10 +19,15 @@ from vmax.spaces import Number
 
 @dataclass(frozen=True)
 class EpisodeConfig:
-    """Training episodes: length in days and the state of charge to start from (a range: drawn)."""
+    """Training episodes: length in days, the state of charge to start from (a range: drawn), and how they end.
+
+    `end`: `cut`: looking stops, and the value goes on (truncation); `settled`: the episode terminates, and the energy
+    left is paid at the trailing mean price after fees, wear and losses, unless shaping has paid for it as it came in.
+    """
 
     days: int
     start_soc: Number
+    end: Literal["cut", "settled"]
 
     def __post_init__(self) -> None:
         if self.days < 1:
