@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from known_day import known_at
 from small_bess import bess_on, wavy_prices
 
 from vmax.envs.bess import day_features as day
@@ -48,21 +49,6 @@ WINTER = [
     111,
     106,
 ]
-
-
-def known_at(hour, prices, known=24):
-    """What is known at an hour of a day: its past prices, and of the rest those before hour `known`."""
-    prices = np.asarray(prices, np.float32)
-    window = np.arange(36)
-    everything = np.concatenate([prices] * 4)
-    mask = hour + window < known
-    return SimpleNamespace(
-        price_eur_per_mwh=jnp.asarray(np.where(mask, everything[24 + hour + window], 0.0)),
-        past_price_eur_per_mwh=jnp.asarray(everything[hour : hour + 24]),
-        mask=jnp.asarray(mask),
-        local_hour=jnp.asarray((hour + window) % 24, jnp.float32),
-        mean_eur_per_mwh=jnp.float32(100.0),
-    )
 
 
 def over_the_day(look, prices):
