@@ -21,7 +21,7 @@ from vmax.envs.bess.market import Money
 from vmax.envs.bess.params import BessParams, build_params, series_of
 from vmax.envs.bess.scenarios import WINDOW_H, row_of
 from vmax.envs.bess.settings import BessConfig
-from vmax.envs.bess.state import INFO, Start, State
+from vmax.envs.bess.state import CAPACITY, INFO, OVERFLOW, Start, State
 from vmax.envs.environment import Step
 from vmax.spaces import Box, Feature
 
@@ -78,16 +78,21 @@ class Bess:
 
     @cached_property
     def features(self) -> tuple[str, ...]:
-        """Chosen features, the battery's own first; drawn numbers and memory of wear are always among them."""
+        """Chosen features, the battery's own first; the drawn numbers and what wear depends on always among them."""
         chosen = self.config.observation.features
-        needed = (*(["wear"] if self.wear.observed_size else []), *(["site"] if self.ranged else []))
-        own = [n for n in observation.OWN if n in chosen or n in needed]
+        own = [n for n in observation.OWN if self._own_sizes.get(n, n in chosen)]
         return (*own, *(n for n in chosen if n in observation.EXOGENOUS))
 
     @cached_property
     def observation_space(self) -> Box:
-        sizes = {"site": len(self.ranged), "wear": self.wear.observed_size}
-        return observation.observation_space(self.features, self.window, sizes)
+        return observation.observation_space(self.features, self.window, self._own_sizes)
+
+    @property
+    def _own_sizes(self) -> dict[str, int]:
+        """Sizes of the features that are there wherever they tell something: 0 elsewhere."""
+        wear, feedback = self.wear, self.config.degradation.feedback
+        remembered = {"half_day_start": int(wear.by_half_day), "soh": int(feedback), "wear": wear.observed_size}
+        return {**remembered, "site": len(self.ranged)}
 
     @property
     def action_space(self) -> Box:
@@ -95,7 +100,8 @@ class Bess:
 
     @property
     def info_space(self) -> tuple[Feature, ...]:
-        return INFO
+        capacity, overflow = self.config.degradation.feedback, self.wear.stacked
+        return (*INFO, *([CAPACITY] if capacity else []), *([OVERFLOW] if overflow else []))
 
     def params(self, split: str) -> BessParams:
         """Arrays and numbers of `train`, `validation` or `test`; scales and estimates are fitted on `train` alone."""
@@ -104,8 +110,15 @@ class Bess:
     # --- what is known ----------------------------------------------------------------------------------------------
 
     def site(self, state: State, params: BessParams) -> Site:
-        """The site's numbers in this episode."""
-        return replace(params.site, **state.drawn) if state.drawn else params.site
+        """The site's numbers in this episode, the capacity that is left among them."""
+        site = replace(params.site, **state.drawn) if state.drawn else params.site
+        if state.soh_loss is None:
+            return site
+        return replace(site, capacity_mwh=site.capacity_mwh * self.soh(state, params))
+
+    def soh(self, state: State, params: BessParams) -> Array:
+        """State of health: capacity as a share of the new battery's, at least 1 % so that nothing divides by 0."""
+        return jnp.maximum(1.0 - params.wear.start_loss - state.soh_loss, 0.01)
 
     def known(self, state: State, params: BessParams) -> Known:
         """What may be known at this step: the only way to the future for observations and baselines."""
@@ -140,7 +153,10 @@ class Bess:
             "previous_soc": observation.soc_feature(site, state.previous_soc),
             "price_mean": jnp.arcsinh(mean / spread) / params.scales["price_mean"],
             "price_scale": jnp.arcsinh(observation.SCALE_REFERENCE_EUR / spread) / params.scales["price_scale"],
+            "half_day_start": jnp.where(self._starts_half(params, row), 1.0, -1.0),
         }
+        if state.soh_loss is not None:
+            own["soh"] = 2.0 * self.soh(state, params) - 1.0
         parts = [own[n][None] for n in self.features if n in own]
         if self.wear.observed_size:
             parts.append(self.wear.observed(state.wear, state.soc))
@@ -174,8 +190,7 @@ class Bess:
             drawn[name] = draw if start is None else 0.5 * (low + high)
         if start is not None:
             soc, one, zero = start.soc, jnp.float32(1.0), jnp.float32(0.0)
-            wear = self.wear.initial(soc)
-            state = State(start.time, start.end, soc, soc, soc, start.error_offset, one, zero, drawn, wear)
+            state = State(start.time, start.end, soc, soc, soc, start.error_offset, one, zero, drawn, **self._new(soc))
             return state, self.observe(state, params)
         index = jax.random.randint(keys[1], (), 0, params.scenarios.starts.shape[0])
         time = params.scenarios.starts[index]
@@ -185,9 +200,21 @@ class Bess:
         factor = jnp.exp(jax.random.uniform(keys[3], (), minval=params.log_factor[0], maxval=params.log_factor[1]))
         shift = jax.random.uniform(keys[4], (), minval=params.shift[0], maxval=params.shift[1])
         offset = jax.random.randint(keys[5], (), 0, 2**30)
-        wear = self.wear.initial(soc)
-        state = State(time, time + self.episode_steps, soc, soc, soc, offset, factor, shift, drawn, wear)
+        end = time + self.episode_steps
+        state = State(time, end, soc, soc, soc, offset, factor, shift, drawn, **self._new(soc))
         return state, self.observe(state, params)
+
+    def _new(self, soc: Array) -> dict[str, Any]:
+        """Entries of the state about wear at the start of an episode."""
+        return {
+            "wear": self.wear.initial(soc),
+            "soh_loss": jnp.zeros_like(soc) if self.config.degradation.feedback else None,
+        }
+
+    def _starts_half(self, params: BessParams, row: Array) -> Array:
+        """Whether a local half-day (0-12, 12-24 h) begins with the step of this row."""
+        hour = params.scenarios.local_hour
+        return (hour[row] < 12.0) != (hour[row - 1] < 12.0)
 
     def step(self, key: Array, state: State, action: Array, params: BessParams) -> tuple[State, Step]:
         """One step. Reward: (profit + shaping) / `reward.scale_eur`, or / (trailing spread · 1 h at rated power)."""
@@ -198,15 +225,19 @@ class Bess:
         pv_mw = scenarios.pv_per_mw[row] * site.pv_capacity_mw
         request_mw = actions.power_mw(self.config.action, action[0], site, self.peak(state, params))
         flows = battery.dispatch(site, state.soc, request_mw, pv_mw, price, self.dt_h)
-        starts_half = (scenarios.local_hour[row] < 12) != (scenarios.local_hour[row - 1] < 12)
-        memory, wear = self.wear.step(params.wear, state.wear, site, state.soc, flows, starts_half, self.dt_h)
+        new = replace(site, capacity_mwh=state.drawn.get("capacity_mwh", params.site.capacity_mwh))
+        memory, wear = self.wear.step(
+            params.wear, state.wear, new, state.soc, flows, self._starts_half(params, row), self.dt_h
+        )
         money = market.settle(site, flows, price, wear.cost_eur, self.dt_h)
         mark, next_mark = (state.price(scenarios.mean_eur_per_mwh[r]) for r in (row, row + 1))
         shaping = market.shaping_eur(self.config.reward, site, state.soc, flows.soc_end, mark, next_mark)
         scale = self.config.reward.scale_eur or state.difference(scenarios.spread_eur_per_mwh[row]) * site.power_mw
         following = replace(state, time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc, wear=memory)
-        ends = following.time >= state.end
-        earned_eur, settled = money.profit_eur + shaping, self.config.episode.end == "settled"
+        if state.soh_loss is not None:
+            following = replace(following, soh_loss=state.soh_loss + wear.soh_loss)
+        ends, settled = following.time >= state.end, self.config.episode.end == "settled"
+        earned_eur = money.profit_eur + shaping
         if settled and self.config.reward.shaping == "none":
             left_eur = flows.soc_end * site.capacity_mwh * self.terminal_price(params, following, site)
             earned_eur = earned_eur + jnp.where(ends, left_eur, 0.0)
@@ -232,6 +263,9 @@ class Bess:
     ) -> dict[str, Array]:
         left_mwh = (flows.soc_end - state.start_soc) * site.capacity_mwh
         value = left_mwh * self.terminal_price(params, following, site)
+        about_wear = {"capacity_mwh": site.capacity_mwh} if state.soh_loss is not None else {}
+        if self.wear.stacked:
+            about_wear["wear_overflow"] = jnp.asarray(wear.overflow)
         return {
             "price_eur_per_mwh": price,
             "charge_mw": flows.charge_mw,
@@ -249,6 +283,7 @@ class Bess:
             "shaping_eur": shaping,
             "terminal_value_eur": jnp.where(following.time >= state.end, value, 0.0),
             "time": state.time,
+            **about_wear,
         }
 
     def terminal_price(self, params: BessParams, state: State, site: Site) -> Array:
@@ -278,7 +313,7 @@ class Bess:
     @property
     def controlled(self) -> tuple[str, ...]:
         """The charge, and what is remembered of wear."""
-        return tuple(name for name in ("soc", "wear") if name in self.observation_space)
+        return tuple(name for name in ("soc", "soh", "wear") if name in self.observation_space)
 
     def post_decision_context(self, params: BessParams) -> Any:
         """The numbers that `post_decision` reads. Raises UserError if the observation lacks a feature that it needs."""

@@ -28,6 +28,8 @@ COLUMNS = (
     "terminal_value_eur",
 )
 """Info entries that make up the time series, after `utc`, `policy` and `lane`."""
+OF_SOME_MODELS = ("capacity_mwh", "wear_overflow")
+"""Further ones, where the model of wear gives them."""
 YEAR_H = 8760.0
 TOLERANCE = 1e-6
 """Float32 rounding of a state of charge near 1; powers are allowed the same share of rated power."""
@@ -46,7 +48,7 @@ def timeseries(name: str, info: dict[str, Any], steps: Any, series: Series) -> p
     table = pd.DataFrame({"utc": series.utc[column("time")]})
     table["policy"] = name
     table["lane"] = np.concatenate([np.full(count, lane, np.int32) for lane, count in lanes])
-    return table.assign(**{key: column(key) for key in COLUMNS})
+    return table.assign(**{key: column(key) for key in (*COLUMNS, *OF_SOME_MODELS) if key in info})
 
 
 def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: int, series: Series) -> dict[str, Any]:
@@ -56,10 +58,11 @@ def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: 
     errors). `profit_eur` is the sum of its column; the value of the energy left at the end stands apart. A cycle is the
     usable energy discharged once, measured at the AC terminals.
     """
-    values = {key: table[key].to_numpy(np.float64) for key in COLUMNS}
+    values = {key: table[key].to_numpy(np.float64) for key in (*COLUMNS, *OF_SOME_MODELS) if key in table}
     hours = len(table) * dt_h / draws
     site = {key: np.asarray([getattr(s, key) for s in sites])[table["lane"].to_numpy()] for key in sites[0].numbers}
     usable_mwh = float(np.mean((site["soc_max"] - site["soc_min"]) * site["capacity_mwh"]))
+    site["capacity_mwh"] = values.get("capacity_mwh", site["capacity_mwh"])
     profit_eur = values["profit_eur"].sum() / draws
     local = pd.DatetimeIndex(table["utc"]).tz_localize("UTC").tz_convert(series.timezone)
     months = local.year.to_numpy() * 100 + local.month.to_numpy()
@@ -77,6 +80,7 @@ def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: 
         "curtailed_mwh": values["curtailed_mw"].sum() * dt_h / draws,
         "violations": int(violations(table, values, site).sum()),
         "max_energy_residual_mwh": float(np.abs(energy_residual_mwh(values, site, dt_h)).max()),
+        **({"wear_overflows": int(values["wear_overflow"].sum())} if "wear_overflow" in values else {}),
         "profit_eur_by_month": {
             f"{m // 100}-{m % 100:02d}": float(values["profit_eur"][months == m].sum() / draws)
             for m in np.unique(months)

@@ -183,12 +183,15 @@ OWN: dict[str, str] = {
     "previous_soc": "window",
     "price_mean": "spread",
     "price_scale": "1",
+    "half_day_start": "1",
+    "soh": "share of capacity",
     "wear": "share of capacity",
     "site": "range",
 }
 """Features of this battery and episode: charge within the SOC window as [-1, 1], the trailing mean price and 10 EUR/MWh
-in units of the (scaled) spread, what a decision has to know of the wear so far (`WearModel.observed`; none where wear
-has no memory), and the numbers that the config gives as ranges, each as [-1, 1] over its range."""
+in units of the (scaled) spread; what wear depends on, each only where it does: 1 where a local half-day begins (else
+−1), the capacity left, `WearModel.observed`; and the numbers that the config gives as ranges, each as [-1, 1] over its
+range."""
 
 NEEDED_BY_POST_DECISION = ("soc", "price_level", "price_mean", "price_scale")
 

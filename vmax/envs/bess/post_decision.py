@@ -40,6 +40,9 @@ def post_decision(env: Bess, seen: Array, action: Array, numbers: Any) -> tuple[
     price = jnp.sinh(get("price_level")[0] * numbers.level_scale) + mean
     inverse = jnp.sinh(get("price_scale")[0] * scales["price_scale"]) / observation.SCALE_REFERENCE_EUR
     scaled = replace(site, **{n: getattr(site, n) * inverse for n in vars(site) if n.endswith("eur_per_mwh")})
+    new = scaled
+    if "soh" in env.observation_space:
+        scaled = replace(new, capacity_mwh=new.capacity_mwh * 0.5 * (get("soh")[0] + 1.0))
     pv_mw = get("pv_now")[0] if "pv_now" in env.observation_space else jnp.float32(0.0)
     # Inside the dead band power has no slope. It is lent that of a vanishing request in the action's direction,
     # which leads out of the band where a trade pays and back to 0 where it does not.
@@ -49,14 +52,17 @@ def post_decision(env: Bess, seen: Array, action: Array, numbers: Any) -> tuple[
     request_mw = linear_mw + jax.lax.stop_gradient(request_mw - linear_mw)
     scale_eur = env.config.reward.scale_eur
     flows = battery.dispatch(scaled, soc, request_mw, pv_mw * site.pv_capacity_mw, price, env.dt_h)
-    wear_numbers = replace(numbers.wear, replacement_eur_per_mwh=numbers.wear.replacement_eur_per_mwh * inverse)
+    prices = replace(numbers.wear, replacement_eur_per_mwh=numbers.wear.replacement_eur_per_mwh * inverse)
+    starts_half = get("half_day_start")[0] > 0.0 if env.wear.by_half_day else jnp.array(False)
     memory = env.wear.recover(get("wear") if env.wear.observed_size else jnp.zeros(0), soc)
-    memory, wear = env.wear.step(wear_numbers, memory, scaled, soc, flows, jnp.array(False), env.dt_h)
+    memory, wear = env.wear.step(prices, memory, new, soc, flows, starts_half, env.dt_h)
     money = market.settle(scaled, flows, price, wear.cost_eur, env.dt_h)
     shaping = market.shaping_eur(env.config.reward, site, soc, flows.soc_end, mean, mean)
     after = seen.at[env.observation_space.slice("soc")].set(observation.soc_feature(site, flows.soc_end))
     if "previous_soc" in env.observation_space:
         after = after.at[env.observation_space.slice("previous_soc")].set(get("soc"))
+    if "soh" in env.observation_space:
+        after = after.at[env.observation_space.slice("soh")].add(-2.0 * wear.soh_loss)
     if env.wear.observed_size:
         after = after.at[env.observation_space.slice("wear")].set(env.wear.observed(memory, flows.soc_end))
     return (money.profit_eur + shaping) / (site.power_mw if scale_eur is None else scale_eur * inverse), after

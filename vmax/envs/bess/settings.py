@@ -10,7 +10,7 @@ from vmax.data.solar import SolarConfig
 from vmax.envs.bess import observation
 from vmax.envs.bess.action import ActionConfig
 from vmax.envs.bess.battery import BatteryConfig, PlantConfig
-from vmax.envs.bess.degradation import DegradationConfig
+from vmax.envs.bess.degradation_config import DegradationConfig
 from vmax.envs.bess.market import RewardConfig
 from vmax.envs.bess.scenarios import ForecastConfig
 from vmax.errors import UserError

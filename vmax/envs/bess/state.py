@@ -26,7 +26,8 @@ class Start:
 class State:
     """Physical state and the draws of the episode.
 
-    `drawn` holds the numbers that the config gives as ranges, `wear` what the wear model remembers.
+    `drawn` holds the numbers that the config gives as ranges, `wear` what the wear model remembers,
+    `soh_loss` the share of capacity lost since the episode began (None where it does not shrink the capacity).
     """
 
     time: Array
@@ -39,6 +40,7 @@ class State:
     price_shift: Array
     drawn: dict[str, Array]
     wear: Any
+    soh_loss: Any = None
 
     def price(self, price_eur_per_mwh: Any) -> Array:
         """A price of the series as it is in this episode."""
@@ -68,3 +70,8 @@ INFO = (
     Feature("time", "step", 0, 2**31 - 1),
 )
 """The entries of a step's info."""
+
+CAPACITY = Feature("capacity_mwh", "MWh", 0.0, 1e6)
+"""Where wear shrinks the capacity: the one of this step."""
+OVERFLOW = Feature("wear_overflow", "turning points", 0.0, 1.0)
+"""Where wear counts cycles: turning points that found no room on the stack."""
