@@ -120,11 +120,8 @@ def test_what_is_told_of_a_day_is_the_sum_of_its_steps_and_its_end():
 
 
 def by_days(*overrides):
-    return config.load(
-        config.compose(
-            ["env=bess", "env.episode.days=1", "training.schedule=epochs", "training.num_envs=4", *overrides]
-        )
-    )
+    days = ("env=bess", "env.episode.days=1", "training.schedule=epochs", "training.num_envs=4")
+    return config.load(config.compose([*days, *overrides]))
 
 
 SMALL = ("training.warmup_steps=200", "training.log_every=100", "training.replay_capacity=4000")
@@ -144,9 +141,8 @@ def test_the_plan_counts_whole_rounds_of_days_for_the_warm_up_and_for_all_epochs
 
 
 def test_progress_is_told_in_days_that_have_ended():
-    days = DayCount.of(
-        in_days(by_days("training.epochs=3", "training.days_per_epoch=10", *SMALL), world()[0]), world()[0]
-    )
+    settled = in_days(by_days("training.epochs=3", "training.days_per_epoch=10", *SMALL), world()[0])
+    days = DayCount.of(settled, world()[0])
     assert days is not None
     steps = (288, 288 + 95, 288 + 96, 288 + 3 * 96, 288 + 8 * 96, 1088)
     assert [days.done(step) for step in steps] == [0, 0, 4, 12, 30, 30]
@@ -163,7 +159,7 @@ def test_progress_is_told_in_days_that_have_ended():
         (
             "bess",
             ["env.episode.days=7"],
-            "env.episode.days=7: must be 1 with training.schedule=epochs, where an episode",
+            "env.episode.days=7: must be 1 with training.schedule=epochs, where",
         ),
         ("bess", ["training.days_per_epoch=1454"], "training.days_per_epoch=1454: must be within [1, 1453], the whole"),
     ],

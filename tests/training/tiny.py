@@ -45,8 +45,8 @@ def bess(prices: Path) -> tuple[str, ...]:
 def days(prices: Path) -> tuple[str, ...]:
     """The same by days: three epochs of ten days, beside all that may be recorded.
 
-    The warm-up is 288 steps, three rounds of four days; chunks end at 388, 488, … 1088, checkpoints fall at 588, 888 and
-    1088, evaluations at 688 and 1088.
+    The warm-up is 288 steps, three rounds of four days; chunks end at 388, 488, … 1088, checkpoints fall at 588, 888
+    and 1088, evaluations at 688 and 1088.
     """
     return (
         *bess(prices),
