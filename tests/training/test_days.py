@@ -7,16 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small_bess
-import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vmax import config, devices, envs
-from vmax.algorithms import make_algorithm
 from vmax.errors import UserError
 from vmax.training.day_plan import DayCount, day_schedule, in_days
 from vmax.training.days import DayEpisodes, DaySchedule
-from vmax.training.run import build_program
 
 
 @partial(jax.jit, static_argnames=("schedule", "envs_side_by_side", "count", "rounds"))
@@ -170,27 +167,3 @@ def test_what_does_not_go_together_is_one_line(environment, overrides, message):
     with pytest.raises(UserError) as caught:
         in_days(settings, env)
     assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
-
-
-def test_a_chunk_passes_days_into_the_replay_and_hands_out_their_records(tmp_path):
-    """Four environments, six rounds of days: the records are what the replay holds, and no chunk is traced anew."""
-    prices = tiny.write_prices(tmp_path / "prices.csv")
-    settings = config.load(config.compose([*tiny.days(prices), "training.replay_capacity=1200"]))
-    env = envs.make(settings.env)
-    settings = in_days(settings, env)
-    program = build_program(settings, env, make_algorithm(settings.algorithm, settings.network))
-    params = devices.replicate(env.params("train"), 1)
-    initialise, warm_up, chunk = program.compiled(25, 72)
-    state = warm_up(initialise(devices.replicate(jax.random.key(0), 1), params), params)
-    count, rows = DayCount.of(settings, env), []
-    assert count is not None
-    for number in range(6):
-        state, record = chunk(state, params)
-        rows += count.rows(388 + 100 * number, devices.gather(record["days"]))
-    assert [(row["epoch"], row["day"]) for row in rows] == [(1 + i // 10, 1 + i % 10) for i in range(24)]
-    assert len({row["date"] for row in rows[:10]}) == len({row["date"] for row in rows[10:20]}) == 10
-    steps = state.replay.steps
-    reward = np.asarray(steps.reward[0]).reshape(-1, 4)[72 : 72 + 144].reshape(6, 24, 4).sum(axis=1)
-    np.testing.assert_allclose([row["reward"] for row in rows], reward.ravel(), rtol=1e-4, atol=1e-4)
-    ends = np.flatnonzero(np.asarray(steps.truncated[0]).reshape(-1, 4)[: 72 + 150].all(axis=1))
-    assert ends.tolist() == list(range(23, 72 + 150, 24))

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import numpy as np
 import pytest
 import tiny
 
@@ -88,6 +89,20 @@ def test_a_run_by_days_records_each_day_of_each_epoch_once(untouched):
     assert [row["step"] for row in metrics] == list(range(388, 1089, 100)) and seasons == [688, 1088]
     assert [row["train/epochs"] for row in metrics] == [0.4, 0.8, 1.2, 1.6, 2.0, 2.4, 2.8, 3.0]
     assert tiny.read_json(folder / "result.json")["run"]["epochs"] == 3.0
+
+
+def test_the_days_on_record_are_those_in_the_replay(untouched):
+    """The ring holds the last 100 steps of four environments, of 272; days end at every 24th."""
+    replay = tiny.arrays(untouched["days"] / "checkpoints" / "1088" / "replay")
+    head = int(replay["['steps']['head']"][0])
+    reward, truncated = (
+        np.roll(replay[f"['steps']['{name}']"][0].reshape(100, 4), -head, axis=0) for name in ("reward", "truncated")
+    )
+    ends = 172 + np.flatnonzero(truncated.all(axis=1))
+    assert ends.tolist() == [191, 215, 239, 263] and truncated.sum() == 4 * len(ends)
+    days = reward[192 - 172 : 264 - 172].reshape(3, 24, 4).sum(axis=1).ravel()
+    rows = tiny.lines(untouched["days"] / "days.jsonl")
+    np.testing.assert_allclose([row["reward"] for row in rows[-12:]], days, rtol=1e-4, atol=1e-4)
 
 
 def test_sigterm_ends_a_run_after_its_chunk_and_resume_completes_it(untouched, tmp_path, monkeypatch, capsys):
