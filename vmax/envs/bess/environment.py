@@ -22,7 +22,7 @@ from vmax.envs.bess.params import BessParams, build_params, series_of
 from vmax.envs.bess.scenarios import WINDOW_H, row_of
 from vmax.envs.bess.settings import BessConfig
 from vmax.envs.bess.state import CAPACITY, INFO, OVERFLOW, Start, State
-from vmax.envs.environment import Step
+from vmax.envs.environment import Day, Step
 from vmax.spaces import Box, Feature
 
 Array = jax.Array
@@ -177,11 +177,13 @@ class Bess:
 
     # --- what happens -----------------------------------------------------------------------------------------------
 
-    def reset(self, key: Array, params: BessParams, start: Start | None = None) -> tuple[State, Array]:
+    def reset(self, key: Array, params: BessParams, start: Start | Day | None = None) -> tuple[State, Array]:
         """A fresh episode: start hour, charge, forecast errors, price factor and ranged numbers are drawn.
 
-        `start` (evaluation, debugging) names time, end, charge and errors instead and leaves prices as they are.
+        A `Day` names the start hour alone. A `Start` (evaluation, debugging) names time, end, charge and errors instead
+        and leaves prices as they are.
         """
+        day, start = (start, None) if isinstance(start, Day) else (None, start)
         keys = jax.random.split(key, 6)
         drawn = {}
         for i, name in enumerate(self.ranged):
@@ -193,7 +195,7 @@ class Bess:
             state = State(start.time, start.end, soc, soc, soc, start.error_offset, one, zero, drawn, **self._new(soc))
             return state, self.observe(state, params)
         index = jax.random.randint(keys[1], (), 0, params.scenarios.starts.shape[0])
-        time = params.scenarios.starts[index]
+        time = params.scenarios.starts[index] if day is None else day.time
         soc = jax.random.uniform(keys[2], (), minval=params.start_soc[0], maxval=params.start_soc[1])
         site = replace(params.site, **drawn)
         soc = jnp.clip(soc, site.soc_min, site.soc_max)
@@ -318,6 +320,13 @@ class Bess:
     def post_decision_context(self, params: BessParams) -> Any:
         """The numbers that `post_decision` reads. Raises UserError if the observation lacks a feature that it needs."""
         return post_decision.context(self, params)
+
+    @property
+    def days(self) -> Any:
+        """The whole local days of a split. Raises UserError where an episode is longer than one."""
+        from vmax.envs.bess.days import BessDays
+
+        return BessDays(self)
 
     @property
     def assessment(self) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vmax.data.days import SEASONS
 from vmax.data.series import Series
 from vmax.envs.bess.battery import Site
 
@@ -33,8 +34,6 @@ OF_SOME_MODELS = ("capacity_mwh", "wear_overflow")
 YEAR_H = 8760.0
 TOLERANCE = 1e-6
 """Float32 rounding of a state of charge near 1; powers are allowed the same share of rated power."""
-SEASONS = np.repeat(["winter", "spring", "summer", "autumn", "winter"], [2, 3, 3, 3, 1])
-"""Of each month from January on."""
 
 
 def timeseries(name: str, info: dict[str, Any], steps: Any, series: Series) -> pd.DataFrame:
@@ -125,6 +124,12 @@ def energy_residual_mwh(values: dict[str, np.ndarray], site: dict[str, np.ndarra
 
 def daily_eur(table: pd.DataFrame, draws: int, series: Series, column: str) -> np.ndarray:
     """Sum of a money column by local day, `[days]`, days in order of time; lanes of the same period averaged."""
-    day = series.local_day[np.searchsorted(series.utc, table["utc"].to_numpy())]
-    _, index = np.unique(day, return_inverse=True)
+    _, index = days_of(table, series)
     return np.bincount(index, table[column].to_numpy(np.float64)) / draws
+
+
+def days_of(table: pd.DataFrame, series: Series) -> tuple[np.ndarray, np.ndarray]:
+    """The local days of a table: a step of the series in each, `[days]`, in order of time, and the day of each row."""
+    step = np.searchsorted(series.utc, table["utc"].to_numpy())
+    _, first, index = np.unique(series.local_day[step], return_index=True, return_inverse=True)
+    return step[first], index

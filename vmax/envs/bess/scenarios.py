@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from vmax.data.days import whole_days
 from vmax.data.series import Series
 from vmax.data.solar import SolarConfig, generate_pv
 from vmax.data.trailing import ar1_path, daily_spread, same_hour_mean, trailing_mean
@@ -66,7 +67,8 @@ class Scenarios:
     """The series of one split with its history, on the device.
 
     Every array starts with `HISTORY_H` hours that repeat the first value (see `row_of`) and ends, behind the last step
-    of the split, with a window that repeats the last one.
+    of the split, with a window that repeats the last one. But for the error path, and the steps at which an episode and
+    a whole local day may begin.
     """
 
     price_eur_per_mwh: Array
@@ -81,6 +83,7 @@ class Scenarios:
     known_until: Array
     error_path: Array
     starts: Array
+    day_starts: Array
 
 
 def pv_per_mw(series: Series, solar: SolarConfig, capacity_mw: Number) -> np.ndarray:
@@ -177,6 +180,7 @@ def build_scenarios(
         known_until=jnp.asarray(_padded(np.minimum(known, ends).astype(np.int32), history, window)),
         error_path=jnp.asarray(np.concatenate([path, path[: window + 1]])),
         starts=jnp.asarray(starts.astype(np.int32)),
+        day_starts=jnp.asarray(whole_days(series, split).astype(np.int32)),
     )
 
 
