@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from small_bess import bess_on, small_bess, wavy_prices
 
-from vmax.envs.bess.baselines import CheapDear, Threshold, TwoCycle, block_prices
-from vmax.envs.bess.known import Known
+from vmax.envs.bess.baselines import CheapDear, Threshold, TwoCycle
+from vmax.envs.bess.known import Known, block_prices
 from vmax.envs.bess.planners import MPC, Calibration, PerfectForesight, calibrated, lane_sites, repeat_last_day
 from vmax.envs.bess.tuning import tuned_settings
 from vmax.envs.rollout import rollout

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from vmax.envs.bess.battery import Site
-from vmax.envs.bess.known import Known
+from vmax.envs.bess.known import Known, block_prices
 
 if TYPE_CHECKING:
     from vmax.envs.bess.environment import Bess
@@ -44,8 +44,8 @@ class Rule(ABC):
         """Actions `[L, 1]` for the states of L lanes."""
 
         def one(state: Any) -> Array:
-            site = env.site(state, params)
-            return env.action_for_power(self.power_mw(env.known(state, params), site, env.dt_h), site)
+            power_mw = self.power_mw(env.known(state, params), env.site(state, params), env.dt_h)
+            return env.action_for_power(power_mw, state, params)
 
         return jax.vmap(one)(states), carry
 
@@ -104,21 +104,6 @@ class Threshold(Rule):
     def power_mw(self, known: Known, site: Site, dt_h: float) -> Array:
         deviation = (known.price_eur_per_mwh[0] - known.mean_eur_per_mwh) / known.spread_eur_per_mwh
         return jnp.where(jnp.abs(deviation) > self.width, jnp.sign(deviation), 0.0) * site.power_mw
-
-
-def block_prices(known: Known, block_h: int, dt_h: float) -> tuple[Array, Array]:
-    """Prices of the local block of hours (half-day, day) that contains this step, and this step's place in it.
-
-    What has passed is read from the actual prices, the rest from the known window; +inf marks unknown steps. The place
-    follows the local clock, so on the two days of a clock change the block is off by one hour.
-
-    Returns: `(price [block_h / dt_h], place [])`.
-    """
-    size, past = round(block_h / dt_h), known.past_price_eur_per_mwh.shape[0]
-    place = jnp.round((known.local_hour[0] % block_h) / dt_h).astype(jnp.int32)
-    future = jnp.where(known.mask, known.price_eur_per_mwh, jnp.inf)
-    everything = jnp.concatenate([known.past_price_eur_per_mwh, future])
-    return jax.lax.dynamic_slice(everything, (past - place,), (size,)), place
 
 
 def _rank(values: Array) -> Array:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vmax.data.series import Series
+from vmax.envs.bess import action as actions
 from vmax.envs.bess import auction, battery, market, observation, post_decision
 from vmax.envs.bess.battery import Dispatch, Site
 from vmax.envs.bess.degradation import WearModel, WearStep, make_wear
@@ -20,8 +21,8 @@ from vmax.envs.bess.market import Money
 from vmax.envs.bess.params import BessParams, build_params, series_of
 from vmax.envs.bess.scenarios import WINDOW_H, information_row, row_of
 from vmax.envs.bess.settings import BessConfig
-from vmax.envs.bess.state import AUCTION_INFO, INFO, Start, State
-from vmax.envs.environment import Step
+from vmax.envs.bess.state import AUCTION_INFO, CAPACITY, INFO, OVERFLOW, Start, State
+from vmax.envs.environment import Day, Step
 from vmax.spaces import Box, Feature
 
 Array = jax.Array
@@ -29,7 +30,8 @@ Array = jax.Array
 
 @dataclass(frozen=True)
 class Bess:
-    """Battery environment. Action: one number in [-1, 1], discharge positive. Episodes are only ever truncated."""
+    """Battery environment. Action: one number in [-1, 1]. Episodes are truncated, or with `episode.end=settled`
+    terminated."""
 
     config: BessConfig
     series: Series = field(init=False)
@@ -76,20 +78,21 @@ class Bess:
 
     @cached_property
     def features(self) -> tuple[str, ...]:
-        """Chosen features, the battery's own first; drawn numbers and memory of wear are always among them."""
+        """Chosen features, the battery's own first; the drawn numbers and what wear depends on always among them."""
         chosen = self.config.observation.features
-        needed = (*(["wear"] if self.wear.observed_size else []), *(["site"] if self.ranged else []))
-        own = [n for n in observation.OWN if n in chosen or n in needed]
+        own = [n for n in observation.OWN if self._own_sizes.get(n, n in chosen)]
         return (*own, *(n for n in chosen if n in observation.EXOGENOUS))
 
     @cached_property
     def observation_space(self) -> Box:
-        limits = {n: 10.0 for n, d in observation.EXOGENOUS.items() if d.fitted} | {
-            "price_mean": 20.0,
-            "price_scale": 20.0,
-        }
-        sizes = {"site": len(self.ranged), "wear": self.wear.observed_size}
-        return observation.observation_space(self.features, self.window, sizes, limits)
+        return observation.observation_space(self.features, self.window, self._own_sizes)
+
+    @property
+    def _own_sizes(self) -> dict[str, int]:
+        """Sizes of the features that are there wherever they tell something: 0 elsewhere."""
+        wear, feedback = self.wear, self.config.degradation.feedback
+        remembered = {"half_day_start": int(wear.by_half_day), "soh": int(feedback), "wear": wear.observed_size}
+        return {**remembered, "site": len(self.ranged)}
 
     @property
     def action_space(self) -> Box:
@@ -97,7 +100,13 @@ class Bess:
 
     @property
     def info_space(self) -> tuple[Feature, ...]:
-        return INFO + (AUCTION_INFO if self.sells_ahead else ())
+        capacity, overflow = self.config.degradation.feedback, self.wear.stacked
+        return (
+            *INFO,
+            *(AUCTION_INFO if self.sells_ahead else ()),
+            *([CAPACITY] if capacity else []),
+            *([OVERFLOW] if overflow else []),
+        )
 
     @property
     def sells_ahead(self) -> bool:
@@ -111,8 +120,15 @@ class Bess:
     # --- what is known ----------------------------------------------------------------------------------------------
 
     def site(self, state: State, params: BessParams) -> Site:
-        """The site's numbers in this episode."""
-        return replace(params.site, **state.drawn) if state.drawn else params.site
+        """The site's numbers in this episode, the capacity that is left among them."""
+        site = replace(params.site, **state.drawn) if state.drawn else params.site
+        if state.soh_loss is None:
+            return site
+        return replace(site, capacity_mwh=site.capacity_mwh * self.soh(state, params))
+
+    def soh(self, state: State, params: BessParams) -> Array:
+        """State of health: capacity as a share of the new battery's, at least 1 % so that nothing divides by 0."""
+        return jnp.maximum(1.0 - params.wear.start_loss - state.soh_loss, 0.01)
 
     def known(self, state: State, params: BessParams) -> Known:
         """What may be known at this step: the only way to the future for observations and baselines."""
@@ -147,7 +163,10 @@ class Bess:
             "previous_soc": observation.soc_feature(site, state.previous_soc),
             "price_mean": jnp.arcsinh(mean / spread) / params.scales["price_mean"],
             "price_scale": jnp.arcsinh(observation.SCALE_REFERENCE_EUR / spread) / params.scales["price_scale"],
+            "half_day_start": jnp.where(self._starts_half(params, row), 1.0, -1.0),
         }
+        if state.soh_loss is not None:
+            own["soh"] = 2.0 * self.soh(state, params) - 1.0
         parts = [own[n][None] for n in self.features if n in own]
         if self.wear.observed_size:
             parts.append(self.wear.observed(state.wear, state.soc))
@@ -161,18 +180,21 @@ class Bess:
         else:
             known = self.known(state, params)
             per_capacity = known.pv_mw / jnp.maximum(site.pv_capacity_mw, 1e-9)
+            known, prices = replace(known, pv_mw=per_capacity), self.config.observation.price_range_eur_per_mwh
             calendar = scenarios.calendar[row_of(state.time, self.dt_h)]
-            view = observation.View(replace(known, pv_mw=per_capacity), calendar, self.dt_h)
+            view = observation.View(known, calendar, self.dt_h, prices)
             outside = observation.exogenous(view, self.features) / params.scales["exogenous"]
         return jnp.concatenate([*parts, outside]).astype(jnp.float32)
 
     # --- what happens -----------------------------------------------------------------------------------------------
 
-    def reset(self, key: Array, params: BessParams, start: Start | None = None) -> tuple[State, Array]:
+    def reset(self, key: Array, params: BessParams, start: Start | Day | None = None) -> tuple[State, Array]:
         """A fresh episode: start hour, charge, forecast errors, price factor and ranged numbers are drawn.
 
-        `start` (evaluation, debugging) names time, end, charge and errors instead and leaves prices as they are.
+        A `Day` names the start hour alone. A `Start` (evaluation, debugging) names time, end, charge and errors instead
+        and leaves prices as they are.
         """
+        day, start = (start, None) if isinstance(start, Day) else (None, start)
         keys = jax.random.split(key, 6)
         drawn = {}
         for i, name in enumerate(self.ranged):
@@ -181,50 +203,70 @@ class Bess:
             drawn[name] = draw if start is None else 0.5 * (low + high)
         if start is not None:
             soc, one, zero = start.soc, jnp.float32(1.0), jnp.float32(0.0)
-            wear = self.wear.initial(soc)
-            plan = auction.begin(soc) if self.sells_ahead else None
-            state = State(start.time, start.end, soc, soc, soc, start.error_offset, one, zero, drawn, wear, plan)
+            state = State(start.time, start.end, soc, soc, soc, start.error_offset, one, zero, drawn, **self._new(soc))
             return state, self.observe(state, params)
         index = jax.random.randint(keys[1], (), 0, params.scenarios.starts.shape[0])
-        time = params.scenarios.starts[index]
+        time = params.scenarios.starts[index] if day is None else day.time
         soc = jax.random.uniform(keys[2], (), minval=params.start_soc[0], maxval=params.start_soc[1])
         site = replace(params.site, **drawn)
         soc = jnp.clip(soc, site.soc_min, site.soc_max)
         factor = jnp.exp(jax.random.uniform(keys[3], (), minval=params.log_factor[0], maxval=params.log_factor[1]))
         shift = jax.random.uniform(keys[4], (), minval=params.shift[0], maxval=params.shift[1])
         offset = jax.random.randint(keys[5], (), 0, 2**30)
-        wear = self.wear.initial(soc)
-        plan = auction.begin(soc) if self.sells_ahead else None
-        state = State(time, time + self.episode_steps, soc, soc, soc, offset, factor, shift, drawn, wear, plan)
+        end = time + self.episode_steps
+        state = State(time, end, soc, soc, soc, offset, factor, shift, drawn, **self._new(soc))
         return state, self.observe(state, params)
 
+    def _new(self, soc: Array) -> dict[str, Any]:
+        """Entries of the state about wear and sales at the start of an episode."""
+        return {
+            "wear": self.wear.initial(soc),
+            "soh_loss": jnp.zeros_like(soc) if self.config.degradation.feedback else None,
+            "plan": auction.begin(soc) if self.sells_ahead else None,
+        }
+
+    def _starts_half(self, params: BessParams, row: Array) -> Array:
+        """Whether a local half-day (0-12, 12-24 h) begins with the step of this row."""
+        hour = params.scenarios.local_hour
+        return (hour[row] < 12.0) != (hour[row - 1] < 12.0)
+
     def step(self, key: Array, state: State, action: Array, params: BessParams) -> tuple[State, Step]:
-        """One step. Reward: (profit + shaping) / (trailing spread · 1 h at rated power)."""
+        """One step. Reward: (profit + shaping) / `reward.scale_eur`, or / (trailing spread · 1 h at rated power)."""
         del key
         scenarios, site = params.scenarios, self.site(state, params)
         row = row_of(state.time, self.dt_h)
         price = state.price(scenarios.price_eur_per_mwh[row])
         pv_mw = scenarios.pv_per_mw[row] * site.pv_capacity_mw
-        request_mw, sold = self._sell(state, self.to_power(action, site), site, params)
+        asked_mw = actions.power_mw(self.config.action, action[0], site, self.peak(state, params))
+        request_mw, sold = self._sell(state, asked_mw, site, params)
         flows = battery.dispatch(site, state.soc, request_mw, pv_mw, price, self.dt_h)
-        starts_half = (scenarios.local_hour[row] < 12) != (scenarios.local_hour[row - 1] < 12)
-        memory, wear = self.wear.step(params.wear, state.wear, site, state.soc, flows, starts_half, self.dt_h)
+        new = replace(site, capacity_mwh=state.drawn.get("capacity_mwh", params.site.capacity_mwh))
+        memory, wear = self.wear.step(
+            params.wear, state.wear, new, state.soc, flows, self._starts_half(params, row), self.dt_h
+        )
         money = market.settle(site, flows, price, wear.cost_eur, self.dt_h)
         if sold is not None:
             money = market.settle_imbalance(money, flows, request_mw, params.penalty_eur_per_mwh, self.dt_h)
         marks = (information_row(scenarios, time, self.dt_h) for time in (state.time, state.time + 1))
         mark, next_mark = (state.price(scenarios.mean_eur_per_mwh[r]) for r in marks)
         shaping = market.shaping_eur(self.config.reward, site, state.soc, flows.soc_end, mark, next_mark)
-        scale = state.difference(scenarios.spread_eur_per_mwh[row]) * site.power_mw
+        scale = self.config.reward.scale_eur or state.difference(scenarios.spread_eur_per_mwh[row]) * site.power_mw
         plan = None if sold is None else self._next_plan(state, sold, flows, site, params)
         following = replace(
             state, time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc, wear=memory, plan=plan
         )
+        if state.soh_loss is not None:
+            following = replace(following, soh_loss=state.soh_loss + wear.soh_loss)
+        ends, settled = following.time >= state.end, self.config.episode.end == "settled"
+        earned_eur = money.profit_eur + shaping
+        if settled and self.config.reward.shaping == "none":
+            left_eur = flows.soc_end * site.capacity_mwh * self.terminal_price(params, following, site)
+            earned_eur = earned_eur + jnp.where(ends, left_eur, 0.0)
         return following, Step(
             observation=self.observe(following, params),
-            reward=(money.profit_eur + shaping) / scale,
-            terminated=jnp.array(False),
-            truncated=following.time >= state.end,
+            reward=earned_eur / scale,
+            terminated=ends & settled,
+            truncated=ends & (not settled),
             info=self._info(state, following, site, params, price, flows, money, wear, shaping)
             | ({} if sold is None else auction.info(request_mw, flows, money.imbalance_cost_eur)),
         )
@@ -260,6 +302,9 @@ class Bess:
     ) -> dict[str, Array]:
         left_mwh = (flows.soc_end - state.start_soc) * site.capacity_mwh
         value = left_mwh * self.terminal_price(params, following, site)
+        about_wear = {"capacity_mwh": site.capacity_mwh} if state.soh_loss is not None else {}
+        if self.wear.stacked:
+            about_wear["wear_overflow"] = jnp.asarray(wear.overflow)
         return {
             "price_eur_per_mwh": price,
             "charge_mw": flows.charge_mw,
@@ -277,6 +322,7 @@ class Bess:
             "shaping_eur": shaping,
             "terminal_value_eur": jnp.where(following.time >= state.end, value, 0.0),
             "time": state.time,
+            **about_wear,
         }
 
     def terminal_price(self, params: BessParams, state: State, site: Site) -> Array:
@@ -285,17 +331,16 @@ class Bess:
         mean = params.scenarios.mean_eur_per_mwh[row_of(state.time, self.dt_h) - 1]
         return market.stored_value_eur_per_mwh(site, state.price(mean))
 
-    def to_power(self, action: Array, site: Site) -> Array:
-        """Requested AC power in MW, discharge positive, of an action `[1]`; 0 within the dead band."""
-        band, full = self.config.action.dead_band, self.config.action.full_band
-        size = jnp.clip((jnp.abs(action[0]) - band) / (1.0 - band - full), 0.0, 1.0)
-        return jnp.sign(action[0]) * size * site.power_mw
+    def peak(self, state: State, params: BessParams) -> Array | None:
+        """Whether this step lies in a peak window; None where an action is signed and nobody has to know."""
+        if self.config.action.mode == "signed":
+            return None
+        return actions.in_peak_window(self.known(state, params), self.dt_h)
 
-    def action_for_power(self, power_mw: Any, site: Site) -> Array:
-        """The action `[..., 1]` that requests exactly this power: inverse of `to_power`."""
-        band, full = self.config.action.dead_band, self.config.action.full_band
-        share = jnp.clip(jnp.asarray(power_mw) / site.power_mw, -1.0, 1.0)
-        return (jnp.sign(share) * (band + jnp.abs(share) * (1.0 - band - full)))[..., None]
+    def action_for_power(self, power_mw: Any, state: State, params: BessParams) -> Array:
+        """The action `[1]` that requests exactly this AC power, MW, discharge positive; idle where there is none."""
+        site, peak = self.site(state, params), self.peak(state, params)
+        return actions.action_for(self.config.action, power_mw, site, peak)[..., None]
 
     # --- for critics, checks and evaluation -------------------------------------------------------------------------
 
@@ -307,11 +352,18 @@ class Bess:
     @property
     def controlled(self) -> tuple[str, ...]:
         """The charge, and what is remembered of wear."""
-        return tuple(name for name in ("soc", "wear") if name in self.observation_space)
+        return tuple(name for name in ("soc", "soh", "wear") if name in self.observation_space)
 
     def post_decision_context(self, params: BessParams) -> Any:
         """The numbers that `post_decision` reads. Raises UserError if the observation lacks a feature that it needs."""
         return post_decision.context(self, params)
+
+    @property
+    def days(self) -> Any:
+        """The whole local days of a split. Raises UserError where an episode is longer than one."""
+        from vmax.envs.bess.days import BessDays
+
+        return BessDays(self)
 
     @property
     def assessment(self) -> Any:

@@ -137,6 +137,21 @@ def profile_ahead(scenarios: Scenarios, row: Array, dt_h: float) -> Array:
     return jnp.where(day < 2, profile, ahead(scenarios.profile_day3_eur_per_mwh))
 
 
+def block_prices(known: Known, block_h: int, dt_h: float) -> tuple[Array, Array]:
+    """Prices of the local block of hours (half-day, day) that contains this step, and this step's place in it.
+
+    What has passed is read from the actual prices, the rest from the known window; +inf marks unknown steps. The place
+    follows the local clock, so on the two days of a clock change the block is off by one hour.
+
+    Returns: `(price [block_h / dt_h], place [])`.
+    """
+    size, past = round(block_h / dt_h), known.past_price_eur_per_mwh.shape[0]
+    place = jnp.round((known.local_hour[0] % block_h) / dt_h).astype(jnp.int32)
+    future = jnp.where(known.mask, known.price_eur_per_mwh, jnp.inf)
+    everything = jnp.concatenate([known.past_price_eur_per_mwh, future])
+    return jax.lax.dynamic_slice(everything, (past - place,), (size,)), place
+
+
 def fit_price_estimate(scenarios: Scenarios, factor: Array, times: np.ndarray, dt_h: float, seed: int) -> Array:
     """Weights of the linear price estimate by ridge regression on training steps `times`, `[S + H + 2, S]`.
 

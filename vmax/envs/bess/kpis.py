@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vmax.data.days import SEASONS
 from vmax.data.series import Series
 from vmax.envs.bess.battery import Site
 
@@ -28,13 +29,11 @@ COLUMNS = (
     "terminal_value_eur",
 )
 """Info entries that make up the time series, after `utc`, `policy` and `lane`."""
-OPTIONAL = ("sold_mw", "imbalance_mw", "imbalance_cost_eur")
-"""Those that only some markets have."""
+OPTIONAL = ("sold_mw", "imbalance_mw", "imbalance_cost_eur", "capacity_mwh", "wear_overflow")
+"""Those that only some markets and models of wear have."""
 YEAR_H = 8760.0
 TOLERANCE = 1e-6
 """Float32 rounding of a state of charge near 1; powers are allowed the same share of rated power."""
-SEASONS = np.repeat(["winter", "spring", "summer", "autumn", "winter"], [2, 3, 3, 3, 1])
-"""Of each month from January on."""
 
 
 def timeseries(name: str, info: dict[str, Any], steps: Any, series: Series) -> pd.DataFrame:
@@ -58,10 +57,11 @@ def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: 
     errors). `profit_eur` is the sum of its column; the value of the energy left at the end stands apart. A cycle is the
     usable energy discharged once, measured at the AC terminals.
     """
-    values = {key: table[key].to_numpy(np.float64) for key in COLUMNS}
+    values = {key: table[key].to_numpy(np.float64) for key in (*COLUMNS, *OF_SOME_MODELS) if key in table}
     hours = len(table) * dt_h / draws
-    site = {key: np.asarray([getattr(s, key) for s in sites])[table["lane"].to_numpy()] for key in vars(sites[0])}
+    site = {key: np.asarray([getattr(s, key) for s in sites])[table["lane"].to_numpy()] for key in sites[0].numbers}
     usable_mwh = float(np.mean((site["soc_max"] - site["soc_min"]) * site["capacity_mwh"]))
+    site["capacity_mwh"] = values.get("capacity_mwh", site["capacity_mwh"])
     profit_eur = values["profit_eur"].sum() / draws
     local = pd.DatetimeIndex(table["utc"]).tz_localize("UTC").tz_convert(series.timezone)
     months = local.year.to_numpy() * 100 + local.month.to_numpy()
@@ -80,6 +80,7 @@ def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: 
         "curtailed_mwh": values["curtailed_mw"].sum() * dt_h / draws,
         "violations": int(violations(table, values, site).sum()),
         "max_energy_residual_mwh": float(np.abs(energy_residual_mwh(values, site, dt_h)).max()),
+        **({"wear_overflows": int(values["wear_overflow"].sum())} if "wear_overflow" in values else {}),
         "profit_eur_by_month": {
             f"{m // 100}-{m % 100:02d}": float(values["profit_eur"][months == m].sum() / draws)
             for m in np.unique(months)
@@ -134,6 +135,12 @@ def energy_residual_mwh(values: dict[str, np.ndarray], site: dict[str, np.ndarra
 
 def daily_eur(table: pd.DataFrame, draws: int, series: Series, column: str) -> np.ndarray:
     """Sum of a money column by local day, `[days]`, days in order of time; lanes of the same period averaged."""
-    day = series.local_day[np.searchsorted(series.utc, table["utc"].to_numpy())]
-    _, index = np.unique(day, return_inverse=True)
+    _, index = days_of(table, series)
     return np.bincount(index, table[column].to_numpy(np.float64)) / draws
+
+
+def days_of(table: pd.DataFrame, series: Series) -> tuple[np.ndarray, np.ndarray]:
+    """The local days of a table: a step of the series in each, `[days]`, in order of time, and the day of each row."""
+    step = np.searchsorted(series.utc, table["utc"].to_numpy())
+    _, first, index = np.unique(series.local_day[step], return_index=True, return_inverse=True)
+    return step[first], index

@@ -18,12 +18,18 @@ Array = jax.Array
 
 @dataclass(frozen=True)
 class RewardConfig:
-    """`shaping`: `mark` values energy moved at the trailing mean price; `potential` is strictly potential-based."""
+    """`shaping`: `mark` values energy moved at the trailing mean price; `potential` is strictly potential-based.
 
+    `scale_eur`: the profit that is a reward of 1; None: the trailing spread of prices for an hour at rated power.
+    """
+
+    scale_eur: float | None
     shaping: Literal["none", "mark", "potential"]
     potential_discount: float
 
     def __post_init__(self) -> None:
+        if self.scale_eur is not None and not self.scale_eur > 0.0:
+            raise UserError(f"env.reward.scale_eur={self.scale_eur}: must be above 0, or null")
         if not 0.0 <= self.potential_discount <= 1.0:
             raise UserError(f"env.reward.potential_discount={self.potential_discount}: must be within [0, 1]")
 

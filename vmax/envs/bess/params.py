@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -85,38 +85,47 @@ def build_params(config: BessConfig, series: Series, split: str, features: tuple
         log_factor=jnp.log(pair(config.augmentation.price_factor)),
         shift=pair(config.augmentation.price_shift_eur_per_mwh),
     )
-    fitted = (
-        _fit(params, series.dt_h, features, config.forecast.seed if config.uncertain else None)
-        if split == "train"
-        else build_params(config, series, "train", features)
-    )
+    shown = Shown(features, series.dt_h, config.observation.price_range_eur_per_mwh)
+    seed = config.forecast.seed if config.uncertain else None
+    fitted = _fit(params, shown, seed) if split == "train" else build_params(config, series, "train", features)
     params = replace(params, estimate=fitted.estimate, scales=fitted.scales, level_scale=fitted.level_scale)
-    return params if forecast else _tabulate(params, series, split, features)
+    untold = forecast or (shown.absolute and config.augmentation.changes_prices)
+    return params if untold else _tabulate(params, series, split, shown)
 
 
-def _raw_features(
-    scenarios: Scenarios, estimate: Array | None, factor: Array, time: Array, dt_h: float, features: tuple[str, ...]
-) -> Array:
+@dataclass(frozen=True)
+class Shown:
+    """What is to be computed of the outside world, and how plain prices are scaled."""
+
+    features: tuple[str, ...]
+    dt_h: float
+    price_range: tuple[float, float]
+
+    @property
+    def absolute(self) -> bool:
+        """Whether any of it is a plain price."""
+        return any(name in observation.EXOGENOUS and observation.EXOGENOUS[name].absolute for name in self.features)
+
+
+def _raw_features(scenarios: Scenarios, estimate: Array | None, factor: Array, time: Array, shown: Shown) -> Array:
     """Unscaled features of the outside world at one time, error path at offset 0, `[E]`."""
-    known = look(scenarios, estimate, factor, time, jnp.int32(0), jnp.float32(1.0), dt_h)
-    calendar = scenarios.calendar[row_of(time, dt_h)]
-    return observation.exogenous(observation.View(known, calendar, dt_h), features)
+    known = look(scenarios, estimate, factor, time, jnp.int32(0), jnp.float32(1.0), shown.dt_h)
+    view = observation.View(known, scenarios.calendar[row_of(time, shown.dt_h)], shown.dt_h, shown.price_range)
+    return observation.exogenous(view, shown.features)
 
 
-def _fit(params: BessParams, dt_h: float, features: tuple[str, ...], seed: int | None) -> BessParams:
+def _fit(params: BessParams, shown: Shown, seed: int | None) -> BessParams:
     """Feature scales (root mean squares) and, with a seed for its draws, the price estimate: on training steps."""
-    scenarios, starts = params.scenarios, np.asarray(params.scenarios.starts)
+    scenarios, starts, dt_h = params.scenarios, np.asarray(params.scenarios.starts), shown.dt_h
     times = starts[np.linspace(0, len(starts) - 1, min(FIT_SAMPLE, len(starts))).astype(int)]
     estimate = None
     if seed is not None:
         days = starts if scenarios.issued is None else np.unique(np.asarray(scenarios.issued)[row_of(starts, dt_h)])
         estimate = fit_price_estimate(scenarios, params.forecast_factor, days, dt_h, seed)
-    compute = jax.jit(
-        jax.vmap(lambda s, e, f, t: _raw_features(s, e, f, t, dt_h, features), in_axes=(None, None, None, 0))
-    )
+    compute = jax.jit(jax.vmap(partial(_raw_features, shown=shown), in_axes=(None, None, None, 0)))
     raw = np.asarray(compute(scenarios, estimate, params.forecast_factor, jnp.asarray(times)))
     window, position, sizes, level = round(WINDOW_H / dt_h), 0, [], 1.0
-    for name in (n for n in features if n in observation.EXOGENOUS):
+    for name in (n for n in shown.features if n in observation.EXOGENOUS):
         definition = observation.EXOGENOUS[name]
         block = raw[:, position : position + definition.size(window)]
         scale = max(_size(block), 1e-6) if definition.fitted else 1.0
@@ -138,17 +147,16 @@ def _size(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(values))))
 
 
-def _tabulate(params: BessParams, series: Series, split: str, features: tuple[str, ...]) -> BessParams:
+def _tabulate(params: BessParams, series: Series, split: str, shown: Shown) -> BessParams:
     """Features of the outside world for every step of the split, computed once through `known`.
 
-    They depend on the time alone: a price factor or shift changes neither (price − price) / spread nor ranks.
+    They depend on the time alone: a price factor or shift changes neither (price − price) / spread nor ranks. Plain
+    prices are tabulated only where there is neither.
     """
     blocks = series.splits[split]
     first, last = blocks[0][0], blocks[-1][1]
     if (last + 1 - first) * params.scales["exogenous"].size * 4 > TABLE_LIMIT_BYTES:
         return params
-    compute = jax.jit(
-        jax.vmap(lambda s, e, f, t: _raw_features(s, e, f, t, series.dt_h, features), in_axes=(None, None, None, 0))
-    )
+    compute = jax.jit(jax.vmap(partial(_raw_features, shown=shown), in_axes=(None, None, None, 0)))
     table = compute(params.scenarios, params.estimate, params.forecast_factor, jnp.arange(first, last + 1))
     return replace(params, table=table / params.scales["exogenous"], table_first=jnp.int32(first))

@@ -64,7 +64,7 @@ class BatteryPlanner(ABC):
 
     def action(self, env: Bess, state: Any, params: Any, decision: Array) -> Array:
         """The action `[1]` of a decision, for one environment."""
-        return env.action_for_power(decision, env.site(state, params))
+        return env.action_for_power(decision, state, params)
 
     def course(self, env: Bess, params: Any, starts: Any) -> Course:
         """What the planner does in the lanes `starts`."""
@@ -156,8 +156,7 @@ class PerfectForesight:
             start = jax.tree.map(lambda leaf: leaf[lane], starts)  # noqa: B023
             schedule, _ = self.schedule(env, params, start, site)
             power_mw[lane, : len(schedule.power_mw)] = schedule.power_mw
-        batch = jax.tree.map(lambda *values: jnp.asarray(values, jnp.float32)[:, None], *sites)
-        return Course(env.action_for_power(jnp.asarray(power_mw, jnp.float32), batch))
+        return Course(_actions(env, params, starts, jnp.asarray(power_mw, jnp.float32)))
 
     def schedule(self, env: Bess, params: Any, start: Any, site: Site) -> tuple[Schedule, float]:
         """The best schedule of one lane, and its profit with the value of the change in stored energy, EUR."""
@@ -172,8 +171,8 @@ class PerfectForesight:
 
 def lane_sites(env: Bess, params: Any, starts: Any) -> list[Site]:
     """The numbers of the site in each lane, on the host."""
-    columns = {name: np.asarray(value, np.float64) for name, value in vars(_sites(env, params, starts)).items()}
-    return [Site(**{name: column[lane] for name, column in columns.items()}) for lane in range(len(starts.time))]
+    columns = jax.tree.map(lambda value: np.asarray(value, np.float64), _sites(env, params, starts))
+    return [jax.tree.map(lambda column: column[lane], columns) for lane in range(len(starts.time))]  # noqa: B023
 
 
 @partial(jax.jit, static_argnames="env")
@@ -187,6 +186,17 @@ def _terminal_price(env: Bess, params: Any, start: Any) -> Array:
     """Value of one stored MWh at the end of a lane, EUR/MWh."""
     state = replace(env.reset(jax.random.key(0), params, start)[0], time=start.end)
     return env.terminal_price(params, state, env.site(state, params))
+
+
+def _actions(env: Bess, params: Any, starts: Any, power_mw: Array) -> Array:
+    """Actions `[L, T, 1]` that request the powers `[L, T]` from the first step of each lane on."""
+
+    def lane(start: Any, power_mw: Array) -> Array:
+        state = env.reset(jax.random.key(0), params, start)[0]
+        at = lambda step, mw: env.action_for_power(mw, replace(state, time=state.time + step), params)  # noqa: E731
+        return jax.vmap(at)(jnp.arange(len(power_mw)), power_mw)
+
+    return jax.vmap(lane)(starts, power_mw)
 
 
 def repeat_last_day(known: Known, steps_per_day: int) -> Array:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from vmax.data.days import whole_days
 from vmax.data.imbalance import generate_imbalance_price
 from vmax.data.series import Series
 from vmax.data.solar import SolarConfig, generate_pv
@@ -73,7 +74,8 @@ class Scenarios:
     """The series of one split with its history, on the device.
 
     Every array starts with `HISTORY_H` hours that repeat the first value (see `row_of`) and ends, behind the last step
-    of the split, with `span_steps` that repeat the last one.
+    of the split, with `span_steps` that repeat the last one. But for the error path, and the steps at which an episode
+    and a whole local day may begin.
 
     Attributes:
       price_eur_per_mwh: what energy is settled at.
@@ -96,6 +98,7 @@ class Scenarios:
     known_until: Array
     error_path: Array
     starts: Array
+    day_starts: Array
 
 
 def information_row(scenarios: Scenarios, time: Array, dt_h: float) -> Array:
@@ -214,6 +217,7 @@ def build_scenarios(
         known_until=put(np.minimum(known, ends), np.int32),
         error_path=jnp.asarray(np.concatenate([path, path[: span + 1]])),
         starts=jnp.asarray(starts.astype(np.int32)),
+        day_starts=jnp.asarray(whole_days(series, split).astype(np.int32)),
     )
 
 

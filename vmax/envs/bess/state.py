@@ -27,8 +27,9 @@ class Start:
 class State:
     """Physical state and the draws of the episode.
 
-    `drawn` holds the numbers that the config gives as ranges, `wear` what the wear model remembers, `plan` what an
-    auction was sold on (else None).
+    `drawn` holds the numbers that the config gives as ranges, `wear` what the wear model remembers, `soh_loss` the
+    share of capacity lost since the episode began (None where it does not shrink the capacity), `plan` what an auction
+    was sold on (else None).
     """
 
     time: Array
@@ -41,6 +42,7 @@ class State:
     price_shift: Array
     drawn: dict[str, Array]
     wear: Any
+    soh_loss: Any = None
     plan: Plan | None = None
 
     @property
@@ -82,3 +84,8 @@ AUCTION_INFO = (
     Feature("imbalance_cost_eur", "EUR", 0.0, 1e9),
 )
 """What an auction adds: what the battery was to feed in (taking is negative), what it fed in above that, its price."""
+
+CAPACITY = Feature("capacity_mwh", "MWh", 0.0, 1e6)
+"""Where wear shrinks the capacity: the one of this step."""
+OVERFLOW = Feature("wear_overflow", "turning points", 0.0, 1.0)
+"""Where wear counts cycles: turning points that found no room on the stack."""
