@@ -11,7 +11,11 @@ from data_config import SHIPPED
 from vmax.data.series import ColumnsConfig, load_series
 from vmax.errors import UserError
 
-CONFIG = replace(SHIPPED, path="prices.csv", columns=ColumnsConfig(time="time", price="price", pv=None))
+CONFIG = replace(
+    SHIPPED,
+    path="prices.csv",
+    columns=ColumnsConfig(time="time", price="price", pv=None, reserve_up=None, reserve_down=None),
+)
 
 
 def lines(count=960, start="2023-03-01", minutes=60):

@@ -12,8 +12,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from vmax.envs.bess import kpis, plots
-from vmax.envs.bess.baselines import CheapDear, DoNothing, Threshold, TwoCycle
+from vmax.envs.bess.baselines import CheapDear, DoNothing, Idle, Threshold, TwoCycle
 from vmax.envs.bess.planners import MPC, PerfectForesight, YesterdaysPlan, fit_calibration, lane_sites
+from vmax.envs.bess.reserve_planners import ReserveForesight, ReserveMPC
 from vmax.envs.bess.tuning import tuned_settings
 from vmax.envs.rollout import Record
 
@@ -96,7 +97,9 @@ _SETTING = {"gated_two_cycle": "gate_eur_per_mwh", "n_cheap_n_dear": "hours", "t
 
 @lru_cache(maxsize=8)
 def _baselines(env: Bess) -> dict[str, Any]:
-    tuned = tuned_settings(env)
+    tuned, calibration = tuned_settings(env), fit_calibration(env)
+    sold = env.config.reserve.sold
+    planner = ReserveMPC if sold else MPC
     return {
         "do_nothing": DoNothing(),
         "two_cycle": TwoCycle(-np.inf),
@@ -104,9 +107,10 @@ def _baselines(env: Bess) -> dict[str, Any]:
         "n_cheap_n_dear": CheapDear(tuned["n_cheap_n_dear"]),
         "threshold": Threshold(tuned["threshold"]),
         "lp_yesterday": YesterdaysPlan(),
-        "mpc": MPC(),
-        "mpc_calibrated": MPC(fit_calibration(env)),
-        "perfect_foresight": PerfectForesight(),
+        **({"idle": Idle()} if sold else {}),
+        "mpc": planner(),
+        "mpc_calibrated": planner(calibration),
+        "perfect_foresight": ReserveForesight() if sold else PerfectForesight(),
     }
 
 

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from vmax.data.series import Series
-from vmax.envs.bess import battery, market, observation, post_decision
+from vmax.envs.bess import battery, market, observation, post_decision, reserve
 from vmax.envs.bess.battery import Dispatch, Site
 from vmax.envs.bess.known import Known, look
 from vmax.envs.bess.market import Money
 from vmax.envs.bess.params import BessParams, build_params, series_of
+from vmax.envs.bess.reserve_rules import BIDS
 from vmax.envs.bess.scenarios import WINDOW_H, row_of
 from vmax.envs.bess.settings import BessConfig
 from vmax.envs.bess.state import INFO, Start, State
@@ -28,7 +29,9 @@ Array = jax.Array
 
 @dataclass(frozen=True)
 class Bess:
-    """Battery environment. Action: one number in [-1, 1], discharge positive. Episodes are only ever truncated."""
+    """Battery environment. Action: power in [-1, 1], discharge positive, and the bids of a reserve product.
+
+    Episodes are only ever truncated."""
 
     config: BessConfig
     series: Series = field(init=False)
@@ -86,11 +89,12 @@ class Bess:
 
     @property
     def action_space(self) -> Box:
-        return Box((Feature("power", "rated power, discharge positive"),))
+        bids = BIDS[self.config.reserve.product]
+        return Box((Feature("power", "rated power, discharge positive"), *(Feature(n, "rated power") for n in bids)))
 
     @property
     def info_space(self) -> tuple[Feature, ...]:
-        return INFO
+        return (*INFO, *reserve.INFO) if self.config.reserve.sold else INFO
 
     def params(self, split: str) -> BessParams:
         """Arrays and numbers of `train`, `validation` or `test`; scales and estimates are fitted on `train` alone."""
@@ -122,6 +126,7 @@ class Bess:
             profile_eur_per_mwh=state.price(known.profile_eur_per_mwh),
             mean_eur_per_mwh=state.price(known.mean_eur_per_mwh),
             spread_eur_per_mwh=state.difference(known.spread_eur_per_mwh),
+            reserve=None if known.reserve is None else known.reserve.scaled(state.difference),
         )
 
     def observe(self, state: State, params: BessParams) -> Array:
@@ -136,7 +141,9 @@ class Bess:
             "price_mean": jnp.arcsinh(mean / spread) / params.scales["price_mean"],
             "price_scale": jnp.arcsinh(observation.SCALE_REFERENCE_EUR / spread) / params.scales["price_scale"],
         }
-        parts = [own[n][None] for n in self.features if n in own]
+        if state.reserve is not None:
+            own |= state.reserve.features(site, scenarios.reserve.opens[row])
+        parts = [jnp.atleast_1d(own[n]) for n in self.features if n in own]
         if self.ranged:
             low_high = jnp.stack([getattr(params.site, n) for n in self.ranged])
             value = jnp.stack([state.drawn[n] for n in self.ranged])
@@ -158,6 +165,7 @@ class Bess:
 
         `start` (evaluation, debugging) names time, end, charge and errors instead and leaves prices as they are.
         """
+        promised = reserve.Commitment.none() if self.config.reserve.sold else None
         keys = jax.random.split(key, 6)
         drawn = {}
         for i, name in enumerate(self.ranged):
@@ -166,7 +174,7 @@ class Bess:
             drawn[name] = draw if start is None else 0.5 * (low + high)
         if start is not None:
             soc, one, zero = start.soc, jnp.float32(1.0), jnp.float32(0.0)
-            state = State(start.time, start.end, soc, soc, soc, start.error_offset, one, zero, drawn)
+            state = State(start.time, start.end, soc, soc, soc, start.error_offset, one, zero, drawn, promised)
             return state, self.observe(state, params)
         index = jax.random.randint(keys[1], (), 0, params.scenarios.starts.shape[0])
         time = params.scenarios.starts[index]
@@ -176,7 +184,7 @@ class Bess:
         factor = jnp.exp(jax.random.uniform(keys[3], (), minval=params.log_factor[0], maxval=params.log_factor[1]))
         shift = jax.random.uniform(keys[4], (), minval=params.shift[0], maxval=params.shift[1])
         offset = jax.random.randint(keys[5], (), 0, 2**30)
-        state = State(time, time + self.episode_steps, soc, soc, soc, offset, factor, shift, drawn)
+        state = State(time, time + self.episode_steps, soc, soc, soc, offset, factor, shift, drawn, promised)
         return state, self.observe(state, params)
 
     def step(self, key: Array, state: State, action: Array, params: BessParams) -> tuple[State, Step]:
@@ -186,18 +194,48 @@ class Bess:
         row = row_of(state.time, self.dt_h)
         price = state.price(scenarios.price_eur_per_mwh[row])
         pv_mw = scenarios.pv_per_mw[row] * site.pv_capacity_mw
-        flows = battery.dispatch(site, state.soc, self.to_power(action, site), pv_mw, price, self.dt_h)
+        request_mw, operation = self.to_power(action, site), None
+        if self.config.reserve.sold:
+            operation = self._operate(state, site, params, request_mw, action, pv_mw, price)
+            flows = operation.flows
+        else:
+            flows = battery.dispatch(site, state.soc, request_mw, pv_mw, price, self.dt_h)
         money = market.settle(site, flows, price, self.dt_h)
         mark, next_mark = (state.price(scenarios.mean_eur_per_mwh[r]) for r in (row, row + 1))
         shaping = market.shaping_eur(self.config.reward, site, state.soc, flows.soc_end, mark, next_mark)
         scale = state.difference(scenarios.spread_eur_per_mwh[row]) * site.power_mw
         following = replace(state, time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc)
+        info = self._info(state, following, site, params, price, flows, money, shaping)
+        if operation is not None:
+            following = replace(following, reserve=operation.commitment)
+            capacity = tuple(state.difference(p) for p in scenarios.reserve.prices(row))
+            told = reserve.settle(params.reserve, operation, capacity, price, self.dt_h)
+            info = reserve.with_reserve(info, told, price)
         return following, Step(
             observation=self.observe(following, params),
-            reward=(money.profit_eur + shaping) / scale,
+            reward=(info["profit_eur"] + shaping) / scale,
             terminated=jnp.array(False),
             truncated=following.time >= state.end,
-            info=self._info(state, following, site, params, price, flows, money, shaping),
+            info=info,
+        )
+
+    def _operate(
+        self, state: State, site: Site, params: BessParams, request_mw: Array, action: Array, pv_mw: Array, price: Array
+    ) -> reserve.Operation:
+        """What happens in a step where reserve is sold."""
+        return reserve.operate(
+            self.config.reserve,
+            params.reserve,
+            site,
+            state.soc,
+            request_mw,
+            self.to_bids(action, site),
+            state.reserve,
+            params.scenarios.reserve.opens[row_of(state.time, self.dt_h)] > 0.5,
+            params.reserve.call(state.time, state.error_offset),
+            pv_mw,
+            price,
+            self.dt_h,
         )
 
     def _info(
@@ -239,15 +277,33 @@ class Bess:
 
     def to_power(self, action: Array, site: Site) -> Array:
         """Requested AC power in MW, discharge positive, of an action `[1]`; 0 within the dead band."""
-        band, full = self.config.action.dead_band, self.config.action.full_band
-        size = jnp.clip((jnp.abs(action[0]) - band) / (1.0 - band - full), 0.0, 1.0)
-        return jnp.sign(action[0]) * size * site.power_mw
+        return jnp.sign(action[0]) * self._share(jnp.abs(action[0])) * site.power_mw
 
-    def action_for_power(self, power_mw: Any, site: Site) -> Array:
-        """The action `[..., 1]` that requests exactly this power: inverse of `to_power`."""
+    def to_bids(self, action: Array, site: Site) -> tuple[Array, Array]:
+        """Upward and downward reserve in MW that an action `[A]` bids, before any cut: a component of -1 bids nothing,
+        1 rated power, with the bands of `to_power` at either end."""
+        names = BIDS[self.config.reserve.product]
+        bids = {n: self._share(0.5 * (action[1 + i] + 1.0)) * site.power_mw for i, n in enumerate(names)}
+        both = bids.get("reserve", jnp.zeros_like(site.power_mw))
+        return bids.get("reserve_up", both), bids.get("reserve_down", both)
+
+    def _share(self, size: Array) -> Array:
+        """The share of rated power that a part of the action range means."""
         band, full = self.config.action.dead_band, self.config.action.full_band
-        share = jnp.clip(jnp.asarray(power_mw) / site.power_mw, -1.0, 1.0)
-        return (jnp.sign(share) * (band + jnp.abs(share) * (1.0 - band - full)))[..., None]
+        return jnp.clip((size - band) / (1.0 - band - full), 0.0, 1.0)
+
+    def action_for_power(self, power_mw: Any, site: Site, up_mw: Any = 0.0, down_mw: Any = 0.0) -> Array:
+        """The action `[..., A]` that requests exactly this power and bids this reserve: inverse of `to_power` and
+        `to_bids`. What the product does not offer is left out; of a symmetric one the upward bid counts."""
+        band, full = self.config.action.dead_band, self.config.action.full_band
+
+        def size(share: Array) -> Array:
+            return jnp.sign(share) * (band + jnp.abs(share) * (1.0 - band - full))
+
+        power = size(jnp.clip(jnp.asarray(power_mw) / site.power_mw, -1.0, 1.0))
+        bids = {"reserve": up_mw, "reserve_up": up_mw, "reserve_down": down_mw}
+        shares = [jnp.clip(bids[n] / site.power_mw, 0.0, 1.0) for n in BIDS[self.config.reserve.product]]
+        return jnp.stack([power, *(jnp.broadcast_to(2.0 * size(s) - 1.0, power.shape) for s in shares)], axis=-1)
 
     # --- for critics, checks and evaluation -------------------------------------------------------------------------
 
@@ -258,7 +314,9 @@ class Bess:
 
     @property
     def controlled(self) -> tuple[str, ...]:
-        """The charge."""
+        """The charge, unless calls move it too."""
+        if self.config.reserve.called:
+            return ()
         return tuple(name for name in ("soc",) if name in self.observation_space)
 
     def post_decision_context(self, params: BessParams) -> Any:
@@ -277,11 +335,12 @@ class Bess:
         return bool(np.max(self.config.plant.pv_capacity_mw) > 0)
 
     def evaluation_starts(self, params: BessParams, split: str, error_draws: int = 1, days: int | None = None) -> Start:
-        """Lanes that cover the split, or its first `days`: one per gap-free block (and error draw, in `forecast`).
+        """Lanes that cover the split, or its first `days`: one per gap-free block (and draw of forecast errors
+        or of calls, where there are any).
 
         Each starts from SOC 0.5, or the nearest that the window allows.
         """
-        draws = error_draws if self.config.information == "forecast" else 1
+        draws = error_draws if self.config.information == "forecast" or self.config.reserve.called else 1
         blocks = self.series.splits[split]
         stop = blocks[-1][1] if days is None else blocks[0][0] + days * self.steps_per_day
         covered = [(first, min(last, stop)) for first, last in blocks if first < stop]

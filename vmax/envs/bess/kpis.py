@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from vmax.data.series import Series
+from vmax.envs.bess import reserve
 from vmax.envs.bess.battery import Site
 
 COLUMNS = (
@@ -27,6 +28,8 @@ COLUMNS = (
     "terminal_value_eur",
 )
 """Info entries that make up the time series, after `utc`, `policy` and `lane`."""
+RESERVE_COLUMNS = tuple(feature.name for feature in reserve.INFO)
+"""The same, besides, where reserve is sold."""
 YEAR_H = 8760.0
 TOLERANCE = 1e-6
 """Float32 rounding of a state of charge near 1; powers are allowed the same share of rated power."""
@@ -45,7 +48,7 @@ def timeseries(name: str, info: dict[str, Any], steps: Any, series: Series) -> p
     table = pd.DataFrame({"utc": series.utc[column("time")]})
     table["policy"] = name
     table["lane"] = np.concatenate([np.full(count, lane, np.int32) for lane, count in lanes])
-    return table.assign(**{key: column(key) for key in COLUMNS})
+    return table.assign(**{key: column(key) for key in (*COLUMNS, *(k for k in RESERVE_COLUMNS if k in info))})
 
 
 def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: int, series: Series) -> dict[str, Any]:
@@ -81,6 +84,29 @@ def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: 
         "profit_eur_by_season": {
             str(s): float(values["profit_eur"][seasons == s].sum() / draws) for s in np.unique(seasons)
         },
+        **(_reserve_figures(table, site, dt_h, draws) if RESERVE_COLUMNS[0] in table else {}),
+    }
+
+
+def _reserve_figures(table: pd.DataFrame, site: dict[str, np.ndarray], dt_h: float, draws: int) -> dict[str, Any]:
+    """Figures of reserve: its streams of money, mean power held, energy called, and rows that break its rules.
+
+    A row breaks them if the schedule leaves no room for what is held; a step with more than rounding
+    (`reserve.TOLERANCE` of rated power) not delivered is a non-delivery.
+    """
+    values = {key: table[key].to_numpy(np.float64) for key in (*RESERVE_COLUMNS, "charge_mw", "discharge_mw")}
+    up_mw, down_mw, moved_mwh = (values[key] for key in ("reserve_up_mw", "reserve_down_mw", "activated_mwh"))
+    planned_mw = values["discharge_mw"] - values["charge_mw"] - moved_mwh / dt_h
+    rated = site["power_mw"] * (1.0 + 2.0 * TOLERANCE)
+    sums = ("reserve_revenue_eur", "activation_revenue_eur", "penalty_eur", "non_delivered_mwh")
+    return {
+        **{key: float(values[key].sum() / draws) for key in sums},
+        "mean_reserve_up_mw": float(up_mw.mean()),
+        "mean_reserve_down_mw": float(down_mw.mean()),
+        "activated_up_mwh": float(np.maximum(moved_mwh, 0.0).sum() / draws),
+        "activated_down_mwh": float(np.maximum(-moved_mwh, 0.0).sum() / draws),
+        "non_deliveries": int((values["non_delivered_mwh"] > reserve.TOLERANCE * site["power_mw"] * dt_h).sum()),
+        "reserve_violations": int(((planned_mw + up_mw > rated) | (planned_mw - down_mw < -rated)).sum()),
     }
 
 

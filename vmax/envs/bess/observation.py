@@ -16,6 +16,7 @@ from flax import struct
 
 from vmax.envs.bess.battery import Site
 from vmax.envs.bess.known import Known
+from vmax.envs.bess.reserve_market import KnownReserve
 from vmax.spaces import Box, Feature
 
 Array = jax.Array
@@ -117,6 +118,16 @@ def _spread_forward(view: View) -> Array:
     return jnp.arcsinh(best[jnp.asarray(last)])
 
 
+def _of_reserve(view: View) -> KnownReserve:
+    assert view.known.reserve is not None  # the settings ask for a product where its features are chosen
+    return view.known.reserve
+
+
+def _reserve_prices(view: View, direction: str) -> Array:
+    """Prices of reserve capacity in spreads, this step's first, 0 where unknown."""
+    return jnp.arcsinh(getattr(_of_reserve(view), f"{direction}_eur_per_mw_h") / view.known.spread_eur_per_mwh)
+
+
 EXOGENOUS: dict[str, Definition] = {
     "price_window": Definition(lambda w: w - 1, "spread", _window),
     "price_mask": Definition(lambda w: w - 1, "1", lambda v: v.known.mask[1:].astype(jnp.float32), fitted=False),
@@ -138,6 +149,12 @@ EXOGENOUS: dict[str, Definition] = {
     "calendar": Definition(lambda w: 6, "1", lambda v: v.calendar, fitted=False),
     "pv_now": Definition(lambda w: 1, "capacity", lambda v: v.known.pv_mw[:1], fitted=False),
     "pv_forecast": Definition(lambda w: w - 1, "capacity", lambda v: v.known.pv_mw[1:], fitted=False),
+    "reserve_up_prices": Definition(lambda w: w, "spread", lambda v: _reserve_prices(v, "up")),
+    "reserve_down_prices": Definition(lambda w: w, "spread", lambda v: _reserve_prices(v, "down")),
+    "reserve_mask": Definition(
+        lambda w: w - 1, "1", lambda v: _of_reserve(v).mask[1:].astype(jnp.float32), fitted=False
+    ),
+    "reserve_block_left": Definition(lambda w: 1, "block", lambda v: _of_reserve(v).left[None], fitted=False),
 }
 """Features of the outside world: the same for every battery at one time, so they can be tabulated once."""
 
@@ -146,10 +163,18 @@ OWN: dict[str, str] = {
     "previous_soc": "window",
     "price_mean": "spread",
     "price_scale": "1",
+    "reserve_committed": "rated power",
+    "last_call": "commitment",
     "site": "range",
 }
 """Features of this battery and episode: charge within the SOC window as [-1, 1], the trailing mean price and 10 EUR/MWh
-in units of the (scaled) spread, and the numbers that the config gives as ranges, each as [-1, 1] over its range."""
+in units of the (scaled) spread, the reserve promised upward and downward for the running block (0 where a new one
+begins) and the last call of it, and the numbers that the config gives as ranges, each as [-1, 1] over its range."""
+
+OF_RESERVE = (
+    "reserve_up_prices", "reserve_down_prices", "reserve_mask", "reserve_block_left", "reserve_committed", "last_call",
+)  # fmt: skip
+"""Features that need a reserve product."""
 
 NEEDED_BY_POST_DECISION = ("soc", "price_level", "price_mean", "price_scale")
 
@@ -163,8 +188,9 @@ def observation_space(features: tuple[str, ...], window: int, ranged: int, limit
             limit = limits.get(name, 1.0)
             parts.append(Feature(name, definition.unit, -limit, limit, definition.size(window)))
         elif name != "site" or ranged:
-            limit = 1.001 if OWN[name] in ("window", "range") else limits.get(name, 1.0)
-            parts.append(Feature(name, OWN[name], -limit, limit, ranged if name == "site" else 1))
+            limit = 1.001 if OWN[name] in ("window", "range", "rated power") else limits.get(name, 1.0)
+            size = {"site": ranged, "reserve_committed": 2}.get(name, 1)
+            parts.append(Feature(name, OWN[name], -limit, limit, size))
     return Box(tuple(parts))
 
 

@@ -15,6 +15,7 @@ from vmax.data.series import Series, check_split_lengths, load_series
 from vmax.envs.bess import observation
 from vmax.envs.bess.battery import Site
 from vmax.envs.bess.known import fit_price_estimate, look
+from vmax.envs.bess.reserve import ReserveNumbers
 from vmax.envs.bess.scenarios import WINDOW_H, Scenarios, build_scenarios, pv_per_mw, row_of
 from vmax.envs.bess.settings import BessConfig
 
@@ -35,6 +36,8 @@ class BessParams:
         nothing but the time; else None.
       scales: fitted constants by which features are divided: `exogenous` `[E]`, `price_mean`, `price_scale`.
       level_scale: the one of `price_level`.
+      reserve: numbers of the reserve product and its calls; None where none is sold.
+      reserve_scales: the constants of the features `reserve_up_prices` and `reserve_down_prices`, `[2]`.
     """
 
     scenarios: Any
@@ -48,6 +51,8 @@ class BessParams:
     start_soc: Array
     log_factor: Array
     shift: Array
+    reserve: ReserveNumbers | None
+    reserve_scales: Array
 
 
 def series_of(config: BessConfig) -> Series:
@@ -63,7 +68,7 @@ def build_params(config: BessConfig, series: Series, split: str, features: tuple
     pv = pv_per_mw(series, config.solar, config.plant.pv_capacity_mw)
     forecast = config.forecast if config.information == "forecast" else None
     steps = config.episode.days * round(24 / series.dt_h)
-    scenarios = build_scenarios(series, pv, split, forecast, steps)
+    scenarios = build_scenarios(series, pv, split, forecast, steps, config.reserve)
     pair = lambda value: jnp.asarray(np.broadcast_to(np.asarray(value, np.float32), (2,)))  # noqa: E731
     params = BessParams(
         scenarios=scenarios,
@@ -77,13 +82,21 @@ def build_params(config: BessConfig, series: Series, split: str, features: tuple
         start_soc=pair(config.episode.start_soc),
         log_factor=jnp.log(pair(config.augmentation.price_factor)),
         shift=pair(config.augmentation.price_shift_eur_per_mwh),
+        reserve=ReserveNumbers.of(config.reserve) if config.reserve.sold else None,
+        reserve_scales=jnp.ones(2),
     )
     fitted = (
         _fit(params, series.dt_h, features, forecast)
         if split == "train"
         else build_params(config, series, "train", features)
     )
-    params = replace(params, estimate=fitted.estimate, scales=fitted.scales, level_scale=fitted.level_scale)
+    params = replace(
+        params,
+        estimate=fitted.estimate,
+        scales=fitted.scales,
+        level_scale=fitted.level_scale,
+        reserve_scales=fitted.reserve_scales,
+    )
     return params if forecast else _tabulate(params, series, split, features)
 
 
@@ -107,13 +120,13 @@ def _fit(params: BessParams, dt_h: float, features: tuple[str, ...], forecast: A
         jax.vmap(lambda s, e, f, t: _raw_features(s, e, f, t, dt_h, features), in_axes=(None, None, None, 0))
     )
     raw = np.asarray(compute(scenarios, estimate, params.forecast_factor, jnp.asarray(times)))
-    window, position, sizes, level = round(WINDOW_H / dt_h), 0, [], 1.0
+    window, position, sizes, named = round(WINDOW_H / dt_h), 0, [], {}
     for name in (n for n in features if n in observation.EXOGENOUS):
         definition = observation.EXOGENOUS[name]
         block = raw[:, position : position + definition.size(window)]
         scale = max(_size(block), 1e-6) if definition.fitted else 1.0
         sizes.append(np.full(block.shape[1], scale))
-        level = scale if name == "price_level" else level
+        named[name] = scale
         position += block.shape[1]
     row = row_of(times, dt_h)
     spread, mean = np.asarray(scenarios.spread_eur_per_mwh)[row], np.asarray(scenarios.mean_eur_per_mwh)[row]
@@ -123,7 +136,14 @@ def _fit(params: BessParams, dt_h: float, features: tuple[str, ...], forecast: A
     }
     scales = {name: jnp.float32(value) for name, value in own.items()}
     scales["exogenous"] = jnp.asarray(np.concatenate(sizes) if sizes else np.zeros(0), jnp.float32)
-    return replace(params, estimate=estimate, scales=scales, level_scale=jnp.float32(level))
+    reserve = [named.get(name, 1.0) for name in ("reserve_up_prices", "reserve_down_prices")]
+    return replace(
+        params,
+        estimate=estimate,
+        scales=scales,
+        level_scale=jnp.float32(named.get("price_level", 1.0)),
+        reserve_scales=jnp.asarray(reserve, jnp.float32),
+    )
 
 
 def _size(values: np.ndarray) -> float:

@@ -60,11 +60,13 @@ class BatteryPlanner(ABC):
 
     @abstractmethod
     def decide(self, view: View, active: np.ndarray, memory: Any) -> np.ndarray:
-        """AC power `[L]` in MW, discharge positive, for the lanes that are `active`; `memory` is changed in place."""
+        """AC power in MW, discharge positive, `[L]`, or with upward and downward bids `[L, 3]`, for the lanes that are
+        `active`; `memory` is changed in place."""
 
     def action(self, env: Bess, state: Any, params: Any, decision: Array) -> Array:
-        """The action `[1]` of a decision, for one environment."""
-        return env.action_for_power(decision, env.site(state, params))
+        """The action `[A]` of a decision, for one environment."""
+        power_mw, *bids_mw = jnp.atleast_1d(decision)
+        return env.action_for_power(power_mw, env.site(state, params), *bids_mw)
 
     def course(self, env: Bess, params: Any, starts: Any) -> Course:
         """What the planner does in the lanes `starts`."""
@@ -83,10 +85,7 @@ class MPC(BatteryPlanner):
 
     def view(self, env: Bess, state: Any, params: Any) -> View:
         known = env.known(state, params)
-        if self.calibration is None:
-            price = repeat_last_day(known, env.steps_per_day)
-        else:
-            price = calibrated(known, self.calibration.persistence, self.calibration.weight)
+        price = believed_prices(known, env.steps_per_day, self.calibration)
         return View(price, known.pv_mw, state.soc, known.local_hour[0])
 
     def start(self, env: Bess, params: Any, starts: Any) -> list[StorageProgram]:
@@ -158,13 +157,17 @@ class PerfectForesight:
 
     def schedule(self, env: Bess, params: Any, start: Any, site: Site) -> tuple[Schedule, float]:
         """The best schedule of one lane, and its profit with the value of the change in stored energy, EUR."""
-        first, last = int(start.time), int(start.end)
-        rows = slice(row_of(first, env.dt_h), row_of(last, env.dt_h))
-        price = np.asarray(params.scenarios.price_eur_per_mwh[rows], np.float64)
-        pv_mw = np.asarray(params.scenarios.pv_per_mw[rows], np.float64) * float(site.pv_capacity_mw)
-        value = float(_terminal_price(env, params, start))
+        price, pv_mw, value = lane_series(env, params, start, site)
         schedule = perfect_foresight(site, price, env.dt_h, float(start.soc), value, pv_mw=pv_mw)
         return schedule, schedule.objective_eur - value * float(start.soc) * float(site.capacity_mwh)
+
+
+def lane_series(env: Bess, params: Any, start: Any, site: Site) -> tuple[np.ndarray, np.ndarray, float]:
+    """Prices `[n]` and PV in MW `[n]` of a lane from its start to its end, and the worth of a stored MWh at its end."""
+    rows = slice(row_of(int(start.time), env.dt_h), row_of(int(start.end), env.dt_h))
+    price = np.asarray(params.scenarios.price_eur_per_mwh[rows], np.float64)
+    pv_mw = np.asarray(params.scenarios.pv_per_mw[rows], np.float64) * float(site.pv_capacity_mw)
+    return price, pv_mw, float(_terminal_price(env, params, start))
 
 
 def lane_sites(env: Bess, params: Any, starts: Any) -> list[Site]:
@@ -186,13 +189,25 @@ def _terminal_price(env: Bess, params: Any, start: Any) -> Array:
     return env.terminal_price(params, state, env.site(state, params))
 
 
+def believed_prices(known: Known, steps_per_day: int, calibration: Calibration | None) -> Array:
+    """The prices that an MPC plans with, `[W]`: known or forecast, continued or corrected."""
+    if calibration is None:
+        return repeat_last_day(known, steps_per_day)
+    return calibrated(known, calibration.persistence, calibration.weight)
+
+
 def repeat_last_day(known: Known, steps_per_day: int) -> Array:
     """Known prices, continued by the last known price of the same clock hour, `[W]`."""
-    window, past = known.mask.shape[0], known.past_price_eur_per_mwh.shape[0]
-    count = known.mask.sum()
+    return continued(known.past_price_eur_per_mwh, known.price_eur_per_mwh, known.mask, steps_per_day)
+
+
+def continued(before: Array, ahead: Array, mask: Array, steps_per_day: int) -> Array:
+    """Values `ahead` `[W]` as far as the mask goes, then the last of the same clock hour, from `before` `[H]` on."""
+    window, past = mask.shape[0], before.shape[0]
+    count = mask.sum()
     step = jnp.arange(window)
     days_back = jnp.maximum(-(-(step - count + 1) // steps_per_day), 0)
-    everything = jnp.concatenate([known.past_price_eur_per_mwh, known.price_eur_per_mwh])
+    everything = jnp.concatenate([before, ahead])
     return everything[past + step - days_back * steps_per_day]
 
 

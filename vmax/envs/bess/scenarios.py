@@ -18,6 +18,8 @@ from flax import struct
 from vmax.data.series import Series
 from vmax.data.solar import SolarConfig, generate_pv
 from vmax.data.trailing import ar1_path, daily_spread, same_hour_mean, trailing_mean
+from vmax.envs.bess.reserve_market import ReserveScenarios, reserve_scenarios
+from vmax.envs.bess.reserve_rules import ReserveConfig
 from vmax.errors import UserError
 from vmax.spaces import Number
 
@@ -81,6 +83,7 @@ class Scenarios:
     known_until: Array
     error_path: Array
     starts: Array
+    reserve: ReserveScenarios | None
 
 
 def pv_per_mw(series: Series, solar: SolarConfig, capacity_mw: Number) -> np.ndarray:
@@ -138,7 +141,12 @@ def _calendar(series: Series, stop: int) -> np.ndarray:
 
 
 def build_scenarios(
-    series: Series, pv_per_mw: np.ndarray, split: str, forecast: ForecastConfig | None, episode_steps: int
+    series: Series,
+    pv_per_mw: np.ndarray,
+    split: str,
+    forecast: ForecastConfig | None,
+    episode_steps: int,
+    reserve: ReserveConfig,
 ) -> Scenarios:
     """Arrays of one split, history included. `forecast` None: day-ahead prices are known when published."""
     blocks = series.splits[split]
@@ -152,7 +160,8 @@ def build_scenarios(
     day1 = same_hour_mean(price, per_day, 1, segment=segment, default=typical)
     day2 = same_hour_mean(price, per_day, 2, segment=segment, default=typical)
     ends = _block_ends(series, stop, blocks)
-    known = np.arange(stop) + window if forecast else _known_until(series, stop)
+    published = _known_until(series, stop)
+    known = np.arange(stop) + window if forecast else published
     starts = np.concatenate([np.arange(first, max(last - episode_steps + 1, first)) for first, last in blocks])
     if not len(starts):
         raise UserError(
@@ -177,6 +186,7 @@ def build_scenarios(
         known_until=jnp.asarray(_padded(np.minimum(known, ends).astype(np.int32), history, window)),
         error_path=jnp.asarray(np.concatenate([path, path[: window + 1]])),
         starts=jnp.asarray(starts.astype(np.int32)),
+        reserve=reserve_scenarios(series, reserve, np.minimum(published, ends), put) if reserve.sold else None,
     )
 
 

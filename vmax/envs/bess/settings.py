@@ -10,6 +10,7 @@ from vmax.data.solar import SolarConfig
 from vmax.envs.bess import observation
 from vmax.envs.bess.battery import BatteryConfig, PlantConfig
 from vmax.envs.bess.market import RewardConfig
+from vmax.envs.bess.reserve_rules import ReserveConfig
 from vmax.envs.bess.scenarios import ForecastConfig
 from vmax.errors import UserError
 from vmax.spaces import Number
@@ -81,8 +82,14 @@ class BessConfig:
     solar: SolarConfig
     information: Literal["day_ahead", "forecast"]
     forecast: ForecastConfig
+    reserve: ReserveConfig
     episode: EpisodeConfig
     action: ActionConfig
     reward: RewardConfig
     augmentation: AugmentationConfig
     observation: ObservationConfig
+
+    def __post_init__(self) -> None:
+        for name in self.observation.features:
+            if name in observation.OF_RESERVE and not self.reserve.sold:
+                raise UserError(f"env.observation.features: '{name}' needs a product; set env.reserve.product=")

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 from flax import struct
 
+from vmax.envs.bess.reserve import Commitment
 from vmax.spaces import Feature
 
 Array = jax.Array
@@ -24,7 +25,8 @@ class Start:
 
 @struct.dataclass
 class State:
-    """Physical state and the draws of the episode. `drawn` holds the numbers that the config gives as ranges."""
+    """Physical state and the draws of the episode. `drawn` holds the numbers that the config gives as ranges, `reserve`
+    what is promised where reserve is sold."""
 
     time: Array
     end: Array
@@ -35,6 +37,7 @@ class State:
     price_factor: Array
     price_shift: Array
     drawn: dict[str, Array]
+    reserve: Commitment | None = None
 
     def price(self, price_eur_per_mwh: Any) -> Array:
         """A price of the series as it is in this episode."""
