@@ -14,6 +14,7 @@ import numpy as np
 from vmax.data.series import Series
 from vmax.envs.bess import battery, market, observation, post_decision, reserve
 from vmax.envs.bess.battery import Dispatch, Site
+from vmax.envs.bess.degradation import WearModel, WearStep, make_wear
 from vmax.envs.bess.known import Known, look
 from vmax.envs.bess.market import Money
 from vmax.envs.bess.params import BessParams, build_params, series_of
@@ -67,6 +68,10 @@ class Bess:
         return self.episode_steps
 
     @cached_property
+    def wear(self) -> WearModel:
+        return make_wear(self.config.degradation)
+
+    @cached_property
     def ranged(self) -> tuple[str, ...]:
         """Names of the site's numbers that are given as a range."""
         groups = (self.config.battery, self.config.plant)
@@ -74,9 +79,10 @@ class Bess:
 
     @cached_property
     def features(self) -> tuple[str, ...]:
-        """Chosen features, the battery's own first; the drawn numbers are always among them."""
+        """Chosen features, the battery's own first; drawn numbers and memory of wear are always among them."""
         chosen = self.config.observation.features
-        own = [n for n in observation.OWN if n in chosen or (n == "site" and self.ranged)]
+        needed = (*(["wear"] if self.wear.observed_size else []), *(["site"] if self.ranged else []))
+        own = [n for n in observation.OWN if n in chosen or n in needed]
         return (*own, *(n for n in chosen if n in observation.EXOGENOUS))
 
     @cached_property
@@ -85,7 +91,8 @@ class Bess:
             "price_mean": 20.0,
             "price_scale": 20.0,
         }
-        return observation.observation_space(self.features, self.window, len(self.ranged), limits)
+        sizes = {"site": len(self.ranged), "wear": self.wear.observed_size, "reserve_committed": 2}
+        return observation.observation_space(self.features, self.window, sizes, limits)
 
     @property
     def action_space(self) -> Box:
@@ -144,6 +151,8 @@ class Bess:
         if state.reserve is not None:
             own |= state.reserve.features(site, scenarios.reserve.opens[row])
         parts = [jnp.atleast_1d(own[n]) for n in self.features if n in own]
+        if self.wear.observed_size:
+            parts.append(self.wear.observed(state.wear, state.soc))
         if self.ranged:
             low_high = jnp.stack([getattr(params.site, n) for n in self.ranged])
             value = jnp.stack([state.drawn[n] for n in self.ranged])
@@ -174,7 +183,8 @@ class Bess:
             drawn[name] = draw if start is None else 0.5 * (low + high)
         if start is not None:
             soc, one, zero = start.soc, jnp.float32(1.0), jnp.float32(0.0)
-            state = State(start.time, start.end, soc, soc, soc, start.error_offset, one, zero, drawn, promised)
+            wear = self.wear.initial(soc)
+            state = State(start.time, start.end, soc, soc, soc, start.error_offset, one, zero, drawn, wear, promised)
             return state, self.observe(state, params)
         index = jax.random.randint(keys[1], (), 0, params.scenarios.starts.shape[0])
         time = params.scenarios.starts[index]
@@ -184,7 +194,8 @@ class Bess:
         factor = jnp.exp(jax.random.uniform(keys[3], (), minval=params.log_factor[0], maxval=params.log_factor[1]))
         shift = jax.random.uniform(keys[4], (), minval=params.shift[0], maxval=params.shift[1])
         offset = jax.random.randint(keys[5], (), 0, 2**30)
-        state = State(time, time + self.episode_steps, soc, soc, soc, offset, factor, shift, drawn, promised)
+        wear = self.wear.initial(soc)
+        state = State(time, time + self.episode_steps, soc, soc, soc, offset, factor, shift, drawn, wear, promised)
         return state, self.observe(state, params)
 
     def step(self, key: Array, state: State, action: Array, params: BessParams) -> tuple[State, Step]:
@@ -200,12 +211,14 @@ class Bess:
             flows = operation.flows
         else:
             flows = battery.dispatch(site, state.soc, request_mw, pv_mw, price, self.dt_h)
-        money = market.settle(site, flows, price, self.dt_h)
+        starts_half = (scenarios.local_hour[row] < 12) != (scenarios.local_hour[row - 1] < 12)
+        memory, wear = self.wear.step(params.wear, state.wear, site, state.soc, flows, starts_half, self.dt_h)
+        money = market.settle(site, flows, price, wear.cost_eur, self.dt_h)
         mark, next_mark = (state.price(scenarios.mean_eur_per_mwh[r]) for r in (row, row + 1))
         shaping = market.shaping_eur(self.config.reward, site, state.soc, flows.soc_end, mark, next_mark)
         scale = state.difference(scenarios.spread_eur_per_mwh[row]) * site.power_mw
-        following = replace(state, time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc)
-        info = self._info(state, following, site, params, price, flows, money, shaping)
+        following = replace(state, time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc, wear=memory)
+        info = self._info(state, following, site, params, price, flows, money, wear, shaping)
         if operation is not None:
             following = replace(following, reserve=operation.commitment)
             capacity = tuple(state.difference(p) for p in scenarios.reserve.prices(row))
@@ -247,6 +260,7 @@ class Bess:
         price: Array,
         flows: Dispatch,
         money: Money,
+        wear: WearStep,
         shaping: Array,
     ) -> dict[str, Array]:
         left_mwh = (flows.soc_end - state.start_soc) * site.capacity_mwh
@@ -263,6 +277,7 @@ class Bess:
             "energy_revenue_eur": money.energy_revenue_eur,
             "fee_eur": money.fee_eur,
             "wear_cost_eur": money.wear_cost_eur,
+            "soh_loss": wear.soh_loss,
             "profit_eur": money.profit_eur,
             "shaping_eur": shaping,
             "terminal_value_eur": jnp.where(following.time >= state.end, value, 0.0),
@@ -314,10 +329,10 @@ class Bess:
 
     @property
     def controlled(self) -> tuple[str, ...]:
-        """The charge, unless calls move it too."""
+        """The charge and what is remembered of wear, unless calls move them too."""
         if self.config.reserve.called:
             return ()
-        return tuple(name for name in ("soc",) if name in self.observation_space)
+        return tuple(name for name in ("soc", "wear") if name in self.observation_space)
 
     def post_decision_context(self, params: BessParams) -> Any:
         """The numbers that `post_decision` reads. Raises UserError if the observation lacks a feature that it needs."""

@@ -24,6 +24,7 @@ COLUMNS = (
     "energy_revenue_eur",
     "fee_eur",
     "wear_cost_eur",
+    "soh_loss",
     "profit_eur",
     "terminal_value_eur",
 )
@@ -73,6 +74,8 @@ def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: 
         "energy_revenue_eur": values["energy_revenue_eur"].sum() / draws,
         "fee_eur": values["fee_eur"].sum() / draws,
         "wear_cost_eur": values["wear_cost_eur"].sum() / draws,
+        "soh_loss": values["soh_loss"].sum() / draws,
+        "soh_percent_per_year": 100.0 * values["soh_loss"].sum() / draws * YEAR_H / hours,
         "cycles_per_day": values["discharge_mw"].sum() * dt_h / draws / usable_mwh / (hours / 24.0),
         "curtailed_mwh": values["curtailed_mw"].sum() * dt_h / draws,
         "violations": int(violations(table, values, site).sum()),

@@ -40,16 +40,12 @@ class Money:
         return self.energy_revenue_eur - self.fee_eur - self.wear_cost_eur
 
 
-def settle(site: Site, flows: Dispatch, price_eur_per_mwh: Array, dt_h: float) -> Money:
-    """Settle a step at the meter. Linear in (price, fees, wear), so scaled prices give scaled money.
-
-    Wear is paid per MWh at the AC terminals, each way (throughput model, Cardo-Miota et al. 2025 use the same base).
-    """
+def settle(site: Site, flows: Dispatch, price_eur_per_mwh: Array, wear_cost_eur: Array, dt_h: float) -> Money:
+    """Settle a step at the meter. Linear in (price, fees, wear), so scaled prices give scaled money."""
     net_mw = flows.pv_mw + flows.discharge_mw - flows.charge_mw - flows.standby_mw
     exported_mwh, imported_mwh = jnp.maximum(net_mw, 0.0) * dt_h, jnp.maximum(-net_mw, 0.0) * dt_h
     fee = exported_mwh * site.export_fee_eur_per_mwh + imported_mwh * site.import_fee_eur_per_mwh
-    wear = (flows.charge_mw + flows.discharge_mw) * dt_h * site.wear_eur_per_mwh
-    return Money(net_mw * dt_h * price_eur_per_mwh, fee, wear)
+    return Money(net_mw * dt_h * price_eur_per_mwh, fee, wear_cost_eur)
 
 
 def stored_value_eur_per_mwh(site: Site, mean_price_eur_per_mwh: Array) -> Array:

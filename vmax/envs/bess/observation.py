@@ -165,11 +165,13 @@ OWN: dict[str, str] = {
     "price_scale": "1",
     "reserve_committed": "rated power",
     "last_call": "commitment",
+    "wear": "share of capacity",
     "site": "range",
 }
 """Features of this battery and episode: charge within the SOC window as [-1, 1], the trailing mean price and 10 EUR/MWh
 in units of the (scaled) spread, the reserve promised upward and downward for the running block (0 where a new one
-begins) and the last call of it, and the numbers that the config gives as ranges, each as [-1, 1] over its range."""
+begins) and the last call of it, what a decision has to know of the wear so far (`WearModel.observed`; none where wear
+has no memory), and the numbers that the config gives as ranges, each as [-1, 1] over its range."""
 
 OF_RESERVE = (
     "reserve_up_prices", "reserve_down_prices", "reserve_mask", "reserve_block_left", "reserve_committed", "last_call",
@@ -179,18 +181,20 @@ OF_RESERVE = (
 NEEDED_BY_POST_DECISION = ("soc", "price_level", "price_mean", "price_scale")
 
 
-def observation_space(features: tuple[str, ...], window: int, ranged: int, limits: dict[str, float]) -> Box:
-    """The declared space: sizes, units and bounds of the chosen features, in the chosen order."""
+def observation_space(features: tuple[str, ...], window: int, sizes: dict[str, int], limits: dict[str, float]) -> Box:
+    """The declared space: sizes, units and bounds of the chosen features, in the chosen order.
+
+    `sizes`: of own features that are not one number; what has none is left out.
+    """
     parts = []
     for name in features:
         if name in EXOGENOUS:
             definition = EXOGENOUS[name]
             limit = limits.get(name, 1.0)
             parts.append(Feature(name, definition.unit, -limit, limit, definition.size(window)))
-        elif name != "site" or ranged:
+        elif sizes.get(name, 1):
             limit = 1.001 if OWN[name] in ("window", "range", "rated power") else limits.get(name, 1.0)
-            size = {"site": ranged, "reserve_committed": 2}.get(name, 1)
-            parts.append(Feature(name, OWN[name], -limit, limit, size))
+            parts.append(Feature(name, OWN[name], -limit, limit, sizes.get(name, 1)))
     return Box(tuple(parts))
 
 

@@ -14,6 +14,7 @@ from flax import struct
 from vmax.data.series import Series, check_split_lengths, load_series
 from vmax.envs.bess import observation
 from vmax.envs.bess.battery import Site
+from vmax.envs.bess.degradation import WearNumbers
 from vmax.envs.bess.known import fit_price_estimate, look
 from vmax.envs.bess.reserve import ReserveNumbers
 from vmax.envs.bess.scenarios import WINDOW_H, Scenarios, build_scenarios, pv_per_mw, row_of
@@ -31,6 +32,7 @@ class BessParams:
 
     Attributes:
       site: numbers of battery, plant and money; `[2]` where the config gives a range.
+      wear: numbers of the wear models.
       estimate: weights of the linear price estimate (`forecast`), else None.
       table: scaled features of the outside world for each step from `table_first`, `[R, E]`, where they depend on
         nothing but the time; else None.
@@ -42,6 +44,7 @@ class BessParams:
 
     scenarios: Any
     site: Site
+    wear: WearNumbers
     estimate: Array | None
     forecast_factor: Array
     table: Array | None
@@ -73,6 +76,7 @@ def build_params(config: BessConfig, series: Series, split: str, features: tuple
     params = BessParams(
         scenarios=scenarios,
         site=Site.of(config.battery, config.plant),
+        wear=WearNumbers.of(config.degradation),
         estimate=None,
         forecast_factor=jnp.float32(config.forecast.factor),
         table=None,

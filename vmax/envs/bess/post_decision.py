@@ -51,11 +51,16 @@ def post_decision(env: Bess, seen: Array, action: Array, numbers: Any) -> tuple[
         flows, capacity, after = _with_reserve(env, seen, action, numbers, scaled, soc, request_mw, pv_mw, price)
     else:
         flows = battery.dispatch(scaled, soc, request_mw, pv_mw, price, env.dt_h)
-    money = market.settle(scaled, flows, price, env.dt_h)
+    wear_numbers = replace(numbers.wear, replacement_eur_per_mwh=numbers.wear.replacement_eur_per_mwh * inverse)
+    memory = env.wear.recover(get("wear") if env.wear.observed_size else jnp.zeros(0), soc)
+    memory, wear = env.wear.step(wear_numbers, memory, scaled, soc, flows, jnp.array(False), env.dt_h)
+    money = market.settle(scaled, flows, price, wear.cost_eur, env.dt_h)
     shaping = market.shaping_eur(env.config.reward, site, soc, flows.soc_end, mean, mean)
     after = after.at[env.observation_space.slice("soc")].set(observation.soc_feature(site, flows.soc_end))
     if "previous_soc" in env.observation_space:
         after = after.at[env.observation_space.slice("previous_soc")].set(get("soc"))
+    if env.wear.observed_size:
+        after = after.at[env.observation_space.slice("wear")].set(env.wear.observed(memory, flows.soc_end))
     return (money.profit_eur + capacity + shaping) / site.power_mw, after
 
 

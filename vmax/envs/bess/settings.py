@@ -9,6 +9,7 @@ from vmax.data.series import DataConfig
 from vmax.data.solar import SolarConfig
 from vmax.envs.bess import observation
 from vmax.envs.bess.battery import BatteryConfig, PlantConfig
+from vmax.envs.bess.degradation import DegradationConfig
 from vmax.envs.bess.market import RewardConfig
 from vmax.envs.bess.reserve_rules import ReserveConfig
 from vmax.envs.bess.scenarios import ForecastConfig
@@ -78,6 +79,7 @@ class BessConfig:
     name: str
     battery: BatteryConfig
     plant: PlantConfig
+    degradation: DegradationConfig
     data: DataConfig
     solar: SolarConfig
     information: Literal["day_ahead", "forecast"]

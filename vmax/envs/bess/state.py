@@ -25,8 +25,11 @@ class Start:
 
 @struct.dataclass
 class State:
-    """Physical state and the draws of the episode. `drawn` holds the numbers that the config gives as ranges, `reserve`
-    what is promised where reserve is sold."""
+    """Physical state and the draws of the episode.
+
+    `drawn` holds the numbers that the config gives as ranges, `wear` what the wear model remembers, `reserve` what is
+    promised where reserve is sold.
+    """
 
     time: Array
     end: Array
@@ -37,6 +40,7 @@ class State:
     price_factor: Array
     price_shift: Array
     drawn: dict[str, Array]
+    wear: Any
     reserve: Commitment | None = None
 
     def price(self, price_eur_per_mwh: Any) -> Array:
@@ -60,6 +64,7 @@ INFO = (
     Feature("energy_revenue_eur", "EUR", -1e9, 1e9),
     Feature("fee_eur", "EUR", 0.0, 1e9),
     Feature("wear_cost_eur", "EUR", 0.0, 1e9),
+    Feature("soh_loss", "share of capacity", 0.0, 1.0),
     Feature("profit_eur", "EUR", -1e9, 1e9),
     Feature("shaping_eur", "EUR", -1e9, 1e9),
     Feature("terminal_value_eur", "EUR", -1e9, 1e9),
