@@ -30,12 +30,14 @@ MEAN_PRICE_RANGE = (1.0, 5000.0)
 @dataclass(frozen=True)
 class ColumnsConfig:
     """Names of the columns in the file: the step's start, the price per MWh and, or None, the PV output in MW and the
-    imbalance price per MWh."""
+    imbalance price per MWh, and the prices of upward and downward reserve capacity per MW and hour."""
 
     time: str
     price: str
     pv: str | None
     imbalance: str | None
+    reserve_up: str | None
+    reserve_down: str | None
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Series:
     """A checked series of T steps of `dt_h` hours; its arrays are read-only.
 
     `utc` (datetime64[s]) are the starts of the steps, ascending, with gaps only between segments. `values` holds
-    `price` (currency per MWh) and, if mapped, `pv` (MW), float64. `local_hour` is the local clock with its fraction,
+    `price` (currency per MWh) and, if mapped, `pv` (MW), `reserve_up` and `reserve_down` (currency per MW and hour),
+    float64. `local_hour` is the local clock with its fraction,
     `local_day` counts local calendar days from the first. `splits` maps train, validation and test to gap-free blocks
     `[start, stop)`. `dropped_blocks` counts blocks left out of the splits because they are shorter than a day,
     `bridged_values` the values that were interpolated.
@@ -109,7 +112,8 @@ def load_series(config: DataConfig) -> Series:
 def _load(config: DataConfig, file_stamp: int) -> Series:
     _check_settings(config)
     names = {"time": config.columns.time, "price": config.columns.price}
-    names |= {role: name for role in ("pv", "imbalance") if (name := getattr(config.columns, role)) is not None}
+    optional = {role: getattr(config.columns, role) for role in ("pv", "imbalance", "reserve_up", "reserve_down")}
+    names |= {role: name for role, name in optional.items() if name is not None}
     table = read_table(config.path if config.path is not None else str(SHIPPED), names)
     table, utc = read_times(table, config.timezone, config.naive_time)
     dt_h, segment = read_steps(table, utc, config.timezone, config.naive_time, config.gaps == "segments")
@@ -190,3 +194,9 @@ def _check_units(file: str, names: Mapping[str, str], values: Mapping[str, np.nd
             f"{file}: column '{names['pv']}' falls to {values['pv'].min():g} MW; PV output must be at least 0: "
             "set env.data.columns.pv= to another column, or null"
         )
+    for role in ("reserve_up", "reserve_down"):
+        if role in values and values[role].min() < 0.0:
+            raise UserError(
+                f"{file}: column '{names[role]}' falls to {values[role].min():g} per MW and hour; reserve prices must "
+                f"be at least 0: set env.data.columns.{role}= to another column, or null"
+            )

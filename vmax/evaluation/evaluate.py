@@ -20,6 +20,8 @@ from vmax.evaluation.groups import QUIET, grouped
 from vmax.evaluation.statistics import block_resamples, interval
 
 NOTHING, OPTIMUM = "do_nothing", "perfect_foresight"
+IDLE, RESERVE_RULE = "idle", "uplift_eur minus that of idle / the same of perfect_foresight; null where not above 0"
+"""Sells reserve and does not trade; among the baselines only where reserve is sold."""
 EPISODES = 100
 RULES = {
     "profit_eur": "sum of the column: revenue with PV - fees - wear; the value of energy left at the end stands apart",
@@ -134,7 +136,7 @@ def evaluate(
         "currency": judge.currency,
         "start": _stamp(first.min()),
         "end": _stamp(first.max() + pd.Timedelta(hours=env.dt_h)),
-        "rules": RULES,
+        "rules": {**RULES, **({"reserve_share": RESERVE_RULE} if IDLE in figures else {})},
         "baseline_settings": dict(judge.settings()),
         "day_groups": {name: found.described() for name, found in groups.items()},
         "policies": figures,
@@ -165,6 +167,9 @@ def compare(
             "profit_eur": interval(weights @ daily[name]["profit_eur"]),
             "capture": interval(shares) if best > 0 and len(shares) else None,
         }
+        if IDLE in daily:
+            idle = float(uplift[IDLE].sum())
+            values["reserve_share"] = (values["uplift_eur"] - idle) / (best - idle) if best > idle else None
 
 
 def add_groups(

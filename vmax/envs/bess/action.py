@@ -84,10 +84,8 @@ def asked_share(action: Array, peak: Array | None) -> Array:
 
 def power_mw(config: ActionConfig, action: Array, site: Site, peak: Array | None) -> Array:
     """Requested AC power in MW, discharge positive, of an action (a scalar); 0 within the dead band."""
-    band, full = config.dead_band, config.full_band
     share = asked_share(action, peak)
-    size = jnp.clip((jnp.abs(share) - band) / (1.0 - band - full), 0.0, 1.0)
-    return jnp.sign(share) * size * site.power_mw
+    return jnp.sign(share) * _size(config, jnp.abs(share)) * site.power_mw
 
 
 def action_for(config: ActionConfig, power_mw: Any, site: Site, peak: Array | None) -> Array:
@@ -99,3 +97,22 @@ def action_for(config: ActionConfig, power_mw: Any, site: Site, peak: Array | No
     share = jnp.clip(jnp.asarray(power_mw) / site.power_mw, -1.0, 1.0)
     asked = jnp.sign(share) * (band + jnp.abs(share) * (1.0 - band - full))
     return asked if peak is None else 2.0 * jnp.maximum(jnp.where(peak, asked, -asked), 0.0) - 1.0
+
+
+def bids_mw(config: ActionConfig, names: tuple[str, ...], action: Array, site: Site) -> tuple[Array, Array]:
+    """Upward and downward reserve in MW that the components `names` of an action bid, before any cut: -1 bids nothing,
+    1 rated power, with the bands of `power_mw` at either end."""
+    bids = {name: _size(config, 0.5 * (action[i] + 1.0)) * site.power_mw for i, name in enumerate(names)}
+    both = bids.get("reserve", jnp.zeros_like(site.power_mw))
+    return bids.get("reserve_up", both), bids.get("reserve_down", both)
+
+
+def action_for_bid(config: ActionConfig, bid_mw: Any, site: Site) -> Array:
+    """The component of an action that bids this reserve: inverse of `bids_mw`."""
+    share = jnp.clip(jnp.asarray(bid_mw) / site.power_mw, 0.0, 1.0)
+    return 2.0 * jnp.sign(share) * (config.dead_band + share * (1.0 - config.dead_band - config.full_band)) - 1.0
+
+
+def _size(config: ActionConfig, share: Array) -> Array:
+    """The share of rated power that a part of the action's range, within [0, 1], means."""
+    return jnp.clip((share - config.dead_band) / (1.0 - config.dead_band - config.full_band), 0.0, 1.0)

@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 
 from vmax.data.days import DayGroups, local_dates, season_groups, spread_groups, spread_of_days, typical_days
 from vmax.envs.bess import kpis, plots
-from vmax.envs.bess.baselines import CheapDear, DoNothing, Threshold, TwoCycle
+from vmax.envs.bess.baselines import CheapDear, DoNothing, Idle, Threshold, TwoCycle
 from vmax.envs.bess.planners import MPC, PerfectForesight, YesterdaysPlan, fit_calibration, lane_sites
+from vmax.envs.bess.reserve_planners import ReserveForesight, ReserveMPC
 from vmax.envs.bess.tuning import tuned_settings
 from vmax.envs.rollout import Record
 
@@ -126,8 +127,9 @@ _SETTING = {"gated_two_cycle": "gate_eur_per_mwh", "n_cheap_n_dear": "hours", "t
 
 @lru_cache(maxsize=8)
 def _baselines(env: Bess) -> dict[str, Any]:
-    tuned = tuned_settings(env)
-    estimating = {"mpc_estimate": MPC("estimate")} if env.config.uncertain else {}
+    tuned, calibration = tuned_settings(env), fit_calibration(env)
+    sold = env.config.reserve.sold
+    planner = ReserveMPC if sold else MPC
     return {
         "do_nothing": DoNothing(),
         "two_cycle": TwoCycle(-np.inf),
@@ -135,10 +137,11 @@ def _baselines(env: Bess) -> dict[str, Any]:
         "n_cheap_n_dear": CheapDear(tuned["n_cheap_n_dear"]),
         "threshold": Threshold(tuned["threshold"]),
         "lp_yesterday": YesterdaysPlan(),
-        "mpc": MPC(),
-        "mpc_calibrated": MPC(fit_calibration(env)),
-        **estimating,
-        "perfect_foresight": PerfectForesight(),
+        **({"idle": Idle()} if sold else {}),
+        "mpc": planner(),
+        "mpc_calibrated": planner(calibration),
+        **({"mpc_estimate": planner("estimate")} if env.config.uncertain else {}),
+        "perfect_foresight": ReserveForesight() if sold else PerfectForesight(),
     }
 
 

@@ -8,14 +8,16 @@ from `env.known`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from vmax.envs.bess.battery import Site
+from vmax.envs.bess.battery import Site, feasible_power
 from vmax.envs.bess.known import Known, block_prices
+from vmax.envs.bess.reserve import full_commitment
 
 if TYPE_CHECKING:
     from vmax.envs.bess.environment import Bess
@@ -104,6 +106,30 @@ class Threshold(Rule):
     def power_mw(self, known: Known, site: Site, dt_h: float) -> Array:
         deviation = (known.price_eur_per_mwh[0] - known.mean_eur_per_mwh) / known.spread_eur_per_mwh
         return jnp.where(jnp.abs(deviation) > self.width, jnp.sign(deviation), 0.0) * site.power_mw
+
+
+@struct.dataclass
+class Idle:
+    """Sells reserve and does not trade: charges once until it backs rated power each way that is sold (or as much as
+    the battery can), keeps that charge, and bids all of it."""
+
+    def initial(self, env: Bess, params: Any, starts: Any) -> tuple[()]:
+        """It carries nothing."""
+        return ()
+
+    def act(
+        self, env: Bess, states: Any, observation: Array, params: Any, carry: tuple[()], key: Array
+    ) -> tuple[Array, tuple[()]]:
+        """Actions `[L, A]`."""
+
+        def one(state: Any) -> Array:
+            site = env.site(state, params)
+            up_mw, down_mw, lowest, highest = full_commitment(env.config.reserve, params.reserve.backing_h, site)
+            charge_mw, _ = feasible_power(replace(site, soc_max=lowest), state.soc, -site.power_mw, env.dt_h)
+            _, discharge_mw = feasible_power(replace(site, soc_min=highest), state.soc, site.power_mw, env.dt_h)
+            return env.action_for_power(discharge_mw - charge_mw, state, params, up_mw, down_mw)
+
+        return jax.vmap(one)(states), carry
 
 
 def _rank(values: Array) -> Array:

@@ -13,12 +13,13 @@ import numpy as np
 
 from vmax.data.series import Series
 from vmax.envs.bess import action as actions
-from vmax.envs.bess import auction, battery, market, observation, post_decision
+from vmax.envs.bess import auction, battery, market, observation, post_decision, reserve
 from vmax.envs.bess.battery import Dispatch, Site
 from vmax.envs.bess.degradation import WearModel, WearStep, make_wear
 from vmax.envs.bess.known import Known, look
 from vmax.envs.bess.market import Money
 from vmax.envs.bess.params import BessParams, build_params, series_of
+from vmax.envs.bess.reserve_rules import BIDS
 from vmax.envs.bess.scenarios import WINDOW_H, information_row, row_of
 from vmax.envs.bess.settings import BessConfig
 from vmax.envs.bess.state import AUCTION_INFO, CAPACITY, INFO, OVERFLOW, Start, State
@@ -30,8 +31,8 @@ Array = jax.Array
 
 @dataclass(frozen=True)
 class Bess:
-    """Battery environment. Action: one number in [-1, 1]. Episodes are truncated, or with `episode.end=settled`
-    terminated."""
+    """Battery environment. Action: power in [-1, 1], and the bids of a reserve product. Episodes are truncated, or with
+    `episode.end=settled` terminated."""
 
     config: BessConfig
     series: Series = field(init=False)
@@ -92,11 +93,12 @@ class Bess:
         """Sizes of the features that are there wherever they tell something: 0 elsewhere."""
         wear, feedback = self.wear, self.config.degradation.feedback
         remembered = {"half_day_start": int(wear.by_half_day), "soh": int(feedback), "wear": wear.observed_size}
-        return {**remembered, "site": len(self.ranged)}
+        return {**remembered, "site": len(self.ranged), "reserve_committed": 2}
 
     @property
     def action_space(self) -> Box:
-        return Box((Feature("power", "rated power, discharge positive"),))
+        bids = BIDS[self.config.reserve.product]
+        return Box((Feature("power", "rated power, discharge positive"), *(Feature(n, "rated power") for n in bids)))
 
     @property
     def info_space(self) -> tuple[Feature, ...]:
@@ -104,6 +106,7 @@ class Bess:
         return (
             *INFO,
             *(AUCTION_INFO if self.sells_ahead else ()),
+            *(reserve.INFO if self.config.reserve.sold else ()),
             *([CAPACITY] if capacity else []),
             *([OVERFLOW] if overflow else []),
         )
@@ -150,6 +153,7 @@ class Bess:
             profile_eur_per_mwh=state.price(known.profile_eur_per_mwh),
             mean_eur_per_mwh=state.price(known.mean_eur_per_mwh),
             spread_eur_per_mwh=state.difference(known.spread_eur_per_mwh),
+            reserve=None if known.reserve is None else known.reserve.scaled(state.difference),
         )
 
     def observe(self, state: State, params: BessParams) -> Array:
@@ -167,7 +171,9 @@ class Bess:
         }
         if state.soh_loss is not None:
             own["soh"] = 2.0 * self.soh(state, params) - 1.0
-        parts = [own[n][None] for n in self.features if n in own]
+        if state.reserve is not None:
+            own |= state.reserve.features(site, scenarios.reserve.opens[row])
+        parts = [jnp.atleast_1d(own[n]) for n in self.features if n in own]
         if self.wear.observed_size:
             parts.append(self.wear.observed(state.wear, state.soc))
         if self.ranged:
@@ -218,11 +224,12 @@ class Bess:
         return state, self.observe(state, params)
 
     def _new(self, soc: Array) -> dict[str, Any]:
-        """Entries of the state about wear and sales at the start of an episode."""
+        """Entries of the state about wear, sales and reserve at the start of an episode."""
         return {
             "wear": self.wear.initial(soc),
             "soh_loss": jnp.zeros_like(soc) if self.config.degradation.feedback else None,
             "plan": auction.begin(soc) if self.sells_ahead else None,
+            "reserve": reserve.Commitment.none() if self.config.reserve.sold else None,
         }
 
     def _starts_half(self, params: BessParams, row: Array) -> Array:
@@ -239,7 +246,12 @@ class Bess:
         pv_mw = scenarios.pv_per_mw[row] * site.pv_capacity_mw
         asked_mw = actions.power_mw(self.config.action, action[0], site, self.peak(state, params))
         request_mw, sold = self._sell(state, asked_mw, site, params)
-        flows = battery.dispatch(site, state.soc, request_mw, pv_mw, price, self.dt_h)
+        operation = self._operate(state, site, params, request_mw, action, pv_mw, price)
+        flows = (
+            battery.dispatch(site, state.soc, request_mw, pv_mw, price, self.dt_h)
+            if operation is None
+            else operation.flows
+        )
         new = replace(site, capacity_mwh=state.drawn.get("capacity_mwh", params.site.capacity_mwh))
         memory, wear = self.wear.step(
             params.wear, state.wear, new, state.soc, flows, self._starts_half(params, row), self.dt_h
@@ -251,14 +263,20 @@ class Bess:
         mark, next_mark = (state.price(scenarios.mean_eur_per_mwh[r]) for r in marks)
         shaping = market.shaping_eur(self.config.reward, site, state.soc, flows.soc_end, mark, next_mark)
         scale = self.config.reward.scale_eur or state.difference(scenarios.spread_eur_per_mwh[row]) * site.power_mw
-        plan = None if sold is None else self._next_plan(state, sold, flows, site, params)
-        following = replace(
-            state, time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc, wear=memory, plan=plan
-        )
+        following = replace(state, time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc, wear=memory)
+        info = self._info(state, following, site, params, price, flows, money, wear, shaping)
         if state.soh_loss is not None:
             following = replace(following, soh_loss=state.soh_loss + wear.soh_loss)
+        if sold is not None:
+            following = replace(following, plan=self._next_plan(state, sold, flows, site, params))
+            info |= auction.info(request_mw, flows, money.imbalance_cost_eur)
+        if operation is not None:
+            following = replace(following, reserve=operation.commitment)
+            capacity = tuple(state.difference(p) for p in scenarios.reserve.prices(row))
+            told = reserve.settle(params.reserve, operation, capacity, price, self.dt_h)
+            info = reserve.with_reserve(info, told, price)
         ends, settled = following.time >= state.end, self.config.episode.end == "settled"
-        earned_eur = money.profit_eur + shaping
+        earned_eur = info["profit_eur"] + shaping
         if settled and self.config.reward.shaping == "none":
             left_eur = flows.soc_end * site.capacity_mwh * self.terminal_price(params, following, site)
             earned_eur = earned_eur + jnp.where(ends, left_eur, 0.0)
@@ -267,8 +285,28 @@ class Bess:
             reward=earned_eur / scale,
             terminated=ends & settled,
             truncated=ends & (not settled),
-            info=self._info(state, following, site, params, price, flows, money, wear, shaping)
-            | ({} if sold is None else auction.info(request_mw, flows, money.imbalance_cost_eur)),
+            info=info,
+        )
+
+    def _operate(
+        self, state: State, site: Site, params: BessParams, request_mw: Array, action: Array, pv_mw: Array, price: Array
+    ) -> reserve.Operation | None:
+        """What happens in a step where reserve is sold; None where none is."""
+        if not self.config.reserve.sold:
+            return None
+        return reserve.operate(
+            self.config.reserve,
+            params.reserve,
+            site,
+            state.soc,
+            request_mw,
+            self.to_bids(action, site),
+            state.reserve,
+            params.scenarios.reserve.opens[row_of(state.time, self.dt_h)] > 0.5,
+            params.reserve.call(state.time, state.error_offset),
+            pv_mw,
+            price,
+            self.dt_h,
         )
 
     def _sell(self, state: State, request_mw: Array, site: Site, params: BessParams) -> tuple[Array, Dispatch | None]:
@@ -337,10 +375,20 @@ class Bess:
             return None
         return actions.in_peak_window(self.known(state, params), self.dt_h)
 
-    def action_for_power(self, power_mw: Any, state: State, params: BessParams) -> Array:
-        """The action `[1]` that requests exactly this AC power, MW, discharge positive; idle where there is none."""
+    def to_bids(self, action: Array, site: Site) -> tuple[Array, Array]:
+        """Upward and downward reserve in MW that an action `[A]` bids, before any cut."""
+        return actions.bids_mw(self.config.action, BIDS[self.config.reserve.product], action[1:], site)
+
+    def action_for_power(
+        self, power_mw: Any, state: State, params: BessParams, up_mw: Any = 0.0, down_mw: Any = 0.0
+    ) -> Array:
+        """The action `[A]` that requests exactly this AC power (MW, discharge positive; idle where there is none) and
+        bids this reserve. What the product does not offer is left out; of a symmetric one the upward bid counts."""
         site, peak = self.site(state, params), self.peak(state, params)
-        return actions.action_for(self.config.action, power_mw, site, peak)[..., None]
+        power = actions.action_for(self.config.action, power_mw, site, peak)
+        bids = {"reserve": up_mw, "reserve_up": up_mw, "reserve_down": down_mw}
+        names = BIDS[self.config.reserve.product]
+        return jnp.stack([power, *(actions.action_for_bid(self.config.action, bids[n], site) for n in names)])
 
     # --- for critics, checks and evaluation -------------------------------------------------------------------------
 
@@ -351,7 +399,9 @@ class Bess:
 
     @property
     def controlled(self) -> tuple[str, ...]:
-        """The charge, and what is remembered of wear."""
+        """The charge and what is remembered of wear, unless calls of reserve move them too."""
+        if self.config.reserve.called:
+            return ()
         return tuple(name for name in ("soc", "soh", "wear") if name in self.observation_space)
 
     def post_decision_context(self, params: BessParams) -> Any:
@@ -377,11 +427,13 @@ class Bess:
         return bool(np.max(self.config.plant.pv_capacity_mw) > 0)
 
     def evaluation_starts(self, params: BessParams, split: str, error_draws: int = 1, days: int | None = None) -> Start:
-        """Lanes that cover the split, or its first `days`: one per gap-free block (and error draw, in `forecast`).
+        """Lanes that cover the split, or its first `days`: one per gap-free block (and draw of forecast errors
+        or of calls, where there are any).
 
         Each starts from SOC 0.5, or the nearest that the window allows.
         """
-        draws = error_draws if self.config.information == "forecast" else 1  # imbalance prices are data
+        drawn = self.config.information == "forecast" or self.config.reserve.called  # imbalance prices are data
+        draws = error_draws if drawn else 1
         blocks = self.series.splits[split]
         stop = blocks[-1][1] if days is None else blocks[0][0] + days * self.steps_per_day
         covered = [(first, min(last, stop)) for first, last in blocks if first < stop]

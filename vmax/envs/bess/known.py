@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from vmax.envs.bess.reserve_market import KnownReserve, look_at_reserve
 from vmax.envs.bess.scenarios import HISTORY_H, WINDOW_H, Scenarios, row_of, span_steps
 
 Array = jax.Array
@@ -33,6 +34,7 @@ class Known:
       pv_mw: PV now (measured) and expected (trailing 7-day mean at the same hour), `[W]`.
       local_hour: of each step, `[W]`.
       mean_eur_per_mwh: trailing 168-hour mean price. spread_eur_per_mwh: trailing 28-day mean of the within-day sd.
+      reserve: what is known of the reserve market; None where no reserve is sold.
     """
 
     price_eur_per_mwh: Array
@@ -46,6 +48,7 @@ class Known:
     local_hour: Array
     mean_eur_per_mwh: Array
     spread_eur_per_mwh: Array
+    reserve: KnownReserve | None = None
 
 
 def forecast_errors(scenarios: Scenarios, factor: Array, time: Array, offset: Array, row: Array, window: int) -> Array:
@@ -122,6 +125,7 @@ def look(
         local_hour=jax.lax.dynamic_slice(scenarios.local_hour, (row,), (window,)),
         mean_eur_per_mwh=scenarios.mean_eur_per_mwh[source],
         spread_eur_per_mwh=spread,
+        reserve=None if scenarios.reserve is None else look_at_reserve(scenarios.reserve, time, row, window, history),
     )
 
 

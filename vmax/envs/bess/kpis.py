@@ -10,7 +10,9 @@ import pandas as pd
 
 from vmax.data.days import SEASONS
 from vmax.data.series import Series
+from vmax.envs.bess import reserve
 from vmax.envs.bess.battery import Site
+from vmax.envs.bess.state import AUCTION_INFO
 
 COLUMNS = (
     "price_eur_per_mwh",
@@ -29,7 +31,9 @@ COLUMNS = (
     "terminal_value_eur",
 )
 """Info entries that make up the time series, after `utc`, `policy` and `lane`."""
-OPTIONAL = ("sold_mw", "imbalance_mw", "imbalance_cost_eur", "capacity_mwh", "wear_overflow")
+RESERVE_COLUMNS = tuple(feature.name for feature in reserve.INFO)
+AUCTION_COLUMNS = tuple(feature.name for feature in AUCTION_INFO)
+OPTIONAL = (*AUCTION_COLUMNS, *RESERVE_COLUMNS, "capacity_mwh", "wear_overflow")
 """Those that only some markets and models of wear have."""
 YEAR_H = 8760.0
 TOLERANCE = 1e-6
@@ -57,7 +61,7 @@ def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: 
     errors). `profit_eur` is the sum of its column; the value of the energy left at the end stands apart. A cycle is the
     usable energy discharged once, measured at the AC terminals.
     """
-    values = {key: table[key].to_numpy(np.float64) for key in (*COLUMNS, *OF_SOME_MODELS) if key in table}
+    values = {key: table[key].to_numpy(np.float64) for key in (*COLUMNS, *OPTIONAL) if key in table}
     hours = len(table) * dt_h / draws
     site = {key: np.asarray([getattr(s, key) for s in sites])[table["lane"].to_numpy()] for key in sites[0].numbers}
     usable_mwh = float(np.mean((site["soc_max"] - site["soc_min"]) * site["capacity_mwh"]))
@@ -88,6 +92,29 @@ def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: 
         "profit_eur_by_season": {
             str(s): float(values["profit_eur"][seasons == s].sum() / draws) for s in np.unique(seasons)
         },
+        **(_reserve_figures(table, site, dt_h, draws) if RESERVE_COLUMNS[0] in table else {}),
+    }
+
+
+def _reserve_figures(table: pd.DataFrame, site: dict[str, np.ndarray], dt_h: float, draws: int) -> dict[str, Any]:
+    """Figures of reserve: its streams of money, mean power held, energy called, and rows that break its rules.
+
+    A row breaks them if the schedule leaves no room for what is held; a step with more than rounding
+    (`reserve.TOLERANCE` of rated power) not delivered is a non-delivery.
+    """
+    values = {key: table[key].to_numpy(np.float64) for key in (*RESERVE_COLUMNS, "charge_mw", "discharge_mw")}
+    up_mw, down_mw, moved_mwh = (values[key] for key in ("reserve_up_mw", "reserve_down_mw", "activated_mwh"))
+    planned_mw = values["discharge_mw"] - values["charge_mw"] - moved_mwh / dt_h
+    rated = site["power_mw"] * (1.0 + 2.0 * TOLERANCE)
+    sums = ("reserve_revenue_eur", "activation_revenue_eur", "penalty_eur", "non_delivered_mwh")
+    return {
+        **{key: float(values[key].sum() / draws) for key in sums},
+        "mean_reserve_up_mw": float(up_mw.mean()),
+        "mean_reserve_down_mw": float(down_mw.mean()),
+        "activated_up_mwh": float(np.maximum(moved_mwh, 0.0).sum() / draws),
+        "activated_down_mwh": float(np.maximum(-moved_mwh, 0.0).sum() / draws),
+        "non_deliveries": int((values["non_delivered_mwh"] > reserve.TOLERANCE * site["power_mw"] * dt_h).sum()),
+        "reserve_violations": int(((planned_mw + up_mw > rated) | (planned_mw - down_mw < -rated)).sum()),
     }
 
 

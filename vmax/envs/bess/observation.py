@@ -17,6 +17,7 @@ from flax import struct
 from vmax.envs.bess import day_features as day
 from vmax.envs.bess.battery import Site
 from vmax.envs.bess.known import Known
+from vmax.envs.bess.reserve_market import KnownReserve
 from vmax.spaces import Box, Feature
 
 Array = jax.Array
@@ -143,6 +144,16 @@ def _spread_forward(view: View) -> Array:
     return jnp.arcsinh(best[jnp.asarray(last)])
 
 
+def _of_reserve(view: View) -> KnownReserve:
+    assert view.known.reserve is not None  # the settings ask for a product where its features are chosen
+    return view.known.reserve
+
+
+def _reserve_prices(view: View, direction: str) -> Array:
+    """Prices of reserve capacity in spreads, this step's first, 0 where unknown."""
+    return jnp.arcsinh(getattr(_of_reserve(view), f"{direction}_eur_per_mw_h") / view.known.spread_eur_per_mwh)
+
+
 EXOGENOUS: dict[str, Definition] = {
     "price_window": Definition(lambda w: w - 1, "spread", _window),
     "price_mask": Definition(lambda w: w - 1, "1", lambda v: v.known.mask[1:].astype(jnp.float32), fitted=False),
@@ -175,6 +186,12 @@ EXOGENOUS: dict[str, Definition] = {
     "hours_to_peak": _of_day(1, "21 h", day.hours_to_peak),
     "is_peak": _of_day(1, "±1", day.is_peak),
     "is_cheap_before_peak": _of_day(1, "±1", day.is_cheap_before_peak),
+    "reserve_up_prices": Definition(lambda w: w, "spread", lambda v: _reserve_prices(v, "up")),
+    "reserve_down_prices": Definition(lambda w: w, "spread", lambda v: _reserve_prices(v, "down")),
+    "reserve_mask": Definition(
+        lambda w: w - 1, "1", lambda v: _of_reserve(v).mask[1:].astype(jnp.float32), fitted=False
+    ),
+    "reserve_block_left": Definition(lambda w: 1, "block", lambda v: _of_reserve(v).left[None], fitted=False),
 }
 """Features of the outside world: the same for every battery at one time, so they can be tabulated once."""
 
@@ -185,13 +202,21 @@ OWN: dict[str, str] = {
     "price_scale": "1",
     "half_day_start": "1",
     "soh": "share of capacity",
+    "reserve_committed": "rated power",
+    "last_call": "commitment",
     "wear": "share of capacity",
     "site": "range",
 }
 """Features of this battery and episode: charge within the SOC window as [-1, 1], the trailing mean price and 10 EUR/MWh
 in units of the (scaled) spread; what wear depends on, each only where it does: 1 where a local half-day begins (else
-−1), the capacity left, `WearModel.observed`; and the numbers that the config gives as ranges, each as [-1, 1] over its
+−1), the capacity left, `WearModel.observed`; the reserve promised upward and downward for the running block (0 where a
+new one begins) and the last call of it; and the numbers that the config gives as ranges, each as [-1, 1] over its
 range."""
+
+OF_RESERVE = (
+    "reserve_up_prices", "reserve_down_prices", "reserve_mask", "reserve_block_left", "reserve_committed", "last_call",
+)  # fmt: skip
+"""Features that need a reserve product."""
 
 NEEDED_BY_POST_DECISION = ("soc", "price_level", "price_mean", "price_scale")
 

@@ -16,6 +16,7 @@ from vmax.envs.bess import observation
 from vmax.envs.bess.battery import Site
 from vmax.envs.bess.degradation import WearNumbers
 from vmax.envs.bess.known import fit_price_estimate, look
+from vmax.envs.bess.reserve import ReserveNumbers
 from vmax.envs.bess.scenarios import WINDOW_H, Scenarios, build_scenarios, information_row, pv_per_mw, row_of
 from vmax.envs.bess.settings import BessConfig
 
@@ -38,6 +39,8 @@ class BessParams:
         nothing but the time; else None.
       scales: fitted constants by which features are divided: `exogenous` `[E]`, `price_mean`, `price_scale`.
       level_scale: the one of `price_level`.
+      reserve: numbers of the reserve product and its calls; None where none is sold.
+      reserve_scales: the constants of the features `reserve_up_prices` and `reserve_down_prices`, `[2]`.
     """
 
     scenarios: Any
@@ -53,6 +56,8 @@ class BessParams:
     start_soc: Array
     log_factor: Array
     shift: Array
+    reserve: ReserveNumbers | None
+    reserve_scales: Array
 
 
 def series_of(config: BessConfig) -> Series:
@@ -68,7 +73,7 @@ def build_params(config: BessConfig, series: Series, split: str, features: tuple
     pv = pv_per_mw(series, config.solar, config.plant.pv_capacity_mw)
     forecast = config.forecast if config.information == "forecast" else None
     steps = config.episode.days * round(24 / series.dt_h)
-    scenarios = build_scenarios(series, pv, split, forecast, steps, config.market)
+    scenarios = build_scenarios(series, pv, split, forecast, steps, config.market, config.reserve)
     pair = lambda value: jnp.asarray(np.broadcast_to(np.asarray(value, np.float32), (2,)))  # noqa: E731
     params = BessParams(
         scenarios=scenarios,
@@ -84,11 +89,19 @@ def build_params(config: BessConfig, series: Series, split: str, features: tuple
         start_soc=pair(config.episode.start_soc),
         log_factor=jnp.log(pair(config.augmentation.price_factor)),
         shift=pair(config.augmentation.price_shift_eur_per_mwh),
+        reserve=ReserveNumbers.of(config.reserve) if config.reserve.sold else None,
+        reserve_scales=jnp.ones(2),
     )
     shown = Shown(features, series.dt_h, config.observation.price_range_eur_per_mwh)
     seed = config.forecast.seed if config.uncertain else None
     fitted = _fit(params, shown, seed) if split == "train" else build_params(config, series, "train", features)
-    params = replace(params, estimate=fitted.estimate, scales=fitted.scales, level_scale=fitted.level_scale)
+    params = replace(
+        params,
+        estimate=fitted.estimate,
+        scales=fitted.scales,
+        level_scale=fitted.level_scale,
+        reserve_scales=fitted.reserve_scales,
+    )
     untold = forecast or (shown.absolute and config.augmentation.changes_prices)
     return params if untold else _tabulate(params, series, split, shown)
 
@@ -124,13 +137,13 @@ def _fit(params: BessParams, shown: Shown, seed: int | None) -> BessParams:
         estimate = fit_price_estimate(scenarios, params.forecast_factor, days, dt_h, seed)
     compute = jax.jit(jax.vmap(partial(_raw_features, shown=shown), in_axes=(None, None, None, 0)))
     raw = np.asarray(compute(scenarios, estimate, params.forecast_factor, jnp.asarray(times)))
-    window, position, sizes, level = round(WINDOW_H / dt_h), 0, [], 1.0
+    window, position, sizes, named = round(WINDOW_H / dt_h), 0, [], {}
     for name in (n for n in shown.features if n in observation.EXOGENOUS):
         definition = observation.EXOGENOUS[name]
         block = raw[:, position : position + definition.size(window)]
         scale = max(_size(block), 1e-6) if definition.fitted else 1.0
         sizes.append(np.full(block.shape[1], scale))
-        level = scale if name == "price_level" else level
+        named[name] = scale
         position += block.shape[1]
     row = np.asarray(information_row(scenarios, times, dt_h))
     spread, mean = np.asarray(scenarios.spread_eur_per_mwh)[row], np.asarray(scenarios.mean_eur_per_mwh)[row]
@@ -140,7 +153,14 @@ def _fit(params: BessParams, shown: Shown, seed: int | None) -> BessParams:
     }
     scales = {name: jnp.float32(value) for name, value in own.items()}
     scales["exogenous"] = jnp.asarray(np.concatenate(sizes) if sizes else np.zeros(0), jnp.float32)
-    return replace(params, estimate=estimate, scales=scales, level_scale=jnp.float32(level))
+    reserve = [named.get(name, 1.0) for name in ("reserve_up_prices", "reserve_down_prices")]
+    return replace(
+        params,
+        estimate=estimate,
+        scales=scales,
+        level_scale=jnp.float32(named.get("price_level", 1.0)),
+        reserve_scales=jnp.asarray(reserve, jnp.float32),
+    )
 
 
 def _size(values: np.ndarray) -> float:

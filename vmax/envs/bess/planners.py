@@ -47,6 +47,11 @@ class Calibration:
     weight: float
 
 
+Belief = Calibration | Literal["as_is", "estimate"]
+"""What a planner makes of forecasts: takes them as they are, corrects them, or reads the estimate that observations
+hold."""
+
+
 class BatteryPlanner(ABC):
     """What the planners of a battery share (the contract is `vmax.envs.course.Planner`): they decide on an AC power."""
 
@@ -60,11 +65,13 @@ class BatteryPlanner(ABC):
 
     @abstractmethod
     def decide(self, view: View, active: np.ndarray, memory: Any) -> np.ndarray:
-        """AC power `[L]` in MW, discharge positive, for the lanes that are `active`; `memory` is changed in place."""
+        """AC power in MW, discharge positive, `[L]`, or with upward and downward bids `[L, 3]`, for the lanes that are
+        `active`; `memory` is changed in place."""
 
     def action(self, env: Bess, state: Any, params: Any, decision: Array) -> Array:
-        """The action `[1]` of a decision, for one environment."""
-        return env.action_for_power(decision, state, params)
+        """The action `[A]` of a decision, for one environment."""
+        power_mw, *bids_mw = jnp.atleast_1d(decision)
+        return env.action_for_power(power_mw, state, params, *bids_mw)
 
     def course(self, env: Bess, params: Any, starts: Any) -> Course:
         """What the planner does in the lanes `starts`."""
@@ -79,17 +86,11 @@ class MPC(BatteryPlanner):
     hour-of-day mean). Energy stored at the end of the window is valued at the window's mean price.
     """
 
-    belief: Calibration | Literal["as_is", "estimate"] = "as_is"
-    """What is made of the forecasts: taken as they are, corrected, or the linear estimate that observations hold."""
+    belief: Belief = "as_is"
 
     def view(self, env: Bess, state: Any, params: Any) -> View:
         known = env.known(state, params)
-        if isinstance(self.belief, Calibration):
-            price = calibrated(known, self.belief.persistence, self.belief.weight)
-        elif self.belief == "estimate":
-            price = jnp.where(known.mask, known.expected_price_eur_per_mwh, known.profile_eur_per_mwh)
-        else:
-            price = repeat_last_day(known, env.steps_per_day)
+        price = believed_prices(known, env.steps_per_day, self.belief)
         return View(price, known.pv_mw, state.seen_soc, known.local_hour[0])
 
     def start(self, env: Bess, params: Any, starts: Any) -> list[StorageProgram]:
@@ -156,17 +157,21 @@ class PerfectForesight:
             start = jax.tree.map(lambda leaf: leaf[lane], starts)  # noqa: B023
             schedule, _ = self.schedule(env, params, start, site)
             power_mw[lane, : len(schedule.power_mw)] = schedule.power_mw
-        return Course(_actions(env, params, starts, jnp.asarray(power_mw, jnp.float32)))
+        return Course(actions_of(env, params, starts, jnp.asarray(power_mw, jnp.float32)))
 
     def schedule(self, env: Bess, params: Any, start: Any, site: Site) -> tuple[Schedule, float]:
         """The best schedule of one lane, and its profit with the value of the change in stored energy, EUR."""
-        first, last = int(start.time), int(start.end)
-        rows = slice(row_of(first, env.dt_h), row_of(last, env.dt_h))
-        price = np.asarray(params.scenarios.price_eur_per_mwh[rows], np.float64)
-        pv_mw = np.asarray(params.scenarios.pv_per_mw[rows], np.float64) * float(site.pv_capacity_mw)
-        value = float(_terminal_price(env, params, start))
+        price, pv_mw, value = lane_series(env, params, start, site)
         schedule = perfect_foresight(site, price, env.dt_h, float(start.soc), value, pv_mw=pv_mw)
         return schedule, schedule.objective_eur - value * float(start.soc) * float(site.capacity_mwh)
+
+
+def lane_series(env: Bess, params: Any, start: Any, site: Site) -> tuple[np.ndarray, np.ndarray, float]:
+    """Prices `[n]` and PV in MW `[n]` of a lane from its start to its end, and the worth of a stored MWh at its end."""
+    rows = slice(row_of(int(start.time), env.dt_h), row_of(int(start.end), env.dt_h))
+    price = np.asarray(params.scenarios.price_eur_per_mwh[rows], np.float64)
+    pv_mw = np.asarray(params.scenarios.pv_per_mw[rows], np.float64) * float(site.pv_capacity_mw)
+    return price, pv_mw, float(_terminal_price(env, params, start))
 
 
 def lane_sites(env: Bess, params: Any, starts: Any) -> list[Site]:
@@ -188,24 +193,41 @@ def _terminal_price(env: Bess, params: Any, start: Any) -> Array:
     return env.terminal_price(params, state, env.site(state, params))
 
 
-def _actions(env: Bess, params: Any, starts: Any, power_mw: Array) -> Array:
-    """Actions `[L, T, 1]` that request the powers `[L, T]` from the first step of each lane on."""
+def actions_of(env: Bess, params: Any, starts: Any, *decision: Array) -> Array:
+    """Actions `[L, T, A]` that request powers, and bid reserve, `[L, T]` each, from the first step of each lane on."""
 
-    def lane(start: Any, power_mw: Array) -> Array:
+    def lane(start: Any, *decision: Array) -> Array:
         state = env.reset(jax.random.key(0), params, start)[0]
-        at = lambda step, mw: env.action_for_power(mw, replace(state, time=state.time + step), params)  # noqa: E731
-        return jax.vmap(at)(jnp.arange(len(power_mw)), power_mw)
 
-    return jax.vmap(lane)(starts, power_mw)
+        def at(step: Array, power_mw: Array, *bids_mw: Array) -> Array:
+            return env.action_for_power(power_mw, replace(state, time=state.time + step), params, *bids_mw)
+
+        return jax.vmap(at)(jnp.arange(len(decision[0])), *decision)
+
+    return jax.vmap(lane)(starts, *decision)
+
+
+def believed_prices(known: Known, steps_per_day: int, belief: Belief) -> Array:
+    """The prices that an MPC plans with, `[W]`: known or forecast, continued, corrected or estimated."""
+    if isinstance(belief, Calibration):
+        return calibrated(known, belief.persistence, belief.weight)
+    if belief == "estimate":
+        return jnp.where(known.mask, known.expected_price_eur_per_mwh, known.profile_eur_per_mwh)
+    return repeat_last_day(known, steps_per_day)
 
 
 def repeat_last_day(known: Known, steps_per_day: int) -> Array:
     """Known prices, continued by the last known price of the same clock hour, `[W]`."""
-    window, past = known.mask.shape[0], known.past_price_eur_per_mwh.shape[0]
-    count = known.mask.sum()
+    return continued(known.past_price_eur_per_mwh, known.price_eur_per_mwh, known.mask, steps_per_day)
+
+
+def continued(before: Array, ahead: Array, mask: Array, steps_per_day: int) -> Array:
+    """Values `ahead` `[W]` as far as the mask goes, then the last of the same clock hour, from `before` `[H]` on."""
+    window, past = mask.shape[0], before.shape[0]
+    count = mask.sum()
     step = jnp.arange(window)
     days_back = jnp.maximum(-(-(step - count + 1) // steps_per_day), 0)
-    everything = jnp.concatenate([known.past_price_eur_per_mwh, known.price_eur_per_mwh])
+    everything = jnp.concatenate([before, ahead])
     return everything[past + step - days_back * steps_per_day]
 
 

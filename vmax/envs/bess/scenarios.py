@@ -21,6 +21,8 @@ from vmax.data.series import Series
 from vmax.data.solar import SolarConfig, generate_pv
 from vmax.data.trailing import ar1_path, daily_spread, same_hour_mean, trailing_mean
 from vmax.envs.bess.market import MarketConfig
+from vmax.envs.bess.reserve_market import ReserveScenarios, reserve_scenarios
+from vmax.envs.bess.reserve_rules import ReserveConfig
 from vmax.errors import UserError
 from vmax.spaces import Number
 
@@ -99,6 +101,7 @@ class Scenarios:
     error_path: Array
     starts: Array
     day_starts: Array
+    reserve: ReserveScenarios | None
 
 
 def information_row(scenarios: Scenarios, time: Array, dt_h: float) -> Array:
@@ -173,6 +176,7 @@ def build_scenarios(
     forecast: ForecastConfig | None,
     episode_steps: int,
     market: MarketConfig,
+    reserve: ReserveConfig,
 ) -> Scenarios:
     """Arrays of one split, history included. `forecast` None: day-ahead prices are known when published."""
     blocks = series.splits[split]
@@ -187,7 +191,8 @@ def build_scenarios(
     spread = daily_spread(price, series.local_day[:stop], segment, default=_typical_spread(series, settled))
     profile = [same_hour_mean(price, per_day, day, segment=segment, default=typical) for day in (1, 2, 3)]
     ends = _block_ends(series, stop, blocks)
-    known = np.arange(stop) + span if forecast else _known_until(series, stop)
+    published = _known_until(series, stop)
+    known = np.arange(stop) + span if forecast else published
     starts = np.concatenate([np.arange(first, max(last - episode_steps + 1, first)) for first, last in blocks])
     if not len(starts):
         raise UserError(
@@ -218,6 +223,7 @@ def build_scenarios(
         error_path=jnp.asarray(np.concatenate([path, path[: span + 1]])),
         starts=jnp.asarray(starts.astype(np.int32)),
         day_starts=jnp.asarray(whole_days(series, split).astype(np.int32)),
+        reserve=reserve_scenarios(series, reserve, np.minimum(published, ends), put) if reserve.sold else None,
     )
 
 

@@ -12,6 +12,7 @@ from vmax.envs.bess.action import ActionConfig
 from vmax.envs.bess.battery import BatteryConfig, PlantConfig
 from vmax.envs.bess.degradation_config import DegradationConfig
 from vmax.envs.bess.market import MarketConfig, RewardConfig
+from vmax.envs.bess.reserve_rules import ReserveConfig
 from vmax.envs.bess.scenarios import ForecastConfig
 from vmax.errors import UserError
 from vmax.spaces import Number
@@ -88,6 +89,7 @@ class BessConfig:
     information: Literal["day_ahead", "forecast"]
     market: MarketConfig
     forecast: ForecastConfig
+    reserve: ReserveConfig
     episode: EpisodeConfig
     action: ActionConfig
     reward: RewardConfig
@@ -100,6 +102,12 @@ class BessConfig:
             raise UserError(
                 f"env.market.kind={self.market.kind}: needs env.information={fitting}, not {self.information}"
             )
+
+        if self.market.kind == "auction" and self.reserve.sold:
+            raise UserError(f"env.reserve.product={self.reserve.product}: must be none with env.market.kind=auction")
+        for name in self.observation.features:
+            if name in observation.OF_RESERVE and not self.reserve.sold:
+                raise UserError(f"env.observation.features: '{name}' needs a product; set env.reserve.product=")
 
     @property
     def uncertain(self) -> bool:

@@ -8,6 +8,7 @@ import jax
 from flax import struct
 
 from vmax.envs.bess.auction import Plan
+from vmax.envs.bess.reserve import Commitment
 from vmax.spaces import Feature
 
 Array = jax.Array
@@ -29,7 +30,7 @@ class State:
 
     `drawn` holds the numbers that the config gives as ranges, `wear` what the wear model remembers, `soh_loss` the
     share of capacity lost since the episode began (None where it does not shrink the capacity), `plan` what an auction
-    was sold on (else None).
+    was sold on, `reserve` what is promised where reserve is sold (each None elsewhere).
     """
 
     time: Array
@@ -44,6 +45,7 @@ class State:
     wear: Any
     soh_loss: Any = None
     plan: Plan | None = None
+    reserve: Commitment | None = None
 
     @property
     def seen_soc(self) -> Array:
