@@ -1,4 +1,4 @@
-"""An auction sells a day on what was known before it, and pays for what is not delivered; imbalance prices come late."""
+"""An auction sells a day on what was known before it, and pays for what is missing; imbalance prices come late."""
 
 from dataclasses import replace
 

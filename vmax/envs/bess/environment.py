@@ -93,7 +93,8 @@ class Bess:
         """Sizes of the features that are there wherever they tell something: 0 elsewhere."""
         wear, feedback = self.wear, self.config.degradation.feedback
         remembered = {"half_day_start": int(wear.by_half_day), "soh": int(feedback), "wear": wear.observed_size}
-        return {**remembered, "site": len(self.ranged), "reserve_committed": 2}
+        promised = 2 * ("reserve_committed" in self.config.observation.features)
+        return {**remembered, "site": len(self.ranged), "reserve_committed": promised}
 
     @property
     def action_space(self) -> Box:
