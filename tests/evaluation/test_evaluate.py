@@ -17,6 +17,7 @@ from vmax.algorithms.algorithm import Spec
 from vmax.config import compose, load
 from vmax.data.days import typical_days
 from vmax.envs import rollout
+from vmax.envs.bess.action import power_mw
 from vmax.evaluation.evaluate import Evaluation, compare, evaluate
 from vmax.evaluation.plots import learning_curve
 from vmax.evaluation.policies import Learned
@@ -120,7 +121,8 @@ def test_the_days_of_the_seasons_are_compiled_once_and_told_hour_by_hour(tmp_pat
     assert (table["utc"].to_numpy() == env.series.utc[first : first + 24]).all()
     np.testing.assert_allclose(table["price_eur_per_mwh"], env.series.values["price"][first : first + 24], rtol=1e-6)
     assert table["soc"].iloc[0] == 0.5 and table["soc_end"].to_numpy()[:-1].tolist() == table["soc"].tolist()[1:]
-    power = [float(env.to_power(jnp.array([a]), env.params("validation").site)) for a in table["action_power"]]
+    site = env.params("validation").site
+    power = [float(power_mw(env.config.action, jnp.float32(a), site, None)) for a in table["action_power"]]
     done = (table["discharge_mw"] - table["charge_mw"]).to_numpy()
     assert (np.abs(done) <= np.abs(power) + 1e-6).all() and np.isclose(done, power, atol=1e-6).any()
     axes = days.figure(table).axes

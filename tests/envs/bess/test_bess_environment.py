@@ -182,7 +182,10 @@ def test_scales_are_fitted_on_training_data_alone(prices, tmp_path):
 
 def test_every_feature_stands_where_it_is_declared(prices):
     names = [*observation.OWN, *observation.EXOGENOUS]
-    env = make(prices, f"env.observation.features=[{','.join(names)}]", "env.battery.capacity_mwh=[2,4]")
+    env = make(
+        prices, f"env.observation.features=[{','.join(names)}]", "env.battery.capacity_mwh=[2,4]",
+        "env.reserve.product=up_and_down",
+    )  # fmt: skip
     params = env.params("train")
     state, seen = env.reset(jax.random.key(0), params)
     assert seen.shape == env.observation_space.shape

@@ -160,7 +160,7 @@ class Bess:
     def observe(self, state: State, params: BessParams) -> Array:
         """The observation, `[D]`: own features, then those of the outside world (from the table where there is one)."""
         site, scenarios = self.site(state, params), params.scenarios
-        row = information_row(scenarios, state.time, self.dt_h)
+        now, row = row_of(state.time, self.dt_h), information_row(scenarios, state.time, self.dt_h)
         spread = state.difference(scenarios.spread_eur_per_mwh[row])
         mean = state.price(scenarios.mean_eur_per_mwh[row])
         own = {
@@ -168,12 +168,12 @@ class Bess:
             "previous_soc": observation.soc_feature(site, state.previous_soc),
             "price_mean": jnp.arcsinh(mean / spread) / params.scales["price_mean"],
             "price_scale": jnp.arcsinh(observation.SCALE_REFERENCE_EUR / spread) / params.scales["price_scale"],
-            "half_day_start": jnp.where(self._starts_half(params, row), 1.0, -1.0),
+            "half_day_start": jnp.where(self._starts_half(params, now), 1.0, -1.0),
         }
         if state.soh_loss is not None:
             own["soh"] = 2.0 * self.soh(state, params) - 1.0
         if state.reserve is not None:
-            own |= state.reserve.features(site, scenarios.reserve.opens[row])
+            own |= state.reserve.features(site, scenarios.reserve.opens[now])
         parts = [jnp.atleast_1d(own[n]) for n in self.features if n in own]
         if self.wear.observed_size:
             parts.append(self.wear.observed(state.wear, state.soc))
@@ -188,8 +188,7 @@ class Bess:
             known = self.known(state, params)
             per_capacity = known.pv_mw / jnp.maximum(site.pv_capacity_mw, 1e-9)
             known, prices = replace(known, pv_mw=per_capacity), self.config.observation.price_range_eur_per_mwh
-            calendar = scenarios.calendar[row_of(state.time, self.dt_h)]
-            view = observation.View(known, calendar, self.dt_h, prices)
+            view = observation.View(known, scenarios.calendar[now], self.dt_h, prices)
             outside = observation.exogenous(view, self.features) / params.scales["exogenous"]
         return jnp.concatenate([*parts, outside]).astype(jnp.float32)
 
