@@ -63,7 +63,7 @@ def post_decision(env: Bess, seen: Array, action: Array, numbers: Any) -> tuple[
     money = market.settle(scaled, flows, price, wear.cost_eur, env.dt_h)
     if env.sells_ahead and env.config.market.commitment == "requested":
         money = market.settle_imbalance(money, flows, request_mw, numbers.penalty_eur_per_mwh * inverse, env.dt_h)
-    shaping = market.shaping_eur(env.config.reward, site, soc, flows.soc_end, mean, mean)
+    shaping = market.shaping_eur(env.config.reward, scaled, soc, flows.soc_end, mean, mean)
     after = after.at[env.observation_space.slice("soc")].set(observation.soc_feature(site, flows.soc_end))
     if "previous_soc" in env.observation_space:
         after = after.at[env.observation_space.slice("previous_soc")].set(get("soc"))
