@@ -37,7 +37,8 @@ class Replay:
     Attributes:
       steps: the transitions.
       age: steps of its episode before each, `[C]`, int32.
-      carry: the actor's memory before the first of every `stride` rows, leaves `[ceil(R / stride) N, units]`.
+      carry: the actor's memory before the first of every `stride` rows, leaves `[ceil(R / stride) N, units]`; of no use
+        for whole episodes.
       coming: age of the step that is written next, `[N]`, int32.
       config: what a sequence is.
     """
@@ -68,8 +69,9 @@ def init(
             f"training.replay_capacity={capacity} (a device): holds {steps.rows} steps of each of {num_envs} "
             f"environments; must hold at least two sequences of training.sequences.length={config.length}"
         )
-    slots = 0 if config.kind == "episode" else math.ceil(steps.rows / config.stride)
-    carry = jax.tree.map(lambda x: jnp.zeros((slots * num_envs, *x.shape[1:]), x.dtype), example_carry)
+    # whole episodes need none; one row stands there nevertheless, as Orbax saves no empty array
+    kept = 1 if config.kind == "episode" else math.ceil(steps.rows / config.stride) * num_envs
+    carry = jax.tree.map(lambda x: jnp.zeros((kept, *x.shape[1:]), x.dtype), example_carry)
     return Replay(steps, jnp.zeros(capacity, jnp.int32), carry, jnp.zeros(num_envs, jnp.int32), config)
 
 

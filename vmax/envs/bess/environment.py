@@ -90,11 +90,11 @@ class Bess:
 
     @property
     def _own_sizes(self) -> dict[str, int]:
-        """Sizes of the features that are there wherever they tell something: 0 elsewhere."""
+        """Sizes of the features that are no single number or there wherever they tell something: 0 elsewhere."""
         wear, feedback = self.wear, self.config.degradation.feedback
         remembered = {"half_day_start": int(wear.by_half_day), "soh": int(feedback), "wear": wear.observed_size}
-        promised = 2 * ("reserve_committed" in self.config.observation.features)
-        return {**remembered, "site": len(self.ranged), "reserve_committed": promised}
+        promised = 2 if "reserve_committed" in self.config.observation.features else 0
+        return {**remembered, "reserve_committed": promised, "site": len(self.ranged)}
 
     @property
     def action_space(self) -> Box:
@@ -187,8 +187,8 @@ class Bess:
         else:
             known = self.known(state, params)
             per_capacity = known.pv_mw / jnp.maximum(site.pv_capacity_mw, 1e-9)
-            known, prices = replace(known, pv_mw=per_capacity), self.config.observation.price_range_eur_per_mwh
-            view = observation.View(known, scenarios.calendar[now], self.dt_h, prices)
+            known, ranges = replace(known, pv_mw=per_capacity), self.config.observation.ranges
+            view = observation.View(known, scenarios.calendar[now], self.dt_h, ranges)
             outside = observation.exogenous(view, self.features) / params.scales["exogenous"]
         return jnp.concatenate([*parts, outside]).astype(jnp.float32)
 
