@@ -28,6 +28,9 @@ RULES = {
     "ci95": "95 % interval of a circular block bootstrap over local days in blocks of 7",
 }
 
+OF_BOUND = "uplift_eur / uplift_eur of the bound: nobody earns more than optimum.value_eur, perhaps nobody as much"
+"""The rule of capture where no exact optimum is at hand."""
+
 
 class Assessment(Protocol):
     """How an environment is judged over whole splits.
@@ -52,6 +55,10 @@ class Assessment(Protocol):
     def key_figures(self, table: pd.DataFrame, params: Any, starts: Any) -> dict[str, Any]: ...
 
     def daily_value_eur(self, table: pd.DataFrame, starts: Any) -> Mapping[str, np.ndarray]: ...
+
+    def bound_eur(self, params: Any, starts: Any) -> np.ndarray | None:
+        """Value that no policy exceeds in sum, by local day, `[days]`, where `perfect_foresight` is not the optimum."""
+        ...
 
     @property
     def currency(self) -> str: ...
@@ -102,14 +109,16 @@ def evaluate(
     tables = {name: judge.timeseries(name, record) for name, record in records.items()}
     figures = {name: judge.key_figures(table, params, starts) for name, table in tables.items()}
     daily = {name: judge.daily_value_eur(table, starts) for name, table in tables.items()}
-    compare(figures, daily, bootstrap, seed)
+    bound = judge.bound_eur(params, starts)
+    optimum = compare(figures, daily, bootstrap, seed, bound)
     first = tables[NOTHING]["utc"]
     result = {
         "split": split,
         "currency": judge.currency,
         "start": _stamp(first.min()),
         "end": _stamp(first.max() + pd.Timedelta(hours=env.dt_h)),
-        "rules": RULES,
+        "rules": RULES if bound is None else {**RULES, "capture": OF_BOUND},
+        "optimum": optimum,
         "baseline_settings": dict(judge.settings()),
         "policies": figures,
     }
@@ -123,13 +132,22 @@ def evaluate(
 
 
 def compare(
-    figures: dict[str, dict[str, Any]], daily: Mapping[str, Mapping[str, np.ndarray]], bootstrap: int, seed: int
-) -> None:
-    """Adds to the figures of each policy: uplift, capture and the intervals of profit and capture."""
+    figures: dict[str, dict[str, Any]],
+    daily: Mapping[str, Mapping[str, np.ndarray]],
+    bootstrap: int,
+    seed: int,
+    bound_eur: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """Adds to the figures of each policy: uplift, capture and the intervals of profit and capture.
+
+    Captures are shares of what perfect foresight earns or, where that is not the optimum, of the bound by local day.
+    Returns: of what they are shares, for the record.
+    """
     days = len(daily[NOTHING]["value_eur"])
     weights = block_resamples(days, bootstrap, seed)
     uplift = {name: d["value_eur"] - daily[NOTHING]["value_eur"] for name, d in daily.items()}
-    best, best_samples = float(uplift[OPTIMUM].sum()), weights @ uplift[OPTIMUM]
+    most = uplift[OPTIMUM] if bound_eur is None else bound_eur - daily[NOTHING]["value_eur"]
+    best, best_samples = float(most.sum()), weights @ most
     for name, values in figures.items():
         values["uplift_eur"] = float(uplift[name].sum())
         values["capture"] = values["uplift_eur"] / best if best > 0 else None
@@ -139,6 +157,11 @@ def compare(
             "profit_eur": interval(weights @ daily[name]["profit_eur"]),
             "capture": interval(shares) if best > 0 and len(shares) else None,
         }
+    return {
+        "kind": "optimum" if bound_eur is None else "bound",
+        "value_eur": best + float(daily[NOTHING]["value_eur"].sum()),
+        "uplift_eur": best,
+    }
 
 
 def trace_table(env: Any, name: str, record: Record, table: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from vmax.envs.bess import kpis, plots
 from vmax.envs.bess.baselines import CheapDear, DoNothing, Threshold, TwoCycle
-from vmax.envs.bess.planners import MPC, PerfectForesight, YesterdaysPlan, fit_calibration, lane_sites
+from vmax.envs.bess.planners import MPC, PerfectForesight, YesterdaysPlan, bound_eur, fit_calibration, lane_sites
 from vmax.envs.bess.tuning import tuned_settings
 from vmax.envs.rollout import Record
 
@@ -61,6 +61,16 @@ class BessAssessment:
         draws, series = _draws(starts), self.env.series
         profit = kpis.daily_eur(table, draws, series, "profit_eur")
         return {"profit_eur": profit, "value_eur": profit + kpis.daily_eur(table, draws, series, "terminal_value_eur")}
+
+    def bound_eur(self, params: Any, starts: Any) -> np.ndarray | None:
+        """Where `perfect_foresight` is not the optimum: value that no policy exceeds in sum, by local day, `[days]`."""
+        lanes = bound_eur(self.env, params, starts)
+        if lanes is None:
+            return None
+        first, last = np.asarray(starts.time), np.asarray(starts.end)
+        steps = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)])
+        _, index = np.unique(self.env.series.local_day[steps], return_inverse=True)
+        return np.bincount(index, np.concatenate(lanes)) / _draws(starts)
 
     @property
     def currency(self) -> str:
