@@ -5,7 +5,7 @@ others.
 | --- | --- | --- |
 | a price on throughput | linear program | the plan: it is the optimum |
 | depth buckets | dynamic program | the plan: it is the optimum, up to its grid |
-| depth buckets of a self-discharging battery | linear programs at some prices of throughput | the bound |
+| depth buckets of a self-discharging battery | rest; linear programs at some prices of throughput | the bound |
 | rainflow, Xu et al. | the same, and the bound's program with its wear times some factors | the bound |
 | any with SOH feedback | as without it, at the capacity of the start | the bound |
 
@@ -94,7 +94,9 @@ def plans(env: Bess, params: Any, lane: Lane) -> list[Schedule]:
     price = env.wear.price_eur_per_mwh(params.wear, lane.site)
     if price is not None:
         return [_priced(env, lane, float(price))]
-    found = [_priced(env, lane, factor * float(lane.site.wear_eur_per_mwh)) for factor in TRIED]
+    idle = np.zeros(len(lane.price_eur_per_mwh))
+    found = [Schedule(idle, idle, idle, 0.0)]
+    found += [_priced(env, lane, factor * float(lane.site.wear_eur_per_mwh)) for factor in TRIED]
     if env.wear.stacked:
         wear = _underestimate(env, params, lane)
         found += [_program(env, lane, wear.times(factor))[0] for factor in TRIED]
