@@ -131,7 +131,9 @@ def run_year(plan: Plan, year: int, path: Path) -> dict[str, Any]:
         result = done or _train(plan, splits, path)
     except UserError as error:
         return {**record, "reason": str(error), "policies": {}}
-    return {**record, "status": result["run"]["status"], "policies": result.get("evaluation", {}).get("policies", {})}
+    found = result.get("evaluation", {})
+    about = {"policies": found.get("policies", {}), "optimum": found.get("optimum")}
+    return {**record, "status": result["run"]["status"], **about}
 
 
 def finished_result(path: Path) -> dict[str, Any] | None:
@@ -172,9 +174,10 @@ def write_record(folder: Path, plan: Plan, records: Sequence[Mapping[str, Any]])
 
 def totals(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
     """By policy, over all completed years: profit in EUR, and capture as the share of the summed uplifts."""
-    years = [record["policies"] for record in records if record["status"] == "completed"]
+    completed = [record for record in records if record["status"] == "completed"]
+    years = [record["policies"] for record in completed]
     names = list(years[0]) if years else []
-    best_eur = sum(policies[OPTIMUM]["uplift_eur"] for policies in years)
+    best_eur = sum((r.get("optimum") or r["policies"][OPTIMUM])["uplift_eur"] for r in completed)
     return {
         name: {
             "profit_eur": sum(policies[name]["profit_eur"] for policies in years),

@@ -36,6 +36,9 @@ RULES = {
     "between the quartiles stand under day_groups",
 }
 
+OF_BOUND = "uplift_eur / uplift_eur of the bound: nobody earns more than optimum.value_eur, perhaps nobody as much"
+"""The rule of capture where no exact optimum is at hand."""
+
 
 class Assessment(Protocol):
     """How an environment is judged over whole splits.
@@ -75,6 +78,10 @@ class Assessment(Protocol):
 
     def season_figure(self, table: pd.DataFrame) -> Figure:
         """A picture of such days, from a table of `vmax.evaluation.seasons.SeasonDays`."""
+        ...
+
+    def bound_eur(self, params: Any, starts: Any) -> np.ndarray | None:
+        """Value that no policy exceeds in sum, by local day, `[days]`, where `perfect_foresight` is not the optimum."""
         ...
 
     @property
@@ -126,7 +133,8 @@ def evaluate(
     tables = {name: judge.timeseries(name, record) for name, record in records.items()}
     figures = {name: judge.key_figures(table, params, starts) for name, table in tables.items()}
     daily = {name: judge.daily_value_eur(table, starts) for name, table in tables.items()}
-    compare(figures, daily, bootstrap, seed)
+    bound = judge.bound_eur(params, starts)
+    optimum = compare(figures, daily, bootstrap, seed, bound)
     groups = judge.day_groups(tables[NOTHING])
     for name, table in tables.items():
         add_groups(figures[name], groups, daily, name, judge.daily_cycles(table, params, starts))
@@ -136,7 +144,8 @@ def evaluate(
         "currency": judge.currency,
         "start": _stamp(first.min()),
         "end": _stamp(first.max() + pd.Timedelta(hours=env.dt_h)),
-        "rules": {**RULES, **({"reserve_share": RESERVE_RULE} if IDLE in figures else {})},
+        "rules": _rules(bound is not None, IDLE in figures),
+        "optimum": optimum,
         "baseline_settings": dict(judge.settings()),
         "day_groups": {name: found.described() for name, found in groups.items()},
         "policies": figures,
@@ -150,14 +159,32 @@ def evaluate(
     )
 
 
+def _rules(bounded: bool, with_reserve: bool) -> dict[str, str]:
+    """What the figures mean, where only a bound of the optimum is at hand, and where reserve is sold."""
+    return {
+        **RULES,
+        **({"capture": OF_BOUND} if bounded else {}),
+        **({"reserve_share": RESERVE_RULE} if with_reserve else {}),
+    }
+
+
 def compare(
-    figures: dict[str, dict[str, Any]], daily: Mapping[str, Mapping[str, np.ndarray]], bootstrap: int, seed: int
-) -> None:
-    """Adds to the figures of each policy: uplift, capture and the intervals of profit and capture."""
+    figures: dict[str, dict[str, Any]],
+    daily: Mapping[str, Mapping[str, np.ndarray]],
+    bootstrap: int,
+    seed: int,
+    bound_eur: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """Adds to the figures of each policy: uplift, capture and the intervals of profit and capture.
+
+    Captures are shares of what perfect foresight earns or, where that is not the optimum, of the bound by local day.
+    Returns: of what they are shares, for the record.
+    """
     days = len(daily[NOTHING]["value_eur"])
     weights = block_resamples(days, bootstrap, seed)
     uplift = {name: d["value_eur"] - daily[NOTHING]["value_eur"] for name, d in daily.items()}
-    best, best_samples = float(uplift[OPTIMUM].sum()), weights @ uplift[OPTIMUM]
+    most = uplift[OPTIMUM] if bound_eur is None else bound_eur - daily[NOTHING]["value_eur"]
+    best, best_samples = float(most.sum()), weights @ most
     for name, values in figures.items():
         values["uplift_eur"] = float(uplift[name].sum())
         values["capture"] = values["uplift_eur"] / best if best > 0 else None
@@ -170,6 +197,11 @@ def compare(
         if IDLE in daily:
             idle = float(uplift[IDLE].sum())
             values["reserve_share"] = (values["uplift_eur"] - idle) / (best - idle) if best > idle else None
+    return {
+        "kind": "optimum" if bound_eur is None else "bound",
+        "value_eur": best + float(daily[NOTHING]["value_eur"].sum()),
+        "uplift_eur": best,
+    }
 
 
 def add_groups(

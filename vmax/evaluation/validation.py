@@ -40,7 +40,8 @@ class Validation:
         names = [name for name in (OPTIMUM, NOTHING, *references) if name in baselines]
         values = {name: self._summary(baselines[name])["value_eur"] for name in names}
         self.nothing_eur = values[NOTHING]
-        self.best_eur = values[OPTIMUM] - self.nothing_eur
+        bound = env.assessment.bound_eur(self.params, self.starts)
+        self.best_eur = (values[OPTIMUM] if bound is None else float(bound.sum())) - self.nothing_eur
         self.references = {name: self._capture(value) for name, value in values.items()}
 
     def __call__(self, weights: Any) -> dict[str, float]:
@@ -63,6 +64,7 @@ class Validation:
         return self.env.assessment.summary(record, self.params, self.starts)
 
     def _capture(self, value_eur: float) -> float:
-        """Share of the optimum's uplift; where that is 0 (nothing to earn) the uplift itself in EUR."""
+        """Share of the optimum's uplift, or of the bound's; where that is 0 (nothing to earn) the uplift itself in
+        EUR."""
         uplift_eur = value_eur - self.nothing_eur
         return uplift_eur / self.best_eur if self.best_eur > 0 else uplift_eur

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from vmax.data.days import DayGroups, local_dates, season_groups, spread_groups, spread_of_days, typical_days
 from vmax.envs.bess import kpis, plots
 from vmax.envs.bess.baselines import CheapDear, DoNothing, Idle, Threshold, TwoCycle
-from vmax.envs.bess.planners import MPC, PerfectForesight, YesterdaysPlan, fit_calibration, lane_sites
+from vmax.envs.bess.planners import MPC, PerfectForesight, YesterdaysPlan, bound_eur, fit_calibration, lane_sites
 from vmax.envs.bess.reserve_planners import ReserveForesight, ReserveMPC
 from vmax.envs.bess.tuning import tuned_settings
 from vmax.envs.rollout import Record
@@ -92,6 +92,16 @@ class BessAssessment:
     def season_figure(self, table: pd.DataFrame) -> Figure:
         """Price, power and charge of such days, a column for each."""
         return plots.season_days(table, self.env.series.timezone, self.env.series.currency)
+
+    def bound_eur(self, params: Any, starts: Any) -> np.ndarray | None:
+        """Where `perfect_foresight` is not the optimum: value that no policy exceeds in sum, by local day, `[days]`."""
+        lanes = bound_eur(self.env, params, starts)
+        if lanes is None:
+            return None
+        first, last = np.asarray(starts.time), np.asarray(starts.end)
+        steps = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)])
+        _, index = np.unique(self.env.series.local_day[steps], return_inverse=True)
+        return np.bincount(index, np.concatenate(lanes)) / _draws(starts)
 
     @property
     def currency(self) -> str:
