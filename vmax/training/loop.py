@@ -87,9 +87,7 @@ def _train(run: Run, state: RunState | None) -> dict[str, Any]:
     run.say(_introduction(run, state))
     status = _loop(run, state, chunk)
     counters.wall_time_s = time.monotonic() - run.began
-    run.logger.flush()
     result = conclude(run, status)
-    run.logger.close()
     run.folder.finish(status, None if status == "completed" else f"stopped at step {counters.step}; go on with resume=")
     return result
 
@@ -134,7 +132,6 @@ def _loop(run: Run, state: RunState, chunk: Any) -> Status:
                 figures = _figures(run, pending)
                 _lap(counters, started)
                 _log(run, pending, figures, _evaluate(run, state) if evaluating else {})
-                run.logger.flush()
                 pending = None
                 if saving:
                     _save(run, state)
