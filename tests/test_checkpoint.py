@@ -145,7 +145,7 @@ def test_nothing_to_restore_is_the_users_to_know(store):
         store.restore({"state": STATE})
     store.save(100, {"state": STATE}, {})
     flip(data_file(store, "100"))
-    with pytest.raises(UserError, match="holds no last checkpoint"):
+    with pytest.raises(UserError, match=r"holds no last checkpoint that can be read \(damaged: 100\)"):
         store.restore({"state": STATE})
 
 

@@ -97,7 +97,8 @@ class Checkpoints:
                 continue
             meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
             return Restored(int(name.removeprefix("best-")), items, meta)
-        raise UserError(f"{self.directory}: holds no {which} checkpoint that can be read")
+        found = f" (damaged: {', '.join(self._candidates(which))})" if self._candidates(which) else ""
+        raise UserError(f"{self.directory}: holds no {which} checkpoint that can be read{found}")
 
     def sweep(self) -> None:
         """Removes what was half-written when its process ended; not for one that may still be writing."""

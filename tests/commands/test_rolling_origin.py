@@ -87,16 +87,12 @@ def test_a_year_that_fails_is_said_and_the_others_go_on(trained, tmp_path, capsy
     ]
 
 
-def test_what_is_done_is_kept_what_has_a_checkpoint_goes_on_and_the_rest_starts_anew(trained, tmp_path):
+def test_what_is_done_is_kept_and_what_is_not_goes_on(trained, tmp_path):
     plan = Plan((2020, 2021), 2, ())
     command.rolling_origin(plan, tmp_path)
     RunFolder(tmp_path / "2021").start(0, {})
-    (tmp_path / "2021" / "checkpoints" / "500").mkdir(parents=True)
     command.rolling_origin(plan, tmp_path)
     assert [(path.name, resume) for path, _, resume in trained[2:]] == [("2021", str(tmp_path / "2021"))]
-    RunFolder(tmp_path / "2020").start(0, {})
-    command.rolling_origin(plan, tmp_path)
-    assert [(path.name, resume) for path, _, resume in trained[3:]] == [("2020", None)]
 
 
 def test_resume_follows_its_own_plan_and_refuses_another(trained, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,18 +142,14 @@ def finished_result(path: Path) -> dict[str, Any] | None:
 
 
 def _train(plan: Plan, splits: Mapping[str, Sequence[str]], path: Path) -> dict[str, Any]:
-    """A new run, or the rest of one that has a checkpoint; one without starts anew."""
+    """A new run, or the rest of one."""
     days = [f"env.data.{name}=[{first},{last}]" for name, (first, last) in splits.items()]
     overrides = [*plan.overrides, *days]
     composed = compose(overrides)
-    from vmax.checkpoint import Checkpoints
-
-    if RunFolder(path).config.exists() and Checkpoints(path / "checkpoints").steps():
+    if RunFolder(path).config.exists():
         composed.resume = str(path)
         return train(composed, path, [])
-    if RunFolder(path).config.exists():
-        shutil.rmtree(path)
-    elif path.exists() and any(path.iterdir()):
+    if path.exists() and any(path.iterdir()):
         raise UserError(f"{path}: is not empty and holds no run; move it, or set hydra.run.dir= to another folder")
     return train(composed, path, overrides)
 
