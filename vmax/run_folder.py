@@ -89,9 +89,9 @@ class RunFolder:
         """The overrides that the run was started with."""
         return _plain_yaml(self.overrides) if self.overrides.exists() else []
 
-    def evaluation(self, split: str) -> Path:
-        """The folder of a later evaluation on a split."""
-        return self.path / "evaluation" / split
+    def evaluation(self, name: str) -> Path:
+        """The folder of an evaluation: `test` and other splits, or the name of one beside the run's own."""
+        return self.path / "evaluation" / name
 
     def season_days(self, step: int) -> Path:
         """The table of the fixed days of the seasons, as the policy dispatched them after so many steps."""

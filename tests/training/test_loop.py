@@ -318,11 +318,11 @@ def test_train_from_python_takes_a_folder_of_its_own_and_returns_the_result(tmp_
 
 def test_evaluate_from_python_finds_what_the_run_itself_found(untouched):
     folder = untouched["days"]
-    own = (folder / "result.json").read_bytes()
+    own = {path: path.read_bytes() for path in (folder / "result.json", *(folder / "evaluation" / "test").iterdir())}
     policies = tiny.read_json(folder / "result.json")["evaluation"]["policies"]
     assert {"best", "last", "do_nothing", "gated_two_cycle", "mpc", "perfect_foresight"} <= policies.keys()
     assert policies["perfect_foresight"]["capture"] == 1.0 > policies["last"]["capture"]
     later = vmax.evaluate(str(folder), checkpoint="last")
-    assert later == tiny.read_json(folder / "evaluation" / "test" / "result.json")
+    assert later == tiny.read_json(folder / "evaluation" / "test-last" / "result.json")
     assert later["evaluation"]["policies"]["last"] == policies["last"] and policies["last"]["violations"] == 0
-    assert (folder / "result.json").read_bytes() == own
+    assert {path: path.read_bytes() for path in own} == own
