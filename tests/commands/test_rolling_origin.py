@@ -125,3 +125,10 @@ def test_a_plan_keeps_what_is_for_the_runs_and_drops_what_is_its_own():
     overrides = ["years=[2021]", "train_years=1", "hydra.run.dir=x", "algorithm=td3", "env.battery.power_mw=2"]
     plan = command.new_plan(compose(overrides, "rolling_origin"), overrides)
     assert plan == Plan((2021,), 1, ("algorithm=td3", "env.battery.power_mw=2"))
+
+
+def test_a_plan_can_be_gone_on_with_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    overrides = ["env.data.path='it is \\'mine\\'.csv'"]
+    plan = command.new_plan(compose(overrides, "rolling_origin"), overrides)
+    assert compose(plan.overrides).env.data.path == str(tmp_path / "it is 'mine'.csv")

@@ -95,6 +95,20 @@ def test_a_run_gets_a_fresh_folder_with_its_resolved_configuration(invoke, calls
     assert saved.given_overrides() == ["seed=3", "threads=null", "mode=quick"]
 
 
+def test_a_run_knows_the_full_path_of_its_data_and_what_was_typed(invoke, calls, tmp_path, monkeypatch):
+    typed = "env.data.path=data/prices.csv"
+    assert invoke("hydra.run.dir=a", typed)[0] == 0
+    saved = RunFolder.open("a")
+    assert saved.composed()["env"]["data"]["path"] == str(tmp_path / "data" / "prices.csv")
+    assert calls[0][0].env.data.path == "data/prices.csv" and saved.given_overrides() == [typed]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert invoke("resume=../a", typed)[0] == invoke("resume=../a", "env.data.path=../data/prices.csv")[0] == 0
+    assert calls[1][0].env.data.path == str(tmp_path / "data" / "prices.csv")
+    status, _, err = invoke("resume=../a", "env.data.path=prices.csv")
+    assert status == 2 and err.startswith(f"error: resume: env.data.path={tmp_path}/elsewhere/prices.csv differs from")
+
+
 def test_a_crash_before_the_start_shows_its_traceback_and_leaves_nothing(invoke, calls):
     status, _, err = invoke("seed=13")
     assert status == 1 and "RuntimeError: boom" in err and not Path(calls[0][1]).exists()

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vmax.commands.cli import hydra_main
-from vmax.commands.train import train
+from vmax.commands.train import placed, train
 from vmax.config import compose, load, to_mapping
 from vmax.conversion import convert
 from vmax.errors import UserError
@@ -75,10 +75,12 @@ def new_plan(composed: DictConfig, overrides: Sequence[str]) -> Plan:
     mapping = to_mapping(composed)
     if "data" not in mapping["env"]:
         raise UserError(f"env={mapping['env']['name']}: has no years to test on; allowed: environments with env.data")
+    kept = [override for override in overrides if not _is_own(override)]
+    path = placed(mapping)["env"]["data"]["path"]
     plan = Plan(
         years=convert(tuple[int, ...], mapping["years"], "years"),
         train_years=convert(int, mapping["train_years"], "train_years"),
-        overrides=tuple(override for override in overrides if not _is_own(override)),
+        overrides=(*kept, *([] if path is None else [f"env.data.path={json.dumps(path)}"])),
     )
     load(compose(plan.overrides))  # a mistake is told once, before the first year
     return plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -53,14 +54,14 @@ def train(composed: DictConfig, path: Path, overrides: Sequence[str]) -> dict[st
     mapping = to_mapping(composed)
     resume = convert(str | None, mapping.get("resume"), "resume")
     if resume is not None:
-        mapping = resumed(RunFolder.open(resume), mapping, overrides)
+        mapping = resumed(RunFolder.open(resume), placed(mapping), overrides)
     device = convert(Literal["auto", "cpu", "gpu"], mapping.get("device"), "device")
     mapping["threads"] = devices.configure(device, convert(int | None, mapping.get("threads"), "threads"))
     config = load(mapping)
     check_devices(config, devices.verify(config.device))
     folder = RunFolder(path if resume is None else resume)
     if resume is None:
-        folder.save_config(mapping, overrides)
+        folder.save_config(placed(mapping), overrides)
     from vmax.training.loop import train as train_loop
 
     try:
@@ -69,6 +70,15 @@ def train(composed: DictConfig, path: Path, overrides: Sequence[str]) -> dict[st
         if resume is None:
             folder.discard_unstarted()
         raise
+
+
+def placed(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with the full path of the data: what is saved holds from any folder."""
+    path = _value(mapping, "env.data.path")
+    if not isinstance(path, str):
+        return dict(mapping)
+    env = mapping["env"]
+    return {**mapping, "env": {**env, "data": {**env["data"], "path": os.path.abspath(path)}}}
 
 
 def resumed(folder: RunFolder, mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
