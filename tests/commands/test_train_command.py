@@ -152,6 +152,12 @@ def test_resume_takes_the_runs_configuration_and_leaves_no_folder_of_its_own(inv
     assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["a"]
 
 
+def test_resume_takes_what_is_as_the_run_has_it_however_it_is_typed(invoke, calls):
+    invoke("hydra.run.dir=outputs/a", "mode=sanity", "name=null")
+    same = ("name=null", "mode=sanity", "env.battery.power_mw=1.50", "algorithm=sac")
+    assert invoke("resume=outputs/a", *same)[0] == 0 and calls[1][0].name is None
+
+
 def test_resume_may_change_total_steps(invoke, calls):
     invoke("hydra.run.dir=outputs/a")
     assert invoke("resume=outputs/a", "total_steps=2e6")[0] == 0
@@ -164,7 +170,7 @@ def test_resume_may_change_the_epochs_of_a_run_by_epochs(invoke, calls):
     assert [config.training.epochs for config, _, _ in calls] == [2, 5]
     assert [config.total_steps for config, _, _ in calls] == [None, None]
     status, _, err = invoke("resume=outputs/a", "total_steps=1e6")
-    assert status == 2 and err.endswith("differs from the run's own choice; only training.epochs may change\n")
+    assert status == 2 and err.endswith("differs from the run's null; only training.epochs may change\n")
 
 
 @pytest.mark.parametrize(
@@ -173,12 +179,16 @@ def test_resume_may_change_the_epochs_of_a_run_by_epochs(invoke, calls):
         ("env.battery.power_mw=2", "env.battery.power_mw=2 differs from the run's 1.5"),
         ("seed=9", "seed=9 differs from the run's 4"),
         ("algorithm=td3", "algorithm=td3 differs from the run's sac"),
-        ("mode=quick", "mode=quick differs from the run's own choice"),
-        ("training.epochs=3", "training.epochs=3 differs from the run's own choice"),
+        ("mode=quick", "mode=quick differs from the run's sanity"),
+        ("experiment=forecast", "experiment=forecast differs from the run's null"),
+        ("name=other", "name=other differs from the run's null"),
+        ("training.epochs=3", "training.epochs=3 differs from the run's null"),
+        ("evaluation.days=null", "evaluation.days=null differs from the run's 28"),
+        ("+algorithm.lr=1", "+algorithm.lr=1: the run has no algorithm.lr"),
     ],
 )
 def test_resume_refuses_other_changes_and_names_both_values(invoke, calls, override, message):
-    invoke("hydra.run.dir=outputs/a", "seed=4")
+    invoke("hydra.run.dir=outputs/a", "seed=4", "mode=sanity")
     status, _, err = invoke("resume=outputs/a", override)
     assert (status, err) == (2, f"error: resume: {message}; only total_steps may change\n") and len(calls) == 1
 
