@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -120,6 +121,15 @@ def test_a_full_disk_is_one_line(invoke):
 
 def test_ctrl_c_is_one_line(invoke):
     assert invoke("seed=14")[::2] == (130, "interrupted\n")
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(invoke, calls, tmp_path):
+    (tmp_path / "file").touch()
+    said = "cannot be written (Not a directory); name another folder"
+    assert invoke("hydra.run.dir=file/x") == (2, "", f"error: hydra.run.dir=file/x: {said}\n")
+    with pytest.raises(UserError, match=re.escape(f"hydra.run.dir=file/y: {said}")):
+        command.run_from_python([], "file/y")
+    assert calls == []
 
 
 def test_the_other_jobs_of_a_multirun_go_on(invoke, calls, tmp_path):
