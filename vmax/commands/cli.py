@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from vmax.config import composition_error, config_dir
 from vmax.errors import UserError
 from vmax.hydra_errors import HYDRA_ERRORS
-from vmax.run_folder import DiskFull
+from vmax.run_folder import DiskFull, unwritable
 
 FLAGS = (
     *("help", "hydra-help", "version", "cfg", "resolve", "package", "run", "multirun", "info", "shell-completion"),
@@ -50,6 +50,8 @@ def hydra_main(task: Callable[[DictConfig], Any], config_name: str) -> None:
     except HYDRA_ERRORS as error:
         overrides = [argument for argument in arguments if not argument.startswith("-")]
         _exit(str(composition_error(error, overrides, config_name)))
+    except OSError as error:  # a job's own are told by _run_job
+        _exit(str(unwritable(error.filename, error)))
     except KeyboardInterrupt as stop:
         print(": ".join(("interrupted", *map(str, stop.args))), file=sys.stderr)
         sys.exit(INTERRUPTED)

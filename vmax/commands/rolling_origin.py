@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vmax.commands.cli import hydra_main
-from vmax.commands.train import train
+from vmax.commands.train import placed, train
 from vmax.config import compose, load, to_mapping
 from vmax.conversion import convert
 from vmax.errors import UserError
@@ -76,10 +75,12 @@ def new_plan(composed: DictConfig, overrides: Sequence[str]) -> Plan:
     mapping = to_mapping(composed)
     if "data" not in mapping["env"]:
         raise UserError(f"env={mapping['env']['name']}: has no years to test on; allowed: environments with env.data")
+    kept = [override for override in overrides if not _is_own(override)]
+    path = placed(mapping)["env"]["data"]["path"]
     plan = Plan(
         years=convert(tuple[int, ...], mapping["years"], "years"),
         train_years=convert(int, mapping["train_years"], "train_years"),
-        overrides=tuple(override for override in overrides if not _is_own(override)),
+        overrides=(*kept, *([] if path is None else [f"env.data.path={json.dumps(path)}"])),
     )
     load(compose(plan.overrides))  # a mistake is told once, before the first year
     return plan
@@ -145,18 +146,14 @@ def finished_result(path: Path) -> dict[str, Any] | None:
 
 
 def _train(plan: Plan, splits: Mapping[str, Sequence[str]], path: Path) -> dict[str, Any]:
-    """A new run, or the rest of one that has a checkpoint; one without starts anew."""
+    """A new run, or the rest of one."""
     days = [f"env.data.{name}=[{first},{last}]" for name, (first, last) in splits.items()]
     overrides = [*plan.overrides, *days]
     composed = compose(overrides)
-    from vmax.checkpoint import Checkpoints
-
-    if RunFolder(path).config.exists() and Checkpoints(path / "checkpoints").steps():
+    if RunFolder(path).config.exists():
         composed.resume = str(path)
         return train(composed, path, [])
-    if RunFolder(path).config.exists():
-        shutil.rmtree(path)
-    elif path.exists() and any(path.iterdir()):
+    if path.exists() and any(path.iterdir()):
         raise UserError(f"{path}: is not empty and holds no run; move it, or set hydra.run.dir= to another folder")
     return train(composed, path, overrides)
 
