@@ -11,10 +11,13 @@ import jax
 from vmax.replay.transitions import Batch
 from vmax.spaces import Box, Discrete
 
-__all__ = ["Algorithm", "Batch", "Spec"]
+__all__ = ["TD_ERROR", "Algorithm", "Batch", "Spec"]
 
 Array = jax.Array
 Key = jax.Array
+
+TD_ERROR = "td_error"
+"""What |δ| of each sample is called among the metrics of an update."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class Algorithm(Protocol):
     def update(self, state: Any, batch: Batch, key: Key, spec: Spec) -> tuple[Any, dict[str, Array]]:
         """U gradient updates on a batch with leading dimensions `[U, B]`; metrics are scalars averaged over them.
 
-        `key` is the same on every device of `spec.axis`; `batch` is this device's share, B of the global batch.
+        `key` is the same on every device of `spec.axis`; `batch` is this device's share, B of the global batch. Where
+        `batch.place` is given, `TD_ERROR` stands among the metrics: |δ| of each sample of this device, in the shape of
+        `batch.reward`.
         """
         ...

@@ -117,6 +117,7 @@ def build_program(config: RunConfig, env: Environment, algorithm: Any) -> Progra
         replay_capacity=t.replay_capacity // n,
         n_step=config.algorithm.n_step,
         sequences=t.sequences,
+        priorities=t.priorities,
     )
     return Program(env, algorithm, spec, sizes, _guide(t.warmup_rule, t.warmup_noise, env))
 
