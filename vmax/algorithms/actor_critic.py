@@ -66,6 +66,17 @@ class ActorCriticHyper:
     average_actor: Array
 
 
+@struct.dataclass
+class Critics:
+    """What valuing decisions needs of a learner's state."""
+
+    params: Any
+    normaliser: normaliser.Normaliser | None
+    watched: Array | None
+    context: Any
+    discount: Array
+
+
 @dataclass(frozen=True)
 class ActorCritic:
     """A config, a network and pure functions on a state that has the entries of `fresh` and the numbers in `hyper`."""
@@ -139,6 +150,20 @@ class ActorCritic:
     def critic(self, spec: Spec) -> Critic:
         """The critics that the config asks for."""
         return make_critic(self.network, self.config.num_critics, self.config.post_decision_critic, spec)
+
+    def critics(self, state: Any) -> Critics:
+        """What `value` needs of a state."""
+        return Critics(state.critic.params, state.normaliser, state.watched, state.context, state.hyper.discount)
+
+    def value(self, critics: Critics, observation: Array, action: Array, spec: Spec) -> Array:
+        """The least Q of decisions along N trajectories from their beginnings, `[T, N, D]`, `[T, N, A]` -> `[T, N]`."""
+        critic, count = self.critic(spec), action.shape[0] * action.shape[1]
+        seen = normaliser.normalise(critics.normaliser, observation)
+        memory = None if critics.watched is None else critic.remember(critics.params, seen * critics.watched)
+        memory = None if memory is None else memory.reshape(len(memory), count, -1)
+        flat = (leaf.reshape(count, -1) for leaf in (seen, action))
+        values = critic.values(critics.params, *flat, critics.context, memory)
+        return jnp.min(values, axis=0).reshape(action.shape[:2])
 
     def normalised(self, state: Any, batch: Batch) -> Batch:
         """The batch as the networks see it."""

@@ -19,7 +19,7 @@ from vmax.algorithms.optimiser import Trainable, descend
 from vmax.errors import UserError
 from vmax.networks.heads import CriticEnsemble
 from vmax.networks.mlp import NetworkConfig
-from vmax.networks.recurrent import RecurrentConfig, init_memory, initial_carry, remembers
+from vmax.networks.recurrent import RecurrentConfig, init_memory, initial_carry, remember, remembers
 from vmax.replay.transitions import History
 
 Array = jax.Array
@@ -75,6 +75,14 @@ class Critic:
             return recalled(config, {"memory": memory}, history, initial_carry(config, count))
 
         return jax.vmap(one)(params["memory"])
+
+    def remember(self, params: Any, observation: Array) -> Array | None:
+        """What every member remembers along N trajectories from their beginnings, `[T, N, D]` -> `[n, T, N, units]`."""
+        config, count = self.network.config, observation.shape[1]
+        if not remembers(config):
+            return None
+        blank = initial_carry(config, count)
+        return jax.vmap(lambda memory: remember(config, {"memory": memory}, observation, blank)[0])(params["memory"])
 
     def values(
         self, params: Any, observation: Array, action: Array, context: Any, memory: Array | None = None
