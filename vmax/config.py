@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from vmax.conversion import build, convert, show
 from vmax.errors import UserError
 from vmax.hydra_errors import HYDRA_ERRORS, explain
-from vmax.replay.settings import SequenceConfig
+from vmax.replay.settings import PriorityConfig, SequenceConfig
 
 REGISTRIES = {"algorithm": "vmax.algorithms", "env": "vmax.envs", "network": "vmax.networks"}
 
@@ -64,6 +64,7 @@ class TrainingConfig:
     days_per_epoch: int | None
     day_order: Literal["shuffled", "calendar"]
     sequences: SequenceConfig
+    priorities: PriorityConfig
 
     def __post_init__(self) -> None:
         sizes = (

@@ -47,6 +47,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.csv"
         self.metrics_jsonl = self.path / "metrics.jsonl"
         self.days = self.path / "days.jsonl"
+        self.calibration = self.path / "calibration.csv"
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self.result = self.path / "result.json"

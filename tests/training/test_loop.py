@@ -277,7 +277,7 @@ def test_a_figure_that_is_not_finite_stops_the_run_and_keeps_what_was_good(tmp_p
 
 
 def test_a_score_that_is_not_finite_is_not_the_best(tmp_path, monkeypatch):
-    monkeypatch.setattr(Validation, "__call__", lambda self, weights: {"score": math.nan})
+    monkeypatch.setattr(Validation, "__call__", lambda self, *_: {"score": math.nan})
     with pytest.raises(UserError, match=r"step 600: eval/score is not finite; the last good checkpoint is 500"):
         vmax.train(tiny.PENDULUM, str(tmp_path / "broken"))
     assert tiny.checkpoint_names(tmp_path / "broken") == ["500"]
@@ -298,11 +298,15 @@ def test_a_chunk_takes_its_input_over_and_neither_it_nor_the_evaluation_is_trace
     initialise, warm_up, chunk = program.compiled(5, 20)
     warmed = warm_up(initialise(devices.replicate(jax.random.key(0), 1), params), params)
     first, _ = chunk(warmed, params)
-    validation = Validation(env, algorithm, "validation", 1)
-    validation(devices.fetch(algorithm.policy(first.learner, averaged=True)))
+    validation = Validation(env, algorithm, "validation", 1, spec=program.spec)
+
+    def validate(learner):
+        validation(*devices.fetch((algorithm.policy(learner, averaged=True), algorithm.critics(learner))))
+
+    validate(first.learner)
     seen = traces["step"]
     second, _ = chunk(first, params)
-    validation(devices.fetch(algorithm.policy(second.learner, averaged=True)))
+    validate(second.learner)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves((warmed, first)))
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((second, params)))
     assert 0 < traces["step"] == seen

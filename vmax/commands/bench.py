@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,20 +55,23 @@ def bench(composed: DictConfig, folder: Path) -> dict[str, Any]:
     mapping["threads"] = devices.configure(device, convert(int | None, mapping.get("threads"), "threads"))
     config = load(mapping)
     check_devices(config, devices.verify(config.device))
+    from vmax.commands.bench_memory import MemoryConfig
     from vmax.commands.bench_peers import PeerConfig, peer_classes
     from vmax.commands.bench_speed import SpeedConfig
 
     groups = section if isinstance(section, dict) else {}
     speed = build(SpeedConfig, groups.get("speed"), "bench.speed")
+    memory = build(MemoryConfig, groups.get("memory"), "bench.memory")
     peer = build(PeerConfig, groups.get("peer"), "bench.peer")
     classes = peer_classes() if peers else {}
     table, hardware = Table(), devices.hardware()
     print(f"{hardware['device']} x {hardware['devices']}, {hardware['processor']}, {hardware['threads']} threads")
     measure(config, speed, table)
+    remember(memory, speed.products, classes, table)
     if peers:
         compare(config, classes, speed, peer, table)
     result = {"hardware": hardware, "versions": versions(), "git": git_revision(), "figures": table.figures}
-    result["bench"] = {"speed": asdict(speed), "peer": asdict(peer) if peers else None}
+    result["bench"] = {"speed": asdict(speed), "memory": asdict(memory), "peer": asdict(peer) if peers else None}
     write_json(folder / "bench.json", result)
     print(f"\nwritten to {folder / 'bench.json'}")
     return result
@@ -109,6 +113,23 @@ def measure(config: RunConfig, speed: Any, table: Table) -> None:
     for name, value in bench_speed.peak_memory().items():
         label = "peak memory of the accelerator" if "device" in name else "peak memory of the process"
         table.row(name, label, value, "MiB")
+
+
+def remember(memory: Any, products: int, classes: dict[str, Any], table: Table) -> None:
+    """The rows of learning with memory, beside PyTorch where there are peers."""
+    from vmax.commands import bench_memory
+
+    sizes = f"{memory.sequences} sequences x {memory.length} steps, {memory.units} units, "
+    table.head(f"TD3 update with LSTM alone, {sizes}observation {memory.observation}, one action")
+    torch = import_module("torch") if classes else None
+    figures = bench_memory.memory_rates(memory, products, torch)
+    rate = figures["lstm_updates_per_s"]
+    table.row("lstm_updates_per_s", "vmax", rate, "updates/s")
+    table.row("lstm_share_of_gemm", "  share of the matrix-product rate", figures["lstm_share_of_gemm"], "")
+    if classes:
+        theirs = figures["torch_lstm_updates_per_s"]
+        table.row("torch_lstm_updates_per_s", "torch.nn.LSTM, the same maths", theirs, "updates/s")
+        table.row("ratio_torch_lstm", "  vmax : torch", rate / theirs, "x")
 
 
 def compare(config: RunConfig, classes: dict[str, Any], speed: Any, peer: Any, table: Table) -> None:

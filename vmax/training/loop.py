@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 
 from vmax import devices, envs
 from vmax.algorithms import make_algorithm
+from vmax.algorithms.algorithm import Valuing
 from vmax.checkpoint import Checkpoints, disk_need
 from vmax.config import RunConfig
 from vmax.errors import UserError
@@ -66,7 +67,8 @@ def train(config: RunConfig, folder_path: Path, composed: DictConfig) -> dict[st
     folder.start(config.seed, devices.hardware(), name=config.name)
     try:
         with terminated_as_exit():
-            validation = Validation(env, algorithm, "validation", config.evaluation.error_draws, config.evaluation.days)
+            settings, spec = config.evaluation, stages.program.spec
+            validation = Validation(env, algorithm, "validation", settings.error_draws, settings.days, spec=spec)
             began -= counters.wall_time_s
             logger, days = Logger(folder, config.logging.jsonl), DayCount.of(config, env)
             seasons = season_log(config, env, algorithm, folder, logger)
@@ -192,7 +194,10 @@ def _log(run: Run, pending: Pending, figures: dict[str, float], evaluated: dict[
 def _evaluate(run: Run, state: RunState) -> dict[str, float]:
     """Figures of the current policy on the validation split; the best one is saved. Raises UserError."""
     policy = devices.fetch(run.algorithm.policy(state.learner, averaged=True))
-    figures = run.validation(policy)
+    valuing = isinstance(run.algorithm, Valuing)
+    figures = run.validation(policy, devices.fetch(run.algorithm.critics(state.learner)) if valuing else None)
+    if run.validation.calibration is not None:
+        run.validation.calibration.write(run.folder.calibration)
     score, counters = figures["score"], run.counters
     if not math.isfinite(score):
         raise _not_finite(run, counters.step, "eval/score")

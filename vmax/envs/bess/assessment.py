@@ -38,6 +38,13 @@ class BessAssessment:
         """The lanes that cover a split, or its first `days`; leaves `[L]`, among them `time` and `end`."""
         return self.env.evaluation_starts(params, split, error_draws, days)
 
+    def day_starts(self, starts: Any) -> np.ndarray:
+        """Which steps `[T, L]` of rollouts from `starts` are the first of a local day."""
+        day, time = self.env.series.local_day, np.asarray(starts.time)
+        first = np.append(True, np.diff(day) != 0)
+        steps = np.arange(np.max(np.asarray(starts.end) - time))[:, None]
+        return first[np.minimum(time + steps, len(day) - 1)]
+
     def baselines(self) -> dict[str, Any]:
         """All policies to compare with, by name; the tuned ones tuned."""
         return _baselines(self.env)
