@@ -272,9 +272,7 @@ class Bess:
             info |= auction.info(request_mw, flows, money.imbalance_cost_eur)
         if operation is not None:
             following = replace(following, reserve=operation.commitment)
-            capacity = tuple(state.difference(p) for p in scenarios.reserve.prices(row))
-            told = reserve.settle(params.reserve, operation, capacity, price, self.dt_h)
-            info = reserve.with_reserve(info, told, price)
+            info = reserve.with_reserve(info, self._pay(state, operation, params, price), price)
         ends, settled = following.time >= state.end, self.config.episode.end == "settled"
         earned_eur = info["profit_eur"] + shaping
         if settled and self.config.reward.shaping == "none":
@@ -292,8 +290,9 @@ class Bess:
         self, state: State, site: Site, params: BessParams, request_mw: Array, action: Array, pv_mw: Array, price: Array
     ) -> reserve.Operation | None:
         """What happens in a step where reserve is sold; None where none is."""
-        if not self.config.reserve.sold:
+        if state.reserve is None:
             return None
+        assert params.reserve is not None and params.scenarios.reserve is not None
         return reserve.operate(
             self.config.reserve,
             params.reserve,
@@ -308,6 +307,13 @@ class Bess:
             price,
             self.dt_h,
         )
+
+    def _pay(self, state: State, done: reserve.Operation, params: BessParams, price: Array) -> dict[str, Array]:
+        """The money of reserve in a step."""
+        assert params.reserve is not None and params.scenarios.reserve is not None
+        up, down = params.scenarios.reserve.prices(row_of(state.time, self.dt_h))
+        paid = state.difference(up), state.difference(down)
+        return reserve.settle(params.reserve, done, paid, price, self.dt_h)
 
     def _sell(self, state: State, request_mw: Array, site: Site, params: BessParams) -> tuple[Array, Dispatch | None]:
         """The power that the battery is to deliver, and in an auction the planned dispatch that it was sold on."""

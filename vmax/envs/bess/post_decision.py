@@ -97,7 +97,8 @@ def _with_reserve(
     names = BIDS[rules.product]
     slope = {n: linear[i] - jax.lax.stop_gradient(linear[i]) for i, n in enumerate(names)}
     bids = [jax.lax.stop_gradient(bid) for bid in env.to_bids(action, site)]
-    lent = [slope.get("reserve", slope.get(n, jnp.float32(0.0))) for n in ("reserve_up", "reserve_down")]
+    nothing = jnp.float32(0.0)
+    up, down = (slope[n] if n in slope else slope.get("reserve", nothing) for n in ("reserve_up", "reserve_down"))
     held, opens, lasts = reserve.Commitment.none(), jnp.bool_(True), jnp.bool_(False)
     if count and rules.block_h > env.dt_h:
         shares, left = seen[space.slice("reserve_committed")], seen[space.slice("reserve_block_left")][0]
@@ -106,7 +107,7 @@ def _with_reserve(
         lasts = left > 1.5 * env.dt_h / rules.block_h
     uncalled = replace(rules, activation=replace(rules.activation, share=0.0))
     done = reserve.operate(
-        uncalled, numbers.reserve, site, soc, request_mw, (bids[0] + lent[0], bids[1] + lent[1]),
+        uncalled, numbers.reserve, site, soc, request_mw, (bids[0] + up, bids[1] + down),
         held, opens, jnp.float32(0.0), pv_mw, price, env.dt_h,
     )  # fmt: skip
     capacity = jnp.float32(0.0)
