@@ -98,7 +98,7 @@ def _with_reserve(
     slope = {n: linear[i] - jax.lax.stop_gradient(linear[i]) for i, n in enumerate(names)}
     bids = [jax.lax.stop_gradient(bid) for bid in env.to_bids(action, site)]
     both = slope["reserve"] if "reserve" in slope else jnp.float32(0.0)
-    up, down = (slope[n] if n in slope else both for n in ("reserve_up", "reserve_down"))
+    up, down = (slope.get(n, both) for n in ("reserve_up", "reserve_down"))
     held, opens, lasts = reserve.Commitment.none(), jnp.bool_(True), jnp.bool_(False)
     if count and rules.block_h > env.dt_h:
         shares, left = seen[space.slice("reserve_committed")], seen[space.slice("reserve_block_left")][0]
