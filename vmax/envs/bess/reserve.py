@@ -145,7 +145,8 @@ def schedule(
     least_mw, most_mw = down_mw - site.power_mw, site.power_mw - up_mw
     still = replace(site, self_discharge_per_h=jnp.zeros_like(site.self_discharge_per_h))
     restore_mw, _ = feasible_power(replace(still, soc_max=lowest), soc, -site.power_mw, dt_h)
-    _, empty_mw = feasible_power(replace(still, soc_min=highest), soc, site.power_mw, dt_h)
+    # A downward call undoes a discharge before it charges, so what it leaves room for is less by the losses of both.
+    empty_mw = (soc - highest) * site.capacity_mwh / (site.eta_charge * dt_h)
     upper_mw = jnp.where(restore_mw > 0.0, jnp.maximum(-restore_mw, least_mw), most_mw)
     lower_mw = jnp.where(empty_mw > 0.0, jnp.minimum(empty_mw, most_mw), least_mw)
     left = replace(
