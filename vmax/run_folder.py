@@ -1,7 +1,7 @@
 """The folder of one run: where everything lies, and how it is written so that nothing half-written stays behind.
 
-Whole files (JSON, tables, plots) are written to a temporary name and renamed. Growing files (train.log, metrics.csv)
-are appended to; a resume cuts them back to its checkpoint.
+Whole files (JSON, tables, plots) are written to a temporary name and renamed. Growing files (train.log, metrics.csv,
+metrics.jsonl, days.jsonl) are appended to; a resume cuts them back to its checkpoint.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class RunFolder:
         self.overrides = self.path / ".hydra" / "overrides.yaml"
         self.log = self.path / "train.log"
         self.metrics = self.path / "metrics.csv"
+        self.metrics_jsonl = self.path / "metrics.jsonl"
+        self.days = self.path / "days.jsonl"
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self.result = self.path / "result.json"
@@ -91,6 +93,14 @@ class RunFolder:
         """The folder of a later evaluation on a split."""
         return self.path / "evaluation" / split
 
+    def season_days(self, step: int) -> Path:
+        """The table of the fixed days of the seasons, as the policy dispatched them after so many steps."""
+        return self.path / "evaluation" / "seasons" / f"{step}.csv"
+
+    def season_steps(self) -> list[int]:
+        """The steps of those tables, ascending."""
+        return sorted(int(path.stem) for path in self.season_days(0).parent.glob("*.csv") if path.stem.isdigit())
+
     def record(self) -> dict[str, Any]:
         """What run.json says; empty before the run has started."""
         return json.loads(self.run_json.read_text(encoding="utf-8")) if self.run_json.exists() else {}
@@ -118,12 +128,17 @@ class RunFolder:
         return self.log.stat().st_size if self.log.exists() else 0
 
     def cut_back(self, step: int, log_bytes: int) -> None:
-        """Takes train.log and metrics.csv back to a checkpoint: what was written after it is removed."""
+        """Takes the files that grow with the run back to a checkpoint: what was written after it is removed."""
         if self.log_bytes() > log_bytes:
             os.truncate(self.log, log_bytes)
         header, rows = read_metrics(self.metrics)
         if header:
             write_csv(self.metrics, header, [row for row in rows if int(row[0]) <= step])
+        for path in (self.metrics_jsonl, self.days):
+            _cut_lines(path, step)
+        for later in self.season_steps():
+            if later > step:
+                self.season_days(later).unlink()
 
 
 def read_metrics(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -133,6 +148,26 @@ def read_metrics(path: Path) -> tuple[list[str], list[list[str]]]:
     text = path.read_text(encoding="utf-8")
     lines = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
     return (lines[0], [row for row in lines[1:] if len(row) == len(lines[0])]) if lines else ([], [])
+
+
+def append_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Adds lines of one strict JSON object each; numbers that are not finite become null. Raises DiskFull."""
+    lines = [json.dumps(to_plain(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
+    with disk_guard(path), path.open("a", encoding="utf-8") as file:
+        file.writelines(lines)
+
+
+def _cut_lines(path: Path, step: int) -> None:
+    """Ends a file of JSON lines before the first with a later `step`, or one that was cut off in the middle."""
+    if not path.exists():
+        return
+    kept = 0
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+                break
+            kept += len(line)
+    os.truncate(path, kept)
 
 
 @contextmanager

@@ -144,6 +144,15 @@ def test_resume_may_change_total_steps(invoke, calls):
     assert [config.total_steps for config, _, _ in calls] == [1_536_000, 2_000_000]
 
 
+def test_resume_may_change_the_epochs_of_a_run_by_epochs(invoke, calls):
+    invoke("hydra.run.dir=outputs/a", "env.episode.days=1", "training.schedule=epochs", "training.epochs=2")
+    assert invoke("resume=outputs/a", "training.epochs=5")[0] == 0
+    assert [config.training.epochs for config, _, _ in calls] == [2, 5]
+    assert [config.total_steps for config, _, _ in calls] == [None, None]
+    status, _, err = invoke("resume=outputs/a", "total_steps=1e6")
+    assert status == 2 and err.endswith("differs from the run's own choice; only training.epochs may change\n")
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -151,6 +160,7 @@ def test_resume_may_change_total_steps(invoke, calls):
         ("seed=9", "seed=9 differs from the run's 4"),
         ("algorithm=td3", "algorithm=td3 differs from the run's sac"),
         ("mode=quick", "mode=quick differs from the run's own choice"),
+        ("training.epochs=3", "training.epochs=3 differs from the run's own choice"),
     ],
 )
 def test_resume_refuses_other_changes_and_names_both_values(invoke, calls, override, message):

@@ -15,11 +15,13 @@ import vmax
 from vmax.algorithms import make_algorithm
 from vmax.algorithms.algorithm import Spec
 from vmax.config import compose, load
+from vmax.data.days import typical_days
 from vmax.envs import rollout
 from vmax.evaluation.evaluate import Evaluation, compare, evaluate
 from vmax.evaluation.plots import learning_curve
 from vmax.evaluation.policies import Learned
-from vmax.evaluation.table import print_comparison
+from vmax.evaluation.seasons import SeasonDays
+from vmax.evaluation.table import print_comparison, print_groups
 from vmax.evaluation.validation import Validation
 from vmax.evaluation.writing import write_evaluation
 
@@ -80,6 +82,51 @@ def test_figures_follow_from_the_rows():
     np.testing.assert_allclose(table["profit_eur"], money, atol=1e-4)
 
 
+@pytest.mark.parametrize("key", ["by_season", "by_price_spread"])
+def test_groups_of_days_add_up_to_the_whole(key):
+    result = evaluation().result
+    days = result["day_groups"][key.removeprefix("by_")]["days"]
+    assert sum(days.values()) == 10 and {"q1", "winter"} & days.keys()
+    for name, figures in result["policies"].items():
+        groups = figures[key]
+        assert groups.keys() == days.keys()
+        for total in ("profit_eur", "uplift_eur"):
+            assert sum(group[total] for group in groups.values()) == pytest.approx(figures[total], abs=1e-6)
+        cycles = sum(group["cycles_per_day"] * days[label] for label, group in groups.items())
+        assert cycles == pytest.approx(10 * figures["cycles_per_day"], rel=1e-6), name
+    best = result["policies"]["perfect_foresight"][key]
+    assert {group["capture"] for group in best.values()} <= {1.0, None}
+
+
+def test_quartiles_are_those_of_the_spread_of_the_evaluated_days():
+    prices = np.asarray(small_bess().series.values["price"][-240:]).reshape(10, 24)
+    spread = np.sort(prices.max(axis=1) - prices.min(axis=1))
+    found = evaluation().result["day_groups"]["price_spread"]
+    np.testing.assert_allclose(found["edges_eur_per_mwh"], np.quantile(spread, (0.25, 0.5, 0.75)), rtol=1e-5)
+    assert found["days"] == {"q1": 3, "q2": 2, "q3": 2, "q4": 3}
+    best = evaluation().result["policies"]["perfect_foresight"]["by_price_spread"]
+    assert best["q4"]["profit_eur"] / 3 > best["q1"]["profit_eur"] / 3  # wild days pay
+
+
+def test_the_days_of_the_seasons_are_compiled_once_and_told_hour_by_hour(tmp_path):
+    env, policy = small_bess(), random_policy(small_bess(), 0)
+    days = SeasonDays.of(env, policy.algorithm)
+    assert days is not None and days.seasons == ("winter",)  # the prices begin in January; validation in February
+    table = days(policy.weights)
+    compiled = programs()
+    other = days(random_policy(env, 1).weights)
+    assert programs() == compiled and (table["action_power"] != other["action_power"]).any()
+    (first,), _ = typical_days(env.series, "validation")
+    assert (table["utc"].to_numpy() == env.series.utc[first : first + 24]).all()
+    np.testing.assert_allclose(table["price_eur_per_mwh"], env.series.values["price"][first : first + 24], rtol=1e-6)
+    assert table["soc"].iloc[0] == 0.5 and table["soc_end"].to_numpy()[:-1].tolist() == table["soc"].tolist()[1:]
+    power = [float(env.to_power(jnp.array([a]), env.params("validation").site)) for a in table["action_power"]]
+    done = (table["discharge_mw"] - table["charge_mw"]).to_numpy()
+    assert (np.abs(done) <= np.abs(power) + 1e-6).all() and np.isclose(done, power, atol=1e-6).any()
+    axes = days.figure(table).axes
+    assert len(axes) == 3 and axes[0].get_title(loc="left").startswith("winter, ")
+
+
 def test_files_are_whole_and_strict(tmp_path):
     write_evaluation(small_bess(), evaluation(), tmp_path, {"status": "completed"}, plots=True)
     names = {path.name for path in tmp_path.iterdir()}
@@ -105,6 +152,16 @@ def test_table_puts_the_learned_policy_first(capsys):
     assert order[0] == "best"
     assert order.index("perfect_foresight") < order.index("gated_two_cycle") < order.index("do_nothing")
     assert sorted(order[1:]) == sorted(BASELINES)
+
+
+def test_groups_are_printed_without_the_two_that_capture_lies_between(capsys):
+    print_groups(evaluation().result)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert {line[1] for line in lines} == {"best", *BASELINES} - {"do_nothing", "perfect_foresight"}
+    capture = evaluation().result["policies"]["best"]["by_price_spread"]["q4"]["capture"]
+    assert lines[0][1] == "best" and lines[0][-2] == f"{capture:.3f}"
+    print_groups({"policies": {}})
+    assert capsys.readouterr().out == ""
 
 
 def test_capture_is_null_where_nothing_can_be_earned():

@@ -1,6 +1,8 @@
+import json
 import math
 
 import pandas as pd
+import pytest
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -40,6 +42,28 @@ def test_what_is_not_finite_is_an_empty_cell_and_no_point(tmp_path, capsys):
     assert folder.metrics.read_text().splitlines()[1].split(",")[2:] == ["", "", "1.0"]
     assert events(folder).Tags()["scalars"] == ["train/ok"]
     assert "NaN" not in capsys.readouterr().err
+
+
+def test_lines_of_json_are_strict_and_name_what_is_not_finite_as_null(tmp_path):
+    folder = RunFolder(tmp_path)
+    logger = Logger(folder, jsonl=True)
+    logger.record(1, {"train/loss": math.nan, "train/q": math.inf, "train/ok": 1 / 3})
+    logger.record(2, {"train/ok": 1.0, "eval/score": 0.5})
+    logger.days([{"step": 2, "date": "2024-01-01", "profit_eur": math.nan}])
+    logger.close()
+    first, second = (
+        json.loads(line, parse_constant=lambda name: pytest.fail(name))
+        for line in folder.metrics_jsonl.read_text().splitlines()
+    )
+    assert first.pop("time_s") > 1e9 and second.pop("time_s") > 1e9
+    assert first == {"step": 1, "train/loss": None, "train/q": None, "train/ok": 1 / 3}
+    assert second == {"step": 2, "train/ok": 1.0, "eval/score": 0.5}
+    assert folder.days.read_text() == '{"step": 2, "date": "2024-01-01", "profit_eur": null}\n'
+
+
+def test_without_the_option_there_are_no_lines_of_json(tmp_path):
+    Logger(RunFolder(tmp_path)).record(1, {"train/ok": 1.0})
+    assert {path.name for path in tmp_path.iterdir()} == {"metrics.csv", "tensorboard"}
 
 
 def test_a_resumed_run_has_nothing_beyond_its_checkpoint(tmp_path):

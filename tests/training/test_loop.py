@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import numpy as np
 import pytest
 import tiny
 
@@ -37,9 +38,9 @@ def prices(tmp_path_factory) -> Path:
 def untouched(tmp_path_factory, prices) -> dict[str, Path]:
     """Folders of runs that nobody disturbed, each made by a process of its own."""
     folder = tmp_path_factory.mktemp("untouched")
-    for name, overrides in {"pendulum": tiny.PENDULUM, "bess": tiny.bess(prices)}.items():
+    for name, overrides in {"pendulum": tiny.PENDULUM, "days": tiny.days(prices)}.items():
         tiny.run(*overrides, f"hydra.run.dir={folder / name}")
-    return {name: folder / name for name in ("pendulum", "bess")}
+    return {name: folder / name for name in ("pendulum", "days")}
 
 
 @pytest.fixture
@@ -57,9 +58,9 @@ def at_checkpoint(process: subprocess.Popen[str], folder: Path, step: int) -> No
     pytest.fail(f"the run ended by itself: {process.communicate()[0]}")
 
 
-@pytest.mark.parametrize("env", ["pendulum", "bess"])
-def test_a_run_killed_at_a_random_moment_and_resumed_equals_one_that_was_not(untouched, prices, tmp_path, env):
-    overrides = {"pendulum": tiny.PENDULUM, "bess": tiny.bess(prices)}[env]
+@pytest.mark.parametrize("run", ["pendulum", "days"])
+def test_a_run_killed_at_a_random_moment_and_resumed_equals_one_that_was_not(untouched, prices, tmp_path, run):
+    overrides = {"pendulum": tiny.PENDULUM, "days": tiny.days(prices)}[run]
     step, wait_s = random.choice([500, 800]), random.uniform(0.0, 0.2)
     print(f"killed {wait_s} s after checkpoint {step}")
     folder = tmp_path / "killed"
@@ -71,7 +72,37 @@ def test_a_run_killed_at_a_random_moment_and_resumed_equals_one_that_was_not(unt
     assert process.returncode == -signal.SIGKILL and RunFolder(folder).record()["status"] == "running"
     tiny.run(f"resume={folder}")
     assert RunFolder(folder).record()["status"] == "completed" and len(RunFolder(folder).record()["resumed"]) == 1
-    tiny.assert_same_run(untouched[env], folder)
+    tiny.assert_same_run(untouched[run], folder)
+
+
+def test_a_run_by_days_records_each_day_of_each_epoch_once(untouched):
+    folder = untouched["days"]
+    rows = tiny.lines(folder / "days.jsonl")
+    assert [(row["epoch"], row["day"]) for row in rows[:30]] == [(1 + i // 10, 1 + i % 10) for i in range(30)]
+    for epoch in (1, 2, 3):
+        assert len({row["date"] for row in rows if row["epoch"] == epoch}) == sum(row["epoch"] == epoch for row in rows)
+    money = ("energy_revenue_eur", "fee_eur", "wear_cost_eur")
+    for row in rows:
+        revenue, fee, wear = (row[name] for name in money)
+        assert row["profit_eur"] == pytest.approx(revenue - fee - wear, abs=1e-3) and 0.1 <= row["soc_end"] <= 0.9
+    metrics, seasons = tiny.lines(folder / "metrics.jsonl"), RunFolder(folder).season_steps()
+    assert [row["step"] for row in metrics] == list(range(388, 1089, 100)) and seasons == [688, 1088]
+    assert [row["train/epochs"] for row in metrics] == [0.4, 0.8, 1.2, 1.6, 2.0, 2.4, 2.8, 3.0]
+    assert tiny.read_json(folder / "result.json")["run"]["epochs"] == 3.0
+
+
+def test_the_days_on_record_are_those_in_the_replay(untouched):
+    """The ring holds the last 100 steps of four environments, of 272; days end at every 24th."""
+    replay = tiny.arrays(untouched["days"] / "checkpoints" / "1088" / "replay")
+    head = int(replay["['steps']['head']"][0])
+    reward, truncated = (
+        np.roll(replay[f"['steps']['{name}']"][0].reshape(100, 4), -head, axis=0) for name in ("reward", "truncated")
+    )
+    ends = 172 + np.flatnonzero(truncated.all(axis=1))
+    assert ends.tolist() == [191, 215, 239, 263] and truncated.sum() == 4 * len(ends)
+    days = reward[192 - 172 : 264 - 172].reshape(3, 24, 4).sum(axis=1).ravel()
+    rows = tiny.lines(untouched["days"] / "days.jsonl")
+    np.testing.assert_allclose([row["reward"] for row in rows[-12:]], days, rtol=1e-4, atol=1e-4)
 
 
 def test_sigterm_ends_a_run_after_its_chunk_and_resume_completes_it(untouched, tmp_path, monkeypatch, capsys):
@@ -245,7 +276,7 @@ def test_train_from_python_takes_a_folder_of_its_own_and_returns_the_result(tmp_
 
 
 def test_evaluate_from_python_finds_what_the_run_itself_found(untouched):
-    folder = untouched["bess"]
+    folder = untouched["days"]
     own = (folder / "result.json").read_bytes()
     policies = tiny.read_json(folder / "result.json")["evaluation"]["policies"]
     assert {"best", "last", "do_nothing", "gated_two_cycle", "mpc", "perfect_foresight"} <= policies.keys()

@@ -70,14 +70,15 @@ def _evaluate(folder: RunFolder, config: Any, checkpoint: Which, split: Split, s
     from vmax.algorithms import make_algorithm
     from vmax.checkpoint import Checkpoints
     from vmax.evaluation.evaluate import evaluate
-    from vmax.evaluation.table import print_comparison
+    from vmax.evaluation.table import print_comparison, print_groups
     from vmax.evaluation.writing import write_evaluation
+    from vmax.training.day_plan import in_days
     from vmax.training.finish import currency, load_policy
     from vmax.training.run import build_program
 
     env = envs.make(config.env)
     algorithm = make_algorithm(config.algorithm, config.network)
-    spec = build_program(config, env, algorithm).spec
+    spec = build_program(in_days(config, env), env, algorithm).spec
     step, policy = load_policy(Checkpoints(folder.checkpoints, config.checkpoint.keep), algorithm, spec, checkpoint)
     evaluation = evaluate(
         env,
@@ -93,5 +94,6 @@ def _evaluate(folder: RunFolder, config: Any, checkpoint: Which, split: Split, s
     target = folder.evaluation(split)
     write_evaluation(env, evaluation, target, facts, settings.plots)
     print_comparison(evaluation.result, currency(env))
+    print_groups(evaluation.result)
     print(f"files: {target}", flush=True)
     return to_plain({"run": facts, "evaluation": evaluation.result})

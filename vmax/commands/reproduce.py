@@ -136,7 +136,7 @@ def usable_mwh(site: Site) -> float:
 def replayed_eur(power_mw: np.ndarray, price: np.ndarray, site: Site) -> float:
     """Profit of a course carried out as far as the battery can, after wear; energy above or below the start's is worth
     the mean price of the last day."""
-    s = {name: float(value) for name, value in vars(site).items()}
+    s = {name: float(value) for name, value in site.numbers.items()}
     stored, profit = HALF_SOC * s["capacity_mwh"], 0.0
     for request, p in zip(power_mw, price, strict=True):
         charge = min(max(-request, 0.0), max(s["soc_max"] * s["capacity_mwh"] - stored, 0.0) / s["eta_charge"])

@@ -18,7 +18,8 @@ from vmax.conversion import convert, show
 from vmax.errors import UserError
 from vmax.run_folder import RunFolder
 
-MAY_CHANGE = ("resume", "total_steps")
+LENGTH = {"steps": "total_steps", "epochs": "training.epochs"}
+"""What a resumed run may change, by its schedule: the key that says how long it is."""
 
 
 def main() -> None:
@@ -71,22 +72,24 @@ def train(composed: DictConfig, path: Path, overrides: Sequence[str]) -> dict[st
 
 
 def resumed(folder: RunFolder, mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The configuration of the run in the folder, with a new total_steps if one is given.
+    """The configuration of the run in the folder, with a new total_steps (in epochs: training.epochs) if one is given.
 
     Raises UserError for any other override that differs from the run's own.
     """
     saved, given = folder.composed(), folder.given_overrides()
+    length = LENGTH.get(saved.get("training", {}).get("schedule"), "total_steps")
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~")
-        if key in MAY_CHANGE or key.startswith("hydra") or override in given:
+        if key in ("resume", length) or key.startswith("hydra") or override in given:
             continue
         now, then = _value(mapping, key), _value(saved, key)
         if now is None or now != then:
             wanted = override if now is None else f"{key}={show(now)}"
             own = "own choice" if then is None else show(then)
-            raise UserError(f"resume: {wanted} differs from the run's {own}; only total_steps may change")
-    if any(override.startswith("total_steps=") for override in overrides):
-        saved["total_steps"] = mapping["total_steps"]
+            raise UserError(f"resume: {wanted} differs from the run's {own}; only {length} may change")
+    if any(override.startswith(f"{length}=") for override in overrides):
+        section, name = (saved["training"], "epochs") if length == "training.epochs" else (saved, "total_steps")
+        section[name] = _value(mapping, length)
     return {**saved, "resume": str(folder.path)}
 
 

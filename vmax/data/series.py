@@ -30,11 +30,12 @@ MEAN_PRICE_RANGE = (1.0, 5000.0)
 @dataclass(frozen=True)
 class ColumnsConfig:
     """Names of the columns in the file: the step's start, the price per MWh and, or None, the PV output in MW and the
-    prices of upward and downward reserve capacity per MW and hour."""
+    imbalance price per MWh, and the prices of upward and downward reserve capacity per MW and hour."""
 
     time: str
     price: str
     pv: str | None
+    imbalance: str | None
     reserve_up: str | None
     reserve_down: str | None
 
@@ -43,13 +44,15 @@ class ColumnsConfig:
 class DataConfig:
     """Where the series comes from and how it is read.
 
-    `path` None is the shipped series. `timezone` is the market's: days and years of splits are local there.
-    `naive_time` tells how stamps without an offset are read. Splits are (first, last) local days; None for all three
-    is automatic: fixed years for the shipped series, 70/15/15 % in time order for another file.
+    `path` None is the shipped series. `step_minutes` cuts its steps into shorter ones of the same values. `timezone` is
+    the market's: days and years of splits are local there. `naive_time` tells how stamps without an offset are read.
+    Splits are (first, last) local days; None for all three is automatic: fixed years for the shipped series, 70/15/15 %
+    in time order for another file.
     """
 
     path: str | None
     columns: ColumnsConfig
+    step_minutes: Literal[15, 30, 60] | None
     timezone: str
     naive_time: Literal["utc", "local"]
     currency: str
@@ -109,7 +112,7 @@ def load_series(config: DataConfig) -> Series:
 def _load(config: DataConfig, file_stamp: int) -> Series:
     _check_settings(config)
     names = {"time": config.columns.time, "price": config.columns.price}
-    optional = {role: getattr(config.columns, role) for role in ("pv", "reserve_up", "reserve_down")}
+    optional = {role: getattr(config.columns, role) for role in ("pv", "imbalance", "reserve_up", "reserve_down")}
     names |= {role: name for role, name in optional.items() if name is not None}
     table = read_table(config.path if config.path is not None else str(SHIPPED), names)
     table, utc = read_times(table, config.timezone, config.naive_time)
@@ -118,6 +121,7 @@ def _load(config: DataConfig, file_stamp: int) -> Series:
     read = {role: read_numbers(table, role, segment, *bridge) for role in names if role != "time"}
     values = {role: column for role, (column, _) in read.items()}
     _check_units(table.file, names, values)
+    dt_h, utc, segment, values = _refine(table.file, config.step_minutes, dt_h, utc, segment, values)
     local = local_time(utc, config.timezone)
     given = {name: getattr(config, name) for name in split_rules.SPLITS}
     if config.path is None and not any(given.values()):
@@ -145,6 +149,26 @@ def _load(config: DataConfig, file_stamp: int) -> Series:
         dropped_blocks=dropped,
         bridged_values=sum(count for _, count in read.values()),
     )
+
+
+def _refine(
+    file: str,
+    step_minutes: int | None,
+    dt_h: float,
+    utc: np.ndarray,
+    segment: np.ndarray,
+    values: dict[str, np.ndarray],
+) -> tuple[float, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """The series on shorter steps, each value repeated; as it is without `step_minutes`. Raises UserError."""
+    if step_minutes is None:
+        return dt_h, utc, segment, values
+    minutes = round(dt_h * 60)
+    if minutes % step_minutes:
+        raise UserError(f"env.data.step_minutes={step_minutes}: the steps of {file} have {minutes} minutes already")
+    parts = minutes // step_minutes
+    offset = np.arange(parts) * np.timedelta64(step_minutes * 60, "s")
+    utc = (utc[:, None] + offset).ravel()
+    return step_minutes / 60.0, utc, segment.repeat(parts), {role: v.repeat(parts) for role, v in values.items()}
 
 
 def check_split_lengths(series: Series, episode_days: int) -> None:

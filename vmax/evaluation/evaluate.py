@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from vmax.data.days import DayGroups
 from vmax.envs.rollout import Record, greedy_episodes, rollout
+from vmax.evaluation.groups import QUIET, grouped
 from vmax.evaluation.statistics import block_resamples, interval
 
 NOTHING, OPTIMUM = "do_nothing", "perfect_foresight"
@@ -28,6 +30,10 @@ RULES = {
     "cycles_per_day": "AC energy discharged / usable capacity / days",
     "profit_eur_per_mw_year": "per MW of rated battery power and 8760 h",
     "ci95": "95 % interval of a circular block bootstrap over local days in blocks of 7",
+    "by_season": "sums over the local days of a season; what energy earns on a later day counts there; capture is null "
+    f"where perfect_foresight earns less than {QUIET:.0%} of its mean uplift per day",
+    "by_price_spread": "the same by quartile of the local day's spread, its highest price minus its lowest; the edges "
+    "between the quartiles stand under day_groups",
 }
 
 
@@ -54,6 +60,22 @@ class Assessment(Protocol):
     def key_figures(self, table: pd.DataFrame, params: Any, starts: Any) -> dict[str, Any]: ...
 
     def daily_value_eur(self, table: pd.DataFrame, starts: Any) -> Mapping[str, np.ndarray]: ...
+
+    def daily_cycles(self, table: pd.DataFrame, params: Any, starts: Any) -> np.ndarray:
+        """Cycles of the storage by local day, `[days]`, the days as in `daily_value_eur`."""
+        ...
+
+    def day_groups(self, table: pd.DataFrame) -> Mapping[str, DayGroups]:
+        """The same local days as in `daily_value_eur`, sorted in several ways: `season`, `price_spread`."""
+        ...
+
+    def season_days(self, params: Any, split: str) -> tuple[Any, tuple[str, ...]]:
+        """Starts of one fixed day of each season of a split, and the seasons' names; none for a split without them."""
+        ...
+
+    def season_figure(self, table: pd.DataFrame) -> Figure:
+        """A picture of such days, from a table of `vmax.evaluation.seasons.SeasonDays`."""
+        ...
 
     @property
     def currency(self) -> str: ...
@@ -105,6 +127,9 @@ def evaluate(
     figures = {name: judge.key_figures(table, params, starts) for name, table in tables.items()}
     daily = {name: judge.daily_value_eur(table, starts) for name, table in tables.items()}
     compare(figures, daily, bootstrap, seed)
+    groups = judge.day_groups(tables[NOTHING])
+    for name, table in tables.items():
+        add_groups(figures[name], groups, daily, name, judge.daily_cycles(table, params, starts))
     first = tables[NOTHING]["utc"]
     result = {
         "split": split,
@@ -113,6 +138,7 @@ def evaluate(
         "end": _stamp(first.max() + pd.Timedelta(hours=env.dt_h)),
         "rules": {**RULES, **({"reserve_share": RESERVE_RULE} if IDLE in figures else {})},
         "baseline_settings": dict(judge.settings()),
+        "day_groups": {name: found.described() for name, found in groups.items()},
         "policies": figures,
     }
     traces = [trace_table(env, name, records[name], tables[name]) for name in learned]
@@ -144,6 +170,20 @@ def compare(
         if IDLE in daily:
             idle = float(uplift[IDLE].sum())
             values["reserve_share"] = (values["uplift_eur"] - idle) / (best - idle) if best > idle else None
+
+
+def add_groups(
+    values: dict[str, Any],
+    groups: Mapping[str, DayGroups],
+    daily: Mapping[str, Mapping[str, np.ndarray]],
+    name: str,
+    cycles: np.ndarray,
+) -> None:
+    """Adds to the figures of the policy `name` those by group of days, `by_season` and the like."""
+    uplift_eur = {policy: daily[policy]["value_eur"] - daily[NOTHING]["value_eur"] for policy in (name, OPTIMUM)}
+    for key, found in groups.items():
+        profit_eur = daily[name]["profit_eur"]
+        values[f"by_{key}"] = grouped(found, profit_eur, uplift_eur[name], uplift_eur[OPTIMUM], cycles)
 
 
 def trace_table(env: Any, name: str, record: Record, table: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from vmax.config import RunConfig
 from vmax.evaluation.evaluate import Evaluation, evaluate
 from vmax.evaluation.plots import learning_curve
 from vmax.evaluation.policies import Learned
-from vmax.evaluation.table import print_comparison
+from vmax.evaluation.table import print_comparison, print_groups
 from vmax.evaluation.writing import write_evaluation
 from vmax.plotting import save
 from vmax.run_folder import to_plain, write_json
@@ -62,6 +62,7 @@ def conclude(run: Run, status: str) -> dict[str, Any]:
     write_json(run.folder.result, result)
     if status == "completed":
         print_comparison(result["evaluation"], currency(run.env))
+        print_groups(result["evaluation"])
         run.say(f"figures: {run.folder.result}; plots: {run.folder.plots} and {run.folder.evaluation(TEST) / 'plots'}")
         run.say(f"curves: tensorboard --logdir {run.folder.path}")
     return to_plain(result)
@@ -94,6 +95,7 @@ def run_facts(run: Run, status: str) -> dict[str, Any]:
         "status": status,
         "env_steps": c.step,
         "gradient_updates": c.updates,
+        **({} if run.days is None else {"epochs": run.days.done(c.step) / run.days.per_epoch}),
         "best_step": c.best_step,
         "best_validation_score": c.best_score,
         "wall_time_s": c.wall_time_s,

@@ -1,4 +1,4 @@
-"""The figures of a run: metrics.csv and TensorBoard, from one record per chunk."""
+"""The figures of a run: metrics.csv, metrics.jsonl and TensorBoard, from one record per chunk; the days of an epoch."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import csv
 import math
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tensorboardX import SummaryWriter
 
-from vmax.run_folder import RunFolder, disk_guard, read_metrics, write_csv
+from vmax.run_folder import RunFolder, append_jsonl, disk_guard, read_metrics, write_csv
 
 TIME = "time_s"
 """Unix time of a row; a column that two equal runs do not share."""
@@ -22,11 +22,12 @@ class Logger:
 
     Names are TensorBoard tags: `train/…`, `eval/…`, `speed/…`. A name that appears later adds a column; cells that
     were not given, or are not finite, are empty. Opened on a folder with a metrics.csv, it writes the event file anew
-    from it: after `RunFolder.cut_back` nothing beyond the checkpoint is left in either.
+    from it: after `RunFolder.cut_back` nothing beyond the checkpoint is left in either. With `jsonl` each row also
+    becomes a line of metrics.jsonl; what is not finite is null there.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
+    def __init__(self, folder: RunFolder, jsonl: bool = False) -> None:
+        self.folder, self.jsonl = folder, jsonl
         self.columns, rows = read_metrics(folder.metrics)
         shutil.rmtree(folder.tensorboard, ignore_errors=True)
         self.writer = SummaryWriter(str(folder.tensorboard))
@@ -43,7 +44,13 @@ class Logger:
         cells |= {name: repr(value) if math.isfinite(value) else "" for name, value in values.items()}
         with disk_guard(self.folder.metrics), self.folder.metrics.open("a", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow([cells.get(column, "") for column in self.columns])
+        if self.jsonl:
+            append_jsonl(self.folder.metrics_jsonl, [{"step": step, TIME: round(now, 3), **values}])
         self._plot(step, now, values)
+
+    def days(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Adds lines to days.jsonl, one for each day that was trained on. Raises DiskFull."""
+        append_jsonl(self.folder.days, rows)
 
     def figure(self, tag: str, figure: Any, step: int = 0) -> None:
         """Shows a Matplotlib figure in TensorBoard; the caller closes it."""

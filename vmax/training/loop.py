@@ -25,11 +25,13 @@ from vmax.config import RunConfig
 from vmax.errors import UserError
 from vmax.evaluation.validation import Validation
 from vmax.run_folder import DiskFull, RunFolder, Status
+from vmax.training.day_plan import DayCount, in_days
 from vmax.training.finish import conclude
 from vmax.training.logger import Logger
-from vmax.training.program import RunState
+from vmax.training.program import DAYS, RunState
 from vmax.training.progress import ProgressReport
 from vmax.training.run import Counters, Run, Stages, trace
+from vmax.training.seasons import season_log
 from vmax.training.signals import StopRequest, terminated_as_exit
 
 
@@ -49,6 +51,7 @@ def train(config: RunConfig, folder_path: Path, composed: DictConfig) -> dict[st
     """
     began, folder = time.monotonic(), RunFolder(folder_path)
     env = envs.make(config.env)
+    config = in_days(config, env)
     algorithm = make_algorithm(config.algorithm, config.network)
     stages = trace(config, env, algorithm)  # mistakes that only tracing finds, before anything is written
     checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep, warn=lambda line: _warn(folder, line))
@@ -62,8 +65,11 @@ def train(config: RunConfig, folder_path: Path, composed: DictConfig) -> dict[st
         with terminated_as_exit():
             validation = Validation(env, algorithm, "validation", config.evaluation.error_draws, config.evaluation.days)
             began -= counters.wall_time_s
-            logger = Logger(folder)
-            run = Run(config, folder, env, algorithm, stages, validation, checkpoints, logger, counters, began)
+            logger, days = Logger(folder, config.logging.jsonl), DayCount.of(config, env)
+            seasons = season_log(config, env, algorithm, folder, logger)
+            run = Run(
+                config, folder, env, algorithm, stages, validation, checkpoints, logger, counters, began, days, seasons
+            )
             return _train(run, state)
     except (KeyboardInterrupt, SystemExit):
         folder.finish("interrupted", "ended by a signal without saving")
@@ -133,8 +139,9 @@ def _loop(run: Run, state: RunState, chunk: Any) -> Status:
                 if saving:
                     _save(run, state)
                 started = time.monotonic()
-            note = "" if counters.last_score is None else f"validation {counters.last_score:.3f}"
-            report.update(counters.step, counters.updates, note)
+            notes = [] if run.days is None else [run.days.progress(counters.step)]
+            notes += [] if counters.last_score is None else [f"validation {counters.last_score:.3f}"]
+            report.update(counters.step, counters.updates, ", ".join(notes))
             if stopping:
                 break
     if stopping and counters.step < end:
@@ -145,7 +152,8 @@ def _loop(run: Run, state: RunState, chunk: Any) -> Status:
 
 def _figures(run: Run, pending: Pending) -> dict[str, float]:
     """The figures of a chunk; waits until it is computed. Raises UserError for the first that is not finite."""
-    figures = {name: float(value) for name, value in devices.fetch(pending.record).items()}
+    scalars = {name: value for name, value in pending.record.items() if name != DAYS}
+    figures = {name: float(value) for name, value in devices.fetch(scalars).items()}
     finite = figures.pop("finite")
     bad = next((name for name, value in figures.items() if not math.isfinite(value)), None)
     if bad or not finite:
@@ -172,6 +180,10 @@ def _log(run: Run, pending: Pending, figures: dict[str, float], evaluated: dict[
     unknown = () if figures["episodes"] else ("episode_return", "episode_length")
     row = {f"train/{name}": value for name, value in figures.items() if name not in unknown}
     row |= {f"eval/{name}": value for name, value in evaluated.items()}
+    if run.days is not None:
+        row["train/epochs"] = run.days.done(pending.step) / run.days.per_epoch
+        if run.config.logging.days:
+            run.logger.days(run.days.rows(pending.step, devices.gather(pending.record[DAYS])))
     row["speed/env_steps_per_s"] = (pending.step - run.config.training.warmup_steps) / elapsed
     row["speed/updates_per_s"] = pending.updates / elapsed
     run.logger.record(pending.step, row)
@@ -188,6 +200,8 @@ def _evaluate(run: Run, state: RunState) -> dict[str, float]:
     if counters.best_score is None or score > counters.best_score:
         counters.best_score, counters.best_step = score, counters.step
         run.checkpoints.save_best(counters.step, {"policy": policy}, {"score": score})
+    if run.seasons is not None:
+        run.seasons.record(counters.step, policy)
     run.folder.append_log(f"step {counters.step}: " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
     return figures
 
@@ -224,8 +238,9 @@ def _restore(
     counters = Counters(**restored.meta["counters"])
     planned = config.planned_steps
     if counters.step >= planned and folder.record().get("status") == "completed":
+        longer = "total_steps" if config.training.schedule == "steps" else "training.epochs"
         raise UserError(
-            f"resume={folder.path}: the run is done at step {counters.step} of {planned}; raise total_steps to go on"
+            f"resume={folder.path}: the run is done at step {counters.step} of {planned}; raise {longer} to go on"
         )
     folder.cut_back(counters.step, restored.meta["log_bytes"])
     checkpoints.sweep()
@@ -245,7 +260,8 @@ def _introduction(run: Run, state: RunState) -> str:
     need = disk_need(items, {"policy": items["policy"]}, run.config.checkpoint.keep)
     marks = ", ".join(f"{name} {score:.3f}" for name, score in run.validation.references.items())
     return (
-        f"{run.algorithm.name} on {run.env.name}: {run.config.planned_steps:,} steps with "
+        f"{run.algorithm.name} on {run.env.name}: {run.config.planned_steps:,} steps"
+        f"{f' ({run.days.introduction()})' if run.days else ''} with "
         f"{run.config.training.num_envs} environments on {devices.count()} device(s); "
         f"checkpoints need up to {need / 2**20:,.0f} MiB in {run.folder.path}"
         + (f"; on the validation split: {marks}" if marks else "")

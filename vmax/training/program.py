@@ -21,11 +21,16 @@ from vmax.envs.rollout import Policy
 from vmax.errors import UserError
 from vmax.networks.recurrent import forget
 from vmax.replay import sequences, transitions
+from vmax.training.days import DayEpisodes, DaySchedule
 
 Array = jax.Array
 
 SUMS = ("episodes", "episode_return", "episode_length", "reward")
 """Figures of an iteration that add up over a chunk; the others are averaged."""
+DAYS = "days"
+"""What an iteration tells of the days under way, and a record of those that ended, where days are scheduled."""
+ORDER = 2**31 - 1
+"""Folded into a run's key for the order of its days."""
 
 
 @struct.dataclass
@@ -65,7 +70,8 @@ class Guide:
 class Program:
     """Compiles a run: `initialise`, `warm_up` and `chunk`, each over all devices.
 
-    `guide` acts during the warm-up; None: uniformly random actions.
+    `guide` acts during the warm-up; None: uniformly random actions. `schedule` names the days that episodes are; None:
+    their starts are drawn.
     """
 
     environment: Environment
@@ -73,16 +79,21 @@ class Program:
     spec: Spec
     sizes: Sizes
     guide: Guide | None = None
+    schedule: DaySchedule | None = None
 
     @cached_property
-    def wrapped(self) -> EpisodeStatistics:
+    def wrapped(self) -> Any:
+        """The environments side by side: `EpisodeStatistics`, or `DayEpisodes` where days are scheduled."""
+        if self.schedule is not None:
+            return DayEpisodes(self.environment, self.schedule)
         return EpisodeStatistics(AutoReset(self.environment))
 
     def initialise(self, key: Array, params: Any) -> RunState:
         """First state on one device; called inside the device map."""
         learner_key, env_key, run_key = jax.random.split(key, 3)
         env_keys = jax.random.split(_own(env_key), self.sizes.num_envs)
-        environment, observation = self.wrapped.reset(env_keys, params)
+        order_key = () if self.schedule is None else (jax.random.fold_in(key, ORDER),)
+        environment, observation = self.wrapped.reset(env_keys, params, *order_key)
         learner = self.algorithm.init(learner_key, self.spec)
         carry = self.algorithm.initial_carry(self.sizes.num_envs)
         return RunState(learner, run_key, environment, observation, carry, self._empty_replay(observation[0], carry))
@@ -105,8 +116,12 @@ class Program:
         """Whether the policy carries anything from step to step."""
         return bool(jax.tree.leaves(self.algorithm.initial_carry(1)))
 
-    def collect(self, state: RunState, key: Array, params: Any, warming_up: bool) -> tuple[RunState, Any, dict]:
-        """Step all environments `unroll` times; returns the block of transitions `[T, N, …]` and episode sums."""
+    def collect(self, state: RunState, key: Array, params: Any, warming_up: bool) -> tuple[RunState, Any, dict, dict]:
+        """Step all environments `unroll` times.
+
+        Returns: the state, the block of transitions `[T, N, …]`, episode sums, and with a schedule what each step told
+        of the days under way (`DAYS`).
+        """
         policy = self.algorithm.policy(state.learner)
 
         def one(carry: Any, step_key: Array) -> tuple[Any, Any]:
@@ -115,7 +130,8 @@ class Program:
             action, following_memory, _ = self.algorithm.act(policy, observation, memory, act_key, explore=True)
             if warming_up:
                 action = self._first_actions(environment, observation, params, act_key)
-            environment, following, step = self.wrapped.step(env_key, environment, action, params)
+            moved, following, step = self.wrapped.step(env_key, environment, action, params)
+            days = {} if self.schedule is None else {DAYS: self.wrapped.told(environment, moved, step)}
             done = step.terminated | step.truncated
             sums = {
                 "episodes": done.sum(),
@@ -125,15 +141,15 @@ class Program:
             }
             block = (observation, action, step.reward, step.terminated, step.truncated, step.observation)
             block += (memory,) if self.remembers else ()
-            return (environment, following, forget(following_memory, done)), (block, sums)
+            return (moved, following, forget(following_memory, done)), (block, sums, days)
 
         start = (state.environment, state.observation, state.carry)
-        (environment, observation, memory), (block, sums) = jax.lax.scan(
+        (environment, observation, memory), (block, sums, days) = jax.lax.scan(
             one, start, jax.random.split(_own(key), self.sizes.unroll)
         )
         learner = self.algorithm.observe(state.learner, block[0].reshape(-1, block[0].shape[-1]), self.spec)
         state = replace(state, environment=environment, observation=observation, carry=memory, learner=learner)
-        return state, block, jax.tree.map(lambda x: x.sum(0), sums)
+        return state, block, jax.tree.map(lambda x: x.sum(0), sums), days
 
     def _first_actions(self, environment: Any, observation: Array, params: Any, key: Array) -> Array:
         """Actions of the warm-up, `[N, A]`."""
@@ -148,10 +164,10 @@ class Program:
         """Collect one block, learn from what was stored before it, then store it."""
         key, collect_key, sample_key, update_key = jax.random.split(state.key, 4)
         batch = self._sample(state, _own(sample_key))
-        state, block, sums = self.collect(state, collect_key, params, warming_up=False)
+        state, block, sums, days = self.collect(state, collect_key, params, warming_up=False)
         replay = self._kind.add(self._kind.read_before_write(state.replay, batch), *block)
         learner, metrics = self.algorithm.update(state.learner, batch, update_key, self.spec)
-        return replace(state, key=key, replay=replay, learner=learner), {**metrics, **_global(sums)}
+        return replace(state, key=key, replay=replay, learner=learner), {**metrics, **_global(sums), **days}
 
     @property
     def _kind(self) -> Any:
@@ -172,7 +188,7 @@ class Program:
 
         def one(state: RunState, _: None) -> tuple[RunState, None]:
             key, collect_key = jax.random.split(state.key)
-            state, block, _sums = self.collect(state, collect_key, params, warming_up=True)
+            state, block, _sums, _days = self.collect(state, collect_key, params, warming_up=True)
             return replace(state, key=key, replay=self._kind.add(state.replay, *block)), None
 
         return jax.lax.scan(one, state, None, length=iterations)[0]
@@ -180,6 +196,7 @@ class Program:
     def chunk(self, state: RunState, params: Any, iterations: int) -> tuple[RunState, dict[str, Array]]:
         """Several iterations; the record is reduced to scalars: sums over episodes, means of learning metrics."""
         state, metrics = jax.lax.scan(lambda s, _: self.iteration(s, params), state, None, length=iterations)
+        told = metrics.pop(DAYS, None)
         episodes = jnp.maximum(metrics["episodes"].sum(), 1)
         record = {name: values.mean() for name, values in metrics.items() if name not in SUMS}
         learned = state.learner.replace(hyper=None, context=None)  # numbers that were given may be infinite
@@ -191,6 +208,9 @@ class Program:
             "reward": metrics["reward"].sum() / transitions_seen,
             "finite": jnp.stack([jnp.isfinite(x).all() for x in _floats(learned)]).all(),
         }
+        if told is not None:
+            told = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), told)
+            record[DAYS] = self.wrapped.finished(state.environment.key, told, params)
         return state, record
 
     def compiled(self, iterations: int, warm_up_iterations: int) -> tuple[Any, Any, Any]:

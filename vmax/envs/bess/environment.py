@@ -12,17 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from vmax.data.series import Series
-from vmax.envs.bess import battery, market, observation, post_decision, reserve
+from vmax.envs.bess import action as actions
+from vmax.envs.bess import auction, battery, market, observation, post_decision, reserve
 from vmax.envs.bess.battery import Dispatch, Site
 from vmax.envs.bess.degradation import WearModel, WearStep, make_wear
 from vmax.envs.bess.known import Known, look
 from vmax.envs.bess.market import Money
 from vmax.envs.bess.params import BessParams, build_params, series_of
 from vmax.envs.bess.reserve_rules import BIDS
-from vmax.envs.bess.scenarios import WINDOW_H, row_of
+from vmax.envs.bess.scenarios import WINDOW_H, information_row, row_of
 from vmax.envs.bess.settings import BessConfig
-from vmax.envs.bess.state import INFO, Start, State
-from vmax.envs.environment import Step
+from vmax.envs.bess.state import AUCTION_INFO, CAPACITY, INFO, OVERFLOW, Start, State
+from vmax.envs.environment import Day, Step
 from vmax.spaces import Box, Feature
 
 Array = jax.Array
@@ -30,9 +31,8 @@ Array = jax.Array
 
 @dataclass(frozen=True)
 class Bess:
-    """Battery environment. Action: power in [-1, 1], discharge positive, and the bids of a reserve product.
-
-    Episodes are only ever truncated."""
+    """Battery environment. Action: power in [-1, 1], and the bids of a reserve product. Episodes are truncated, or with
+    `episode.end=settled` terminated."""
 
     config: BessConfig
     series: Series = field(init=False)
@@ -79,20 +79,22 @@ class Bess:
 
     @cached_property
     def features(self) -> tuple[str, ...]:
-        """Chosen features, the battery's own first; drawn numbers and memory of wear are always among them."""
+        """Chosen features, the battery's own first; the drawn numbers and what wear depends on always among them."""
         chosen = self.config.observation.features
-        needed = (*(["wear"] if self.wear.observed_size else []), *(["site"] if self.ranged else []))
-        own = [n for n in observation.OWN if n in chosen or n in needed]
+        own = [n for n in observation.OWN if self._own_sizes.get(n, n in chosen)]
         return (*own, *(n for n in chosen if n in observation.EXOGENOUS))
 
     @cached_property
     def observation_space(self) -> Box:
-        limits = {n: 10.0 for n, d in observation.EXOGENOUS.items() if d.fitted} | {
-            "price_mean": 20.0,
-            "price_scale": 20.0,
-        }
-        sizes = {"site": len(self.ranged), "wear": self.wear.observed_size, "reserve_committed": 2}
-        return observation.observation_space(self.features, self.window, sizes, limits)
+        return observation.observation_space(self.features, self.window, self._own_sizes)
+
+    @property
+    def _own_sizes(self) -> dict[str, int]:
+        """Sizes of the features that are there wherever they tell something: 0 elsewhere."""
+        wear, feedback = self.wear, self.config.degradation.feedback
+        remembered = {"half_day_start": int(wear.by_half_day), "soh": int(feedback), "wear": wear.observed_size}
+        promised = 2 * ("reserve_committed" in self.config.observation.features)
+        return {**remembered, "site": len(self.ranged), "reserve_committed": promised}
 
     @property
     def action_space(self) -> Box:
@@ -101,7 +103,19 @@ class Bess:
 
     @property
     def info_space(self) -> tuple[Feature, ...]:
-        return (*INFO, *reserve.INFO) if self.config.reserve.sold else INFO
+        capacity, overflow = self.config.degradation.feedback, self.wear.stacked
+        return (
+            *INFO,
+            *(AUCTION_INFO if self.sells_ahead else ()),
+            *(reserve.INFO if self.config.reserve.sold else ()),
+            *([CAPACITY] if capacity else []),
+            *([OVERFLOW] if overflow else []),
+        )
+
+    @property
+    def sells_ahead(self) -> bool:
+        """Whether days are sold in an auction."""
+        return self.config.market.kind == "auction"
 
     def params(self, split: str) -> BessParams:
         """Arrays and numbers of `train`, `validation` or `test`; scales and estimates are fitted on `train` alone."""
@@ -110,8 +124,15 @@ class Bess:
     # --- what is known ----------------------------------------------------------------------------------------------
 
     def site(self, state: State, params: BessParams) -> Site:
-        """The site's numbers in this episode."""
-        return replace(params.site, **state.drawn) if state.drawn else params.site
+        """The site's numbers in this episode, the capacity that is left among them."""
+        site = replace(params.site, **state.drawn) if state.drawn else params.site
+        if state.soh_loss is None:
+            return site
+        return replace(site, capacity_mwh=site.capacity_mwh * self.soh(state, params))
+
+    def soh(self, state: State, params: BessParams) -> Array:
+        """State of health: capacity as a share of the new battery's, at least 1 % so that nothing divides by 0."""
+        return jnp.maximum(1.0 - params.wear.start_loss - state.soh_loss, 0.01)
 
     def known(self, state: State, params: BessParams) -> Known:
         """What may be known at this step: the only way to the future for observations and baselines."""
@@ -138,16 +159,19 @@ class Bess:
 
     def observe(self, state: State, params: BessParams) -> Array:
         """The observation, `[D]`: own features, then those of the outside world (from the table where there is one)."""
-        row = row_of(state.time, self.dt_h)
         site, scenarios = self.site(state, params), params.scenarios
+        row = information_row(scenarios, state.time, self.dt_h)
         spread = state.difference(scenarios.spread_eur_per_mwh[row])
         mean = state.price(scenarios.mean_eur_per_mwh[row])
         own = {
-            "soc": observation.soc_feature(site, state.soc),
+            "soc": observation.soc_feature(site, state.seen_soc),
             "previous_soc": observation.soc_feature(site, state.previous_soc),
             "price_mean": jnp.arcsinh(mean / spread) / params.scales["price_mean"],
             "price_scale": jnp.arcsinh(observation.SCALE_REFERENCE_EUR / spread) / params.scales["price_scale"],
+            "half_day_start": jnp.where(self._starts_half(params, row), 1.0, -1.0),
         }
+        if state.soh_loss is not None:
+            own["soh"] = 2.0 * self.soh(state, params) - 1.0
         if state.reserve is not None:
             own |= state.reserve.features(site, scenarios.reserve.opens[row])
         parts = [jnp.atleast_1d(own[n]) for n in self.features if n in own]
@@ -163,18 +187,21 @@ class Bess:
         else:
             known = self.known(state, params)
             per_capacity = known.pv_mw / jnp.maximum(site.pv_capacity_mw, 1e-9)
-            view = observation.View(replace(known, pv_mw=per_capacity), scenarios.calendar[row], self.dt_h)
+            known, prices = replace(known, pv_mw=per_capacity), self.config.observation.price_range_eur_per_mwh
+            calendar = scenarios.calendar[row_of(state.time, self.dt_h)]
+            view = observation.View(known, calendar, self.dt_h, prices)
             outside = observation.exogenous(view, self.features) / params.scales["exogenous"]
         return jnp.concatenate([*parts, outside]).astype(jnp.float32)
 
     # --- what happens -----------------------------------------------------------------------------------------------
 
-    def reset(self, key: Array, params: BessParams, start: Start | None = None) -> tuple[State, Array]:
+    def reset(self, key: Array, params: BessParams, start: Start | Day | None = None) -> tuple[State, Array]:
         """A fresh episode: start hour, charge, forecast errors, price factor and ranged numbers are drawn.
 
-        `start` (evaluation, debugging) names time, end, charge and errors instead and leaves prices as they are.
+        A `Day` names the start hour alone. A `Start` (evaluation, debugging) names time, end, charge and errors instead
+        and leaves prices as they are.
         """
-        promised = reserve.Commitment.none() if self.config.reserve.sold else None
+        day, start = (start, None) if isinstance(start, Day) else (None, start)
         keys = jax.random.split(key, 6)
         drawn = {}
         for i, name in enumerate(self.ranged):
@@ -183,59 +210,91 @@ class Bess:
             drawn[name] = draw if start is None else 0.5 * (low + high)
         if start is not None:
             soc, one, zero = start.soc, jnp.float32(1.0), jnp.float32(0.0)
-            wear = self.wear.initial(soc)
-            state = State(start.time, start.end, soc, soc, soc, start.error_offset, one, zero, drawn, wear, promised)
+            state = State(start.time, start.end, soc, soc, soc, start.error_offset, one, zero, drawn, **self._new(soc))
             return state, self.observe(state, params)
         index = jax.random.randint(keys[1], (), 0, params.scenarios.starts.shape[0])
-        time = params.scenarios.starts[index]
+        time = params.scenarios.starts[index] if day is None else day.time
         soc = jax.random.uniform(keys[2], (), minval=params.start_soc[0], maxval=params.start_soc[1])
         site = replace(params.site, **drawn)
         soc = jnp.clip(soc, site.soc_min, site.soc_max)
         factor = jnp.exp(jax.random.uniform(keys[3], (), minval=params.log_factor[0], maxval=params.log_factor[1]))
         shift = jax.random.uniform(keys[4], (), minval=params.shift[0], maxval=params.shift[1])
         offset = jax.random.randint(keys[5], (), 0, 2**30)
-        wear = self.wear.initial(soc)
-        state = State(time, time + self.episode_steps, soc, soc, soc, offset, factor, shift, drawn, wear, promised)
+        end = time + self.episode_steps
+        state = State(time, end, soc, soc, soc, offset, factor, shift, drawn, **self._new(soc))
         return state, self.observe(state, params)
 
+    def _new(self, soc: Array) -> dict[str, Any]:
+        """Entries of the state about wear, sales and reserve at the start of an episode."""
+        return {
+            "wear": self.wear.initial(soc),
+            "soh_loss": jnp.zeros_like(soc) if self.config.degradation.feedback else None,
+            "plan": auction.begin(soc) if self.sells_ahead else None,
+            "reserve": reserve.Commitment.none() if self.config.reserve.sold else None,
+        }
+
+    def _starts_half(self, params: BessParams, row: Array) -> Array:
+        """Whether a local half-day (0-12, 12-24 h) begins with the step of this row."""
+        hour = params.scenarios.local_hour
+        return (hour[row] < 12.0) != (hour[row - 1] < 12.0)
+
     def step(self, key: Array, state: State, action: Array, params: BessParams) -> tuple[State, Step]:
-        """One step. Reward: (profit + shaping) / (trailing spread · 1 h at rated power)."""
+        """One step. Reward: (profit + shaping) / `reward.scale_eur`, or / (trailing spread · 1 h at rated power)."""
         del key
         scenarios, site = params.scenarios, self.site(state, params)
         row = row_of(state.time, self.dt_h)
         price = state.price(scenarios.price_eur_per_mwh[row])
         pv_mw = scenarios.pv_per_mw[row] * site.pv_capacity_mw
-        request_mw, operation = self.to_power(action, site), None
-        if self.config.reserve.sold:
-            operation = self._operate(state, site, params, request_mw, action, pv_mw, price)
-            flows = operation.flows
-        else:
-            flows = battery.dispatch(site, state.soc, request_mw, pv_mw, price, self.dt_h)
-        starts_half = (scenarios.local_hour[row] < 12) != (scenarios.local_hour[row - 1] < 12)
-        memory, wear = self.wear.step(params.wear, state.wear, site, state.soc, flows, starts_half, self.dt_h)
+        asked_mw = actions.power_mw(self.config.action, action[0], site, self.peak(state, params))
+        request_mw, sold = self._sell(state, asked_mw, site, params)
+        operation = self._operate(state, site, params, request_mw, action, pv_mw, price)
+        flows = (
+            battery.dispatch(site, state.soc, request_mw, pv_mw, price, self.dt_h)
+            if operation is None
+            else operation.flows
+        )
+        new = replace(site, capacity_mwh=state.drawn.get("capacity_mwh", params.site.capacity_mwh))
+        memory, wear = self.wear.step(
+            params.wear, state.wear, new, state.soc, flows, self._starts_half(params, row), self.dt_h
+        )
         money = market.settle(site, flows, price, wear.cost_eur, self.dt_h)
-        mark, next_mark = (state.price(scenarios.mean_eur_per_mwh[r]) for r in (row, row + 1))
+        if sold is not None:
+            money = market.settle_imbalance(money, flows, request_mw, params.penalty_eur_per_mwh, self.dt_h)
+        marks = (information_row(scenarios, time, self.dt_h) for time in (state.time, state.time + 1))
+        mark, next_mark = (state.price(scenarios.mean_eur_per_mwh[r]) for r in marks)
         shaping = market.shaping_eur(self.config.reward, site, state.soc, flows.soc_end, mark, next_mark)
-        scale = state.difference(scenarios.spread_eur_per_mwh[row]) * site.power_mw
+        scale = self.config.reward.scale_eur or state.difference(scenarios.spread_eur_per_mwh[row]) * site.power_mw
         following = replace(state, time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc, wear=memory)
         info = self._info(state, following, site, params, price, flows, money, wear, shaping)
+        if state.soh_loss is not None:
+            following = replace(following, soh_loss=state.soh_loss + wear.soh_loss)
+        if sold is not None:
+            following = replace(following, plan=self._next_plan(state, sold, flows, site, params))
+            info |= auction.info(request_mw, flows, money.imbalance_cost_eur)
         if operation is not None:
             following = replace(following, reserve=operation.commitment)
             capacity = tuple(state.difference(p) for p in scenarios.reserve.prices(row))
             told = reserve.settle(params.reserve, operation, capacity, price, self.dt_h)
             info = reserve.with_reserve(info, told, price)
+        ends, settled = following.time >= state.end, self.config.episode.end == "settled"
+        earned_eur = info["profit_eur"] + shaping
+        if settled and self.config.reward.shaping == "none":
+            left_eur = flows.soc_end * site.capacity_mwh * self.terminal_price(params, following, site)
+            earned_eur = earned_eur + jnp.where(ends, left_eur, 0.0)
         return following, Step(
             observation=self.observe(following, params),
-            reward=(info["profit_eur"] + shaping) / scale,
-            terminated=jnp.array(False),
-            truncated=following.time >= state.end,
+            reward=earned_eur / scale,
+            terminated=ends & settled,
+            truncated=ends & (not settled),
             info=info,
         )
 
     def _operate(
         self, state: State, site: Site, params: BessParams, request_mw: Array, action: Array, pv_mw: Array, price: Array
-    ) -> reserve.Operation:
-        """What happens in a step where reserve is sold."""
+    ) -> reserve.Operation | None:
+        """What happens in a step where reserve is sold; None where none is."""
+        if not self.config.reserve.sold:
+            return None
         return reserve.operate(
             self.config.reserve,
             params.reserve,
@@ -251,6 +310,23 @@ class Bess:
             self.dt_h,
         )
 
+    def _sell(self, state: State, request_mw: Array, site: Site, params: BessParams) -> tuple[Array, Dispatch | None]:
+        """The power that the battery is to deliver, and in an auction the planned dispatch that it was sold on."""
+        if state.plan is None:
+            return request_mw, None
+        pv_mw = params.scenarios.pv_profile_per_mw[row_of(state.time, self.dt_h)] * site.pv_capacity_mw
+        plan = auction.planned(site, state.plan, request_mw, pv_mw, self.dt_h)
+        if self.config.market.commitment == "requested":
+            return request_mw, plan
+        return plan.discharge_mw - plan.charge_mw, plan
+
+    def _next_plan(self, state: State, sold: Dispatch, flows: Dispatch, site: Site, params: BessParams) -> auction.Plan:
+        scenarios, row = params.scenarios, row_of(state.time + 1, self.dt_h)
+        assert state.plan is not None and scenarios.issued is not None
+        gate = scenarios.local_hour[row] == self.config.market.gate_hour
+        new_day = scenarios.issued[row] != scenarios.issued[row - 1]
+        return auction.advance(site, state.plan, sold.soc_end, flows.soc_end, gate, new_day)
+
     def _info(
         self,
         state: State,
@@ -265,6 +341,9 @@ class Bess:
     ) -> dict[str, Array]:
         left_mwh = (flows.soc_end - state.start_soc) * site.capacity_mwh
         value = left_mwh * self.terminal_price(params, following, site)
+        about_wear = {"capacity_mwh": site.capacity_mwh} if state.soh_loss is not None else {}
+        if self.wear.stacked:
+            about_wear["wear_overflow"] = jnp.asarray(wear.overflow)
         return {
             "price_eur_per_mwh": price,
             "charge_mw": flows.charge_mw,
@@ -282,6 +361,7 @@ class Bess:
             "shaping_eur": shaping,
             "terminal_value_eur": jnp.where(following.time >= state.end, value, 0.0),
             "time": state.time,
+            **about_wear,
         }
 
     def terminal_price(self, params: BessParams, state: State, site: Site) -> Array:
@@ -290,35 +370,26 @@ class Bess:
         mean = params.scenarios.mean_eur_per_mwh[row_of(state.time, self.dt_h) - 1]
         return market.stored_value_eur_per_mwh(site, state.price(mean))
 
-    def to_power(self, action: Array, site: Site) -> Array:
-        """Requested AC power in MW, discharge positive, of an action `[1]`; 0 within the dead band."""
-        return jnp.sign(action[0]) * self._share(jnp.abs(action[0])) * site.power_mw
+    def peak(self, state: State, params: BessParams) -> Array | None:
+        """Whether this step lies in a peak window; None where an action is signed and nobody has to know."""
+        if self.config.action.mode == "signed":
+            return None
+        return actions.in_peak_window(self.known(state, params), self.dt_h)
 
     def to_bids(self, action: Array, site: Site) -> tuple[Array, Array]:
-        """Upward and downward reserve in MW that an action `[A]` bids, before any cut: a component of -1 bids nothing,
-        1 rated power, with the bands of `to_power` at either end."""
-        names = BIDS[self.config.reserve.product]
-        bids = {n: self._share(0.5 * (action[1 + i] + 1.0)) * site.power_mw for i, n in enumerate(names)}
-        both = bids.get("reserve", jnp.zeros_like(site.power_mw))
-        return bids.get("reserve_up", both), bids.get("reserve_down", both)
+        """Upward and downward reserve in MW that an action `[A]` bids, before any cut."""
+        return actions.bids_mw(self.config.action, BIDS[self.config.reserve.product], action[1:], site)
 
-    def _share(self, size: Array) -> Array:
-        """The share of rated power that a part of the action range means."""
-        band, full = self.config.action.dead_band, self.config.action.full_band
-        return jnp.clip((size - band) / (1.0 - band - full), 0.0, 1.0)
-
-    def action_for_power(self, power_mw: Any, site: Site, up_mw: Any = 0.0, down_mw: Any = 0.0) -> Array:
-        """The action `[..., A]` that requests exactly this power and bids this reserve: inverse of `to_power` and
-        `to_bids`. What the product does not offer is left out; of a symmetric one the upward bid counts."""
-        band, full = self.config.action.dead_band, self.config.action.full_band
-
-        def size(share: Array) -> Array:
-            return jnp.sign(share) * (band + jnp.abs(share) * (1.0 - band - full))
-
-        power = size(jnp.clip(jnp.asarray(power_mw) / site.power_mw, -1.0, 1.0))
+    def action_for_power(
+        self, power_mw: Any, state: State, params: BessParams, up_mw: Any = 0.0, down_mw: Any = 0.0
+    ) -> Array:
+        """The action `[A]` that requests exactly this AC power (MW, discharge positive; idle where there is none) and
+        bids this reserve. What the product does not offer is left out; of a symmetric one the upward bid counts."""
+        site, peak = self.site(state, params), self.peak(state, params)
+        power = actions.action_for(self.config.action, power_mw, site, peak)
         bids = {"reserve": up_mw, "reserve_up": up_mw, "reserve_down": down_mw}
-        shares = [jnp.clip(bids[n] / site.power_mw, 0.0, 1.0) for n in BIDS[self.config.reserve.product]]
-        return jnp.stack([power, *(jnp.broadcast_to(2.0 * size(s) - 1.0, power.shape) for s in shares)], axis=-1)
+        names = BIDS[self.config.reserve.product]
+        return jnp.stack([power, *(actions.action_for_bid(self.config.action, bids[n], site) for n in names)])
 
     # --- for critics, checks and evaluation -------------------------------------------------------------------------
 
@@ -329,14 +400,21 @@ class Bess:
 
     @property
     def controlled(self) -> tuple[str, ...]:
-        """The charge and what is remembered of wear, unless calls move them too."""
+        """The charge and what is remembered of wear, unless calls of reserve move them too."""
         if self.config.reserve.called:
             return ()
-        return tuple(name for name in ("soc", "wear") if name in self.observation_space)
+        return tuple(name for name in ("soc", "soh", "wear") if name in self.observation_space)
 
     def post_decision_context(self, params: BessParams) -> Any:
         """The numbers that `post_decision` reads. Raises UserError if the observation lacks a feature that it needs."""
         return post_decision.context(self, params)
+
+    @property
+    def days(self) -> Any:
+        """The whole local days of a split. Raises UserError where an episode is longer than one."""
+        from vmax.envs.bess.days import BessDays
+
+        return BessDays(self)
 
     @property
     def assessment(self) -> Any:
@@ -355,7 +433,8 @@ class Bess:
 
         Each starts from SOC 0.5, or the nearest that the window allows.
         """
-        draws = error_draws if self.config.information == "forecast" or self.config.reserve.called else 1
+        drawn = self.config.information == "forecast" or self.config.reserve.called  # imbalance prices are data
+        draws = error_draws if drawn else 1
         blocks = self.series.splits[split]
         stop = blocks[-1][1] if days is None else blocks[0][0] + days * self.steps_per_day
         covered = [(first, min(last, stop)) for first, last in blocks if first < stop]

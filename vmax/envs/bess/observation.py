@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from vmax.envs.bess import day_features as day
 from vmax.envs.bess.battery import Site
 from vmax.envs.bess.known import Known
 from vmax.envs.bess.reserve_market import KnownReserve
@@ -29,11 +30,15 @@ COUNT_HORIZONS_H = (6, 12, 24)
 
 @struct.dataclass
 class View:
-    """What a feature may read of the outside world: what is known, the calendar, how prices are scaled."""
+    """What a feature may read of the outside world: what is known, the calendar, how prices are scaled.
+
+    `price_range`, EUR/MWh, is what features in plain prices are mapped to [-1, 1] from.
+    """
 
     known: Known
     calendar: Array
     dt_h: float = struct.field(pytree_node=False)
+    price_range: tuple[float, float] = struct.field(pytree_node=False)
 
     @property
     def relative(self) -> Array:
@@ -47,12 +52,21 @@ class View:
 
 @dataclass(frozen=True)
 class Definition:
-    """One selectable feature: how many numbers, their unit, how they are computed, whether they are scaled by a fit."""
+    """One selectable feature: how many numbers, their unit, how they are computed, whether they are scaled by a fit.
+
+    `absolute`: of plain prices, mapped from `price_range`; such a feature changes with an episode's price factor.
+    """
 
     size: Callable[[int], int]
     unit: str
     compute: Callable[[View], Array]
     fitted: bool = True
+    absolute: bool = False
+
+    @property
+    def limit(self) -> float:
+        """The declared bound."""
+        return 10.0 if self.fitted or self.absolute else 1.0
 
 
 def _window(view: View) -> Array:
@@ -109,6 +123,18 @@ def _past(view: View) -> Array:
     return jnp.arcsinh(relative)
 
 
+def _plain(size: int, price: Callable[[View], Array]) -> Definition:
+    """A feature of plain prices."""
+    return Definition(
+        lambda w: size, "price range", lambda v: day.ranged(price(v), *v.price_range), fitted=False, absolute=True
+    )
+
+
+def _of_day(size: int, unit: str, compute: Callable[[Known, float], Array]) -> Definition:
+    """A feature of the local day, within [-1, 1]."""
+    return Definition(lambda w: size, unit, lambda v: compute(v.known, v.dt_h), fitted=False)
+
+
 def _spread_forward(view: View) -> Array:
     """Best later sale minus purchase within some horizons: max over i < j of price j minus price i, in spreads."""
     relative = jnp.where(view.known.mask, view.relative, -jnp.inf)
@@ -149,6 +175,17 @@ EXOGENOUS: dict[str, Definition] = {
     "calendar": Definition(lambda w: 6, "1", lambda v: v.calendar, fitted=False),
     "pv_now": Definition(lambda w: 1, "capacity", lambda v: v.known.pv_mw[:1], fitted=False),
     "pv_forecast": Definition(lambda w: w - 1, "capacity", lambda v: v.known.pv_mw[1:], fitted=False),
+    "hour": Definition(lambda w: 1, "day", lambda v: day.clock(v.known), fitted=False),
+    "weekday": Definition(lambda w: 1, "week", lambda v: day.weekday(v.calendar), fitted=False),
+    "season": Definition(lambda w: 1, "year", lambda v: day.season(v.calendar), fitted=False),
+    "price_now": _plain(1, lambda v: v.known.price_eur_per_mwh[:1]),
+    "day_peak_prices": _plain(2, lambda v: day.peak_prices(v.known, v.dt_h)),
+    "day_peak_hours": _of_day(2, "day", day.peak_hours),
+    "day_lowest_price": _plain(1, lambda v: day.lowest_price(v.known, v.dt_h)),
+    "day_lowest_hour": _of_day(1, "day", day.lowest_hour),
+    "hours_to_peak": _of_day(1, "21 h", day.hours_to_peak),
+    "is_peak": _of_day(1, "±1", day.is_peak),
+    "is_cheap_before_peak": _of_day(1, "±1", day.is_cheap_before_peak),
     "reserve_up_prices": Definition(lambda w: w, "spread", lambda v: _reserve_prices(v, "up")),
     "reserve_down_prices": Definition(lambda w: w, "spread", lambda v: _reserve_prices(v, "down")),
     "reserve_mask": Definition(
@@ -163,15 +200,18 @@ OWN: dict[str, str] = {
     "previous_soc": "window",
     "price_mean": "spread",
     "price_scale": "1",
+    "half_day_start": "1",
+    "soh": "share of capacity",
     "reserve_committed": "rated power",
     "last_call": "commitment",
     "wear": "share of capacity",
     "site": "range",
 }
 """Features of this battery and episode: charge within the SOC window as [-1, 1], the trailing mean price and 10 EUR/MWh
-in units of the (scaled) spread, the reserve promised upward and downward for the running block (0 where a new one
-begins) and the last call of it, what a decision has to know of the wear so far (`WearModel.observed`; none where wear
-has no memory), and the numbers that the config gives as ranges, each as [-1, 1] over its range."""
+in units of the (scaled) spread; what wear depends on, each only where it does: 1 where a local half-day begins (else
+−1), the capacity left, `WearModel.observed`; the reserve promised upward and downward for the running block (0 where a
+new one begins) and the last call of it; and the numbers that the config gives as ranges, each as [-1, 1] over its
+range."""
 
 OF_RESERVE = (
     "reserve_up_prices", "reserve_down_prices", "reserve_mask", "reserve_block_left", "reserve_committed", "last_call",
@@ -181,7 +221,7 @@ OF_RESERVE = (
 NEEDED_BY_POST_DECISION = ("soc", "price_level", "price_mean", "price_scale")
 
 
-def observation_space(features: tuple[str, ...], window: int, sizes: dict[str, int], limits: dict[str, float]) -> Box:
+def observation_space(features: tuple[str, ...], window: int, sizes: dict[str, int]) -> Box:
     """The declared space: sizes, units and bounds of the chosen features, in the chosen order.
 
     `sizes`: of own features that are not one number; what has none is left out.
@@ -190,10 +230,9 @@ def observation_space(features: tuple[str, ...], window: int, sizes: dict[str, i
     for name in features:
         if name in EXOGENOUS:
             definition = EXOGENOUS[name]
-            limit = limits.get(name, 1.0)
-            parts.append(Feature(name, definition.unit, -limit, limit, definition.size(window)))
+            parts.append(Feature(name, definition.unit, -definition.limit, definition.limit, definition.size(window)))
         elif sizes.get(name, 1):
-            limit = 1.001 if OWN[name] in ("window", "range", "rated power") else limits.get(name, 1.0)
+            limit = 20.0 if name in ("price_mean", "price_scale") else 1.001
             parts.append(Feature(name, OWN[name], -limit, limit, sizes.get(name, 1)))
     return Box(tuple(parts))
 

@@ -59,7 +59,8 @@ class StorageProgram:
 
     def __init__(self, n: int, dt_h: float, site: Site, end_mwh: float | None = None) -> None:
         self.n, self.dt_h = n, dt_h
-        self.site = {name: float(np.asarray(value)) for name, value in vars(site).items()}
+        self.site = {name: float(np.asarray(value)) for name, value in site.numbers.items()}
+        self.switches = site.switches
         self.segments = SEGMENTS if self.site["quadratic_loss"] > 0 else 1
         self.with_pv = self.site["pv_capacity_mw"] > 0
         self._highs = highspy.Highs()
@@ -173,7 +174,9 @@ class StorageProgram:
 
     def _set_available_pv(self, pv_mw: np.ndarray) -> None:
         upper = np.minimum(np.asarray(pv_mw, np.float64), self.site["inverter_mw"])
-        self._highs.changeColsBounds(self.n, self.columns_of("pv").astype(np.int32), np.zeros(self.n), upper)
+        forced = self.switches.curtailment == "limit"
+        lower = np.minimum(upper, self.site["export_limit_mw"]) if forced else np.zeros(self.n)
+        self._highs.changeColsBounds(self.n, self.columns_of("pv").astype(np.int32), lower, upper)
 
     def _run(self) -> Schedule:
         self._highs.run()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +47,11 @@ class Calibration:
     weight: float
 
 
+Belief = Calibration | Literal["as_is", "estimate"]
+"""What a planner makes of forecasts: takes them as they are, corrects them, or reads the estimate that observations
+hold."""
+
+
 class BatteryPlanner(ABC):
     """What the planners of a battery share (the contract is `vmax.envs.course.Planner`): they decide on an AC power."""
 
@@ -66,7 +71,7 @@ class BatteryPlanner(ABC):
     def action(self, env: Bess, state: Any, params: Any, decision: Array) -> Array:
         """The action `[A]` of a decision, for one environment."""
         power_mw, *bids_mw = jnp.atleast_1d(decision)
-        return env.action_for_power(power_mw, env.site(state, params), *bids_mw)
+        return env.action_for_power(power_mw, state, params, *bids_mw)
 
     def course(self, env: Bess, params: Any, starts: Any) -> Course:
         """What the planner does in the lanes `starts`."""
@@ -81,12 +86,12 @@ class MPC(BatteryPlanner):
     hour-of-day mean). Energy stored at the end of the window is valued at the window's mean price.
     """
 
-    calibration: Calibration | None = None
+    belief: Belief = "as_is"
 
     def view(self, env: Bess, state: Any, params: Any) -> View:
         known = env.known(state, params)
-        price = believed_prices(known, env.steps_per_day, self.calibration)
-        return View(price, known.pv_mw, state.soc, known.local_hour[0])
+        price = believed_prices(known, env.steps_per_day, self.belief)
+        return View(price, known.pv_mw, state.seen_soc, known.local_hour[0])
 
     def start(self, env: Bess, params: Any, starts: Any) -> list[StorageProgram]:
         return [StorageProgram(env.window, env.dt_h, site) for site in lane_sites(env, params, starts)]
@@ -117,7 +122,7 @@ class YesterdaysPlan(BatteryPlanner):
     def view(self, env: Bess, state: Any, params: Any) -> View:
         known = env.known(state, params)
         day = env.steps_per_day
-        return View(known.past_price_eur_per_mwh[-day:], known.pv_mw[:day], state.soc, known.local_hour[0])
+        return View(known.past_price_eur_per_mwh[-day:], known.pv_mw[:day], state.seen_soc, known.local_hour[0])
 
     def start(self, env: Bess, params: Any, starts: Any) -> list[DayPlan]:
         return [
@@ -152,8 +157,7 @@ class PerfectForesight:
             start = jax.tree.map(lambda leaf: leaf[lane], starts)  # noqa: B023
             schedule, _ = self.schedule(env, params, start, site)
             power_mw[lane, : len(schedule.power_mw)] = schedule.power_mw
-        batch = jax.tree.map(lambda *values: jnp.asarray(values, jnp.float32)[:, None], *sites)
-        return Course(env.action_for_power(jnp.asarray(power_mw, jnp.float32), batch))
+        return Course(actions_of(env, params, starts, jnp.asarray(power_mw, jnp.float32)))
 
     def schedule(self, env: Bess, params: Any, start: Any, site: Site) -> tuple[Schedule, float]:
         """The best schedule of one lane, and its profit with the value of the change in stored energy, EUR."""
@@ -172,8 +176,8 @@ def lane_series(env: Bess, params: Any, start: Any, site: Site) -> tuple[np.ndar
 
 def lane_sites(env: Bess, params: Any, starts: Any) -> list[Site]:
     """The numbers of the site in each lane, on the host."""
-    columns = {name: np.asarray(value, np.float64) for name, value in vars(_sites(env, params, starts)).items()}
-    return [Site(**{name: column[lane] for name, column in columns.items()}) for lane in range(len(starts.time))]
+    columns = jax.tree.map(lambda value: np.asarray(value, np.float64), _sites(env, params, starts))
+    return [jax.tree.map(lambda column: column[lane], columns) for lane in range(len(starts.time))]  # noqa: B023
 
 
 @partial(jax.jit, static_argnames="env")
@@ -189,11 +193,27 @@ def _terminal_price(env: Bess, params: Any, start: Any) -> Array:
     return env.terminal_price(params, state, env.site(state, params))
 
 
-def believed_prices(known: Known, steps_per_day: int, calibration: Calibration | None) -> Array:
-    """The prices that an MPC plans with, `[W]`: known or forecast, continued or corrected."""
-    if calibration is None:
-        return repeat_last_day(known, steps_per_day)
-    return calibrated(known, calibration.persistence, calibration.weight)
+def actions_of(env: Bess, params: Any, starts: Any, *decision: Array) -> Array:
+    """Actions `[L, T, A]` that request powers, and bid reserve, `[L, T]` each, from the first step of each lane on."""
+
+    def lane(start: Any, *decision: Array) -> Array:
+        state = env.reset(jax.random.key(0), params, start)[0]
+
+        def at(step: Array, power_mw: Array, *bids_mw: Array) -> Array:
+            return env.action_for_power(power_mw, replace(state, time=state.time + step), params, *bids_mw)
+
+        return jax.vmap(at)(jnp.arange(len(decision[0])), *decision)
+
+    return jax.vmap(lane)(starts, *decision)
+
+
+def believed_prices(known: Known, steps_per_day: int, belief: Belief) -> Array:
+    """The prices that an MPC plans with, `[W]`: known or forecast, continued, corrected or estimated."""
+    if isinstance(belief, Calibration):
+        return calibrated(known, belief.persistence, belief.weight)
+    if belief == "estimate":
+        return jnp.where(known.mask, known.expected_price_eur_per_mwh, known.profile_eur_per_mwh)
+    return repeat_last_day(known, steps_per_day)
 
 
 def repeat_last_day(known: Known, steps_per_day: int) -> Array:
@@ -212,9 +232,9 @@ def continued(before: Array, ahead: Array, mask: Array, steps_per_day: int) -> A
 
 
 def calibrated(known: Known, persistence: Any, weight: Any) -> Array:
-    """Corrected prices m + w·(f − ρ^k·e − m), k = 1 at the first step; m (trailing hour-of-day mean) where nothing is
-    known, `[W]`."""
-    ahead = 1 + jnp.arange(known.mask.shape[0])
+    """Corrected prices m + w·(f − ρ^k·e − m), k steps after the last error; m (trailing hour-of-day mean) where
+    nothing is known, `[W]`."""
+    ahead = known.error_age + jnp.arange(known.mask.shape[0])
     forecast = known.price_eur_per_mwh - persistence**ahead * known.last_error_eur_per_mwh
     mean = known.profile_eur_per_mwh
     return jnp.where(known.mask, mean + weight * (forecast - mean), mean)
@@ -225,27 +245,28 @@ def fit_calibration(env: Bess, samples: int = 4096) -> Calibration:
     """Persistence and weight by least squares over steps spread evenly over the training split.
 
     A plan lives on price differences within its window, so the weight is fitted to these: the window's mean is taken
-    out of both sides. Published prices need no correction.
+    out of both sides. Published prices need no correction. In an auction the steps are the beginnings of days.
     """
-    if env.config.information == "day_ahead":
+    if not env.config.uncertain:
         return Calibration(0.0, 1.0)
     params = env.params("train")
     lanes = env.evaluation_starts(params, "train")
     first, last = np.asarray(lanes.time), np.asarray(lanes.end) - env.window - 1
     times = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)])
+    if params.scenarios.issued is not None:
+        times = times[np.asarray(params.scenarios.issued)[row_of(times, env.dt_h)] == times]
     times = times[np.linspace(0, len(times) - 1, min(samples, len(times))).astype(int)]
     pick = jnp.zeros(len(times), jnp.int32)
     starts = replace(jax.tree.map(lambda leaf: leaf[pick], lanes), time=jnp.asarray(times, jnp.int32))
 
-    def look(start: Any) -> tuple[Known, Array, Array]:
+    def look(start: Any) -> tuple[Known, Array]:
         state = env.reset(jax.random.key(0), params, start)[0]
-        now = env.known(state, params)
-        following = env.known(replace(state, time=state.time + 1), params)
         row = row_of(state.time, env.dt_h)
         actual = jax.lax.dynamic_slice(params.scenarios.price_eur_per_mwh, (row,), (env.window,))
-        return now, following.last_error_eur_per_mwh, actual
+        return env.known(state, params), actual
 
-    now, next_error, actual = jax.jit(jax.vmap(look))(starts)
+    now, actual = jax.jit(jax.vmap(look))(starts)
+    next_error = now.price_eur_per_mwh[:, 0] - actual[:, 0]
     error = now.last_error_eur_per_mwh / now.spread_eur_per_mwh
     if not error.any():
         return Calibration(0.0, 1.0)

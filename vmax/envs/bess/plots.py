@@ -52,6 +52,25 @@ def charge_by_hour(timeseries: pd.DataFrame, policies: list[str], timezone: str)
     return figure
 
 
+def season_days(table: pd.DataFrame, timezone: str, currency: str) -> Figure:
+    """Price, power and state of charge of one day of each season, in local hours; a column for each."""
+    seasons = list(dict.fromkeys(table["season"]))
+    size, shape = (3.0 * len(seasons) + 1.0, 6.0), dict(ncols=len(seasons), sharex=True, sharey="row", squeeze=False)
+    with canvas(*size, rows=3, **shape) as (figure, axes):
+        for season, (price, power, charge) in zip(seasons, axes.T, strict=True):
+            shown = table[table["season"] == season]
+            local = pd.DatetimeIndex(shown["utc"]).tz_localize("UTC").tz_convert(timezone)
+            hour = np.arange(len(shown) + 1) * 24.0 / len(shown)
+            price.stairs(shown["price_eur_per_mwh"], hour, color="#37474f", linewidth=1.3, baseline=None)
+            price.set_title(f"{season}, {local[0]:%d %b %Y}")
+            power.stairs(shown["discharge_mw"] - shown["charge_mw"], hour, color=colour("best"), alpha=0.85, fill=True)
+            charge.plot(hour, 100 * np.append(shown["soc"], shown["soc_end"].to_numpy()[-1]), color=colour("best"))
+            charge.set(xlabel="local hour", xticks=range(0, 25, 6), ylim=(0, 100))
+        for row, label in zip(axes, (f"price, {currency}/MWh", "power, MW", "state of charge, %"), strict=True):
+            row[0].set_ylabel(label)
+    return figure
+
+
 def _local(timeseries: pd.DataFrame, policy: str, timezone: str) -> pd.DataFrame:
     """A policy's rows in order of time (of lanes over one period the first), with columns local, day, month, hour."""
     table = timeseries[timeseries["policy"] == policy].groupby("utc", as_index=False).first()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from vmax.envs.bess import action as actions
 from vmax.envs.bess import battery, market, observation, reserve
 from vmax.envs.bess.params import BessParams
 from vmax.envs.bess.reserve_rules import BIDS, SELLS_DOWN, SELLS_UP
@@ -40,28 +41,38 @@ def post_decision(env: Bess, seen: Array, action: Array, numbers: Any) -> tuple[
     price = jnp.sinh(get("price_level")[0] * numbers.level_scale) + mean
     inverse = jnp.sinh(get("price_scale")[0] * scales["price_scale"]) / observation.SCALE_REFERENCE_EUR
     scaled = replace(site, **{n: getattr(site, n) * inverse for n in vars(site) if n.endswith("eur_per_mwh")})
+    new = scaled
+    if "soh" in env.observation_space:
+        scaled = replace(new, capacity_mwh=new.capacity_mwh * 0.5 * (get("soh")[0] + 1.0))
     pv_mw = get("pv_now")[0] if "pv_now" in env.observation_space else jnp.float32(0.0)
     # Inside the dead band power has no slope. It is lent that of a vanishing request in the action's direction,
     # which leads out of the band where a trade pays and back to 0 where it does not.
-    linear_mw = action[0] * site.power_mw
-    request_mw = env.to_power(action, site) + 1e-4 * linear_mw
+    peak = get("is_peak")[0] > 0.0 if env.config.action.mode == "peak_windows" else None
+    linear_mw = actions.asked_share(action[0], peak) * site.power_mw
+    request_mw = actions.power_mw(env.config.action, action[0], site, peak) + 1e-4 * linear_mw
     request_mw = linear_mw + jax.lax.stop_gradient(request_mw - linear_mw)
-    pv_mw, after, capacity = pv_mw * site.pv_capacity_mw, seen, 0.0
+    scale_eur, pv_mw, after, capacity = env.config.reward.scale_eur, pv_mw * site.pv_capacity_mw, seen, 0.0
     if env.config.reserve.sold:
         flows, capacity, after = _with_reserve(env, seen, action, numbers, scaled, soc, request_mw, pv_mw, price)
     else:
         flows = battery.dispatch(scaled, soc, request_mw, pv_mw, price, env.dt_h)
-    wear_numbers = replace(numbers.wear, replacement_eur_per_mwh=numbers.wear.replacement_eur_per_mwh * inverse)
+    prices = replace(numbers.wear, replacement_eur_per_mwh=numbers.wear.replacement_eur_per_mwh * inverse)
+    starts_half = get("half_day_start")[0] > 0.0 if env.wear.by_half_day else jnp.array(False)
     memory = env.wear.recover(get("wear") if env.wear.observed_size else jnp.zeros(0), soc)
-    memory, wear = env.wear.step(wear_numbers, memory, scaled, soc, flows, jnp.array(False), env.dt_h)
+    memory, wear = env.wear.step(prices, memory, new, soc, flows, starts_half, env.dt_h)
     money = market.settle(scaled, flows, price, wear.cost_eur, env.dt_h)
+    if env.sells_ahead and env.config.market.commitment == "requested":
+        money = market.settle_imbalance(money, flows, request_mw, numbers.penalty_eur_per_mwh * inverse, env.dt_h)
     shaping = market.shaping_eur(env.config.reward, site, soc, flows.soc_end, mean, mean)
     after = after.at[env.observation_space.slice("soc")].set(observation.soc_feature(site, flows.soc_end))
     if "previous_soc" in env.observation_space:
         after = after.at[env.observation_space.slice("previous_soc")].set(get("soc"))
+    if "soh" in env.observation_space:
+        after = after.at[env.observation_space.slice("soh")].add(-2.0 * wear.soh_loss)
     if env.wear.observed_size:
         after = after.at[env.observation_space.slice("wear")].set(env.wear.observed(memory, flows.soc_end))
-    return (money.profit_eur + capacity + shaping) / site.power_mw, after
+    earned = money.profit_eur + capacity + shaping
+    return earned / (site.power_mw if scale_eur is None else scale_eur * inverse), after
 
 
 def _with_reserve(
@@ -124,10 +135,16 @@ def needed_for_reserve(env: Bess) -> list[str]:
 def context(env: Bess, params: BessParams) -> Any:
     """The numbers that `post_decision` reads. Raises UserError if the observation lacks a feature that it needs."""
     needed = [*observation.NEEDED_BY_POST_DECISION, *(["pv_now"] if env.has_pv else []), *needed_for_reserve(env)]
+    needed += ["is_peak"] if env.config.action.mode == "peak_windows" else []
     missing = [name for name in needed if name not in env.observation_space]
     if missing:
         raise UserError(
             f"algorithm.post_decision_critic=true: needs env.observation.features to contain {', '.join(missing)}"
+        )
+    if env.config.episode.end == "settled" and env.config.reward.shaping == "none":
+        raise UserError(
+            "algorithm.post_decision_critic=true: does not know what energy left is paid; set "
+            "env.reward.shaping=mark, or env.episode.end=cut"
         )
     rules = None if params.reserve is None else replace(params.reserve, calls=None)
     return replace(params, scenarios=None, table=None, estimate=None, reserve=rules)

@@ -13,8 +13,9 @@ from flax import struct
 from vmax.envs.bess.battery import Site
 from vmax.envs.bess.planners import (
     BatteryPlanner,
-    Calibration,
+    Belief,
     View,
+    actions_of,
     believed_prices,
     continued,
     lane_series,
@@ -46,14 +47,14 @@ class ReserveMPC(BatteryPlanner):
     mean; what they really took shows in the charge at the next step.
     """
 
-    calibration: Calibration | None = None
+    belief: Belief = "as_is"
 
     def view(self, env: Bess, state: Any, params: Any) -> ReserveView:
         known = env.known(state, params)
         market, per_day = known.reserve, env.steps_per_day
         assert market is not None
         return ReserveView(
-            price_eur_per_mwh=believed_prices(known, per_day, self.calibration),
+            price_eur_per_mwh=believed_prices(known, per_day, self.belief),
             pv_mw=known.pv_mw,
             soc=state.soc,
             local_hour=known.local_hour[0],
@@ -99,9 +100,7 @@ class ReserveForesight:
             start = jax.tree.map(lambda leaf: leaf[lane], starts)  # noqa: B023
             plan, _ = self.plan(env, params, start, site)
             decision[:, lane, : len(plan.power_mw)] = plan.power_mw, plan.up_mw, plan.down_mw
-        batch = jax.tree.map(lambda *values: jnp.asarray(values, jnp.float32)[:, None], *sites)
-        power_mw, up_mw, down_mw = jnp.asarray(decision)
-        return Course(env.action_for_power(power_mw, batch, up_mw, down_mw))
+        return Course(actions_of(env, params, starts, *jnp.asarray(decision)))
 
     def plan(self, env: Bess, params: Any, start: Any, site: Site) -> tuple[ReservePlan, float]:
         """The best plan of one lane, and its profit with the value of the change in stored energy, EUR."""
