@@ -96,9 +96,7 @@ def test_the_gap_at_the_gate_is_what_plans_of_the_next_day_start_from(params):
     plan = auction.begin(jnp.float32(0.5))
     plan = auction.advance(site, plan, jnp.float32(0.6), jnp.float32(0.55), yes, no)  # true: 0.05 below
     assert plan.soc == pytest.approx(0.6) and plan.gap == pytest.approx(-0.05)
-    plan = auction.advance(
-        site, plan, jnp.float32(0.3), jnp.float32(0.1), no, no
-    )  # not known any more
+    plan = auction.advance(site, plan, jnp.float32(0.3), jnp.float32(0.1), no, no)  # not known any more
     assert plan.soc == pytest.approx(0.3) and plan.gap == pytest.approx(-0.05)
     plan = auction.advance(site, plan, jnp.float32(0.4), jnp.float32(0.2), no, yes)
     assert plan.soc == pytest.approx(0.35) and plan.gap == 0.0

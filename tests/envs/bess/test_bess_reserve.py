@@ -210,7 +210,7 @@ def test_a_bid_holds_for_its_block_and_the_observation_says_so():
     for hour in range(2, 11):
         left.append(float(seen[env.observation_space.slice("reserve_block_left")][0]))
         committed.append(float(seen[env.observation_space.slice("reserve_committed")][0]))
-        bid = env.action_for_power(0.0, params.site, 0.1 * hour, 0.0)
+        bid = env.action_for_power(0.0, state, params, 0.1 * hour, 0.0)
         state, told = step(jax.random.key(0), state, bid, params)
         seen = told.observation
         held.append(round(float(told.info["reserve_up_mw"]), 4))

@@ -265,6 +265,9 @@ class Bess:
         shaping = market.shaping_eur(self.config.reward, site, state.soc, flows.soc_end, mark, next_mark)
         scale = self.config.reward.scale_eur or state.difference(scenarios.spread_eur_per_mwh[row]) * site.power_mw
         following = replace(state, time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc, wear=memory)
+        if operation is not None:
+            capacity = tuple(state.difference(p) for p in scenarios.reserve.prices(row))
+            shaping = shaping - reserve.standard_pay_eur(self.config.reward, site, capacity, self.dt_h)
         info = self._info(state, following, site, params, price, flows, money, wear, shaping)
         if state.soh_loss is not None:
             following = replace(following, soh_loss=state.soh_loss + wear.soh_loss)
@@ -273,7 +276,6 @@ class Bess:
             info |= auction.info(request_mw, flows, money.imbalance_cost_eur)
         if operation is not None:
             following = replace(following, reserve=operation.commitment)
-            capacity = tuple(state.difference(p) for p in scenarios.reserve.prices(row))
             told = reserve.settle(params.reserve, operation, capacity, price, self.dt_h)
             info = reserve.with_reserve(info, told, price)
         ends, settled = following.time >= state.end, self.config.episode.end == "settled"

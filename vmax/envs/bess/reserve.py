@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from vmax.envs.bess.battery import Dispatch, Site, dispatch, feasible_power, next_soc
+from vmax.envs.bess.market import RewardConfig
 from vmax.envs.bess.reserve_rules import SELLS_DOWN, SELLS_UP, ReserveConfig
 from vmax.spaces import Feature
 
@@ -219,6 +220,19 @@ def operate(
     change_mw = flows.discharge_mw - flows.charge_mw - (planned.discharge_mw - planned.charge_mw)
     missed = jnp.abs(called_mw - change_mw) > TOLERANCE * site.power_mw
     return Operation(flows, promised, called_mw, jnp.where(missed, change_mw, called_mw))
+
+
+def standard_pay_eur(
+    config: RewardConfig, site: Site, capacity_eur_per_mw_h: tuple[Array, Array], dt_h: float
+) -> Array:
+    """What rated power each way would be paid in a step: taken off the reward with `shaping=mark`.
+
+    No decision moves it, so it changes no optimum; but critics then learn what trading costs and brings beside standing
+    ready, instead of a level that is a hundred times greater.
+    """
+    if config.shaping != "mark":
+        return jnp.float32(0.0)
+    return site.power_mw * (capacity_eur_per_mw_h[0] + capacity_eur_per_mw_h[1]) * dt_h
 
 
 def settle(
