@@ -110,11 +110,13 @@ def _with_reserve(
         uncalled, numbers.reserve, site, soc, request_mw, (bids[0] + up, bids[1] + down),
         held, opens, jnp.float32(0.0), pv_mw, price, env.dt_h,
     )  # fmt: skip
-    capacity = jnp.float32(0.0)
     promised = jnp.stack([done.commitment.up_mw, done.commitment.down_mw])
-    for i, name in enumerate(("reserve_up_prices", "reserve_down_prices")):
-        if name in space:
-            capacity += promised[i] * jnp.sinh(seen[space.slice(name)][0] * numbers.reserve_scales[i]) * env.dt_h
+    pay = [
+        jnp.sinh(seen[space.slice(name)][0] * numbers.reserve_scales[i]) if name in space else jnp.float32(0.0)
+        for i, name in enumerate(("reserve_up_prices", "reserve_down_prices"))
+    ]
+    capacity = (promised[0] * pay[0] + promised[1] * pay[1]) * env.dt_h
+    capacity -= reserve.standard_pay_eur(env.config.reward, site, (pay[0], pay[1]), env.dt_h)
     if "reserve_committed" in space:
         shares = jnp.where(lasts, promised / site.power_mw, 0.0)
         seen = seen.at[space.slice("reserve_committed")].set(shares)
