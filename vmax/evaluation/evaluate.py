@@ -40,7 +40,8 @@ RULES = {
 }
 
 OF_BOUND = "uplift_eur / uplift_eur of the bound: nobody earns more than optimum.value_eur, perhaps nobody as much"
-"""The rule of capture where no exact optimum is at hand."""
+OF_PLAN = "uplift_eur / uplift_eur of perfect_foresight, a plan for a simpler battery here: others may earn more"
+"""The rules of capture where no exact optimum is at hand."""
 
 
 class Assessment(Protocol):
@@ -89,6 +90,11 @@ class Assessment(Protocol):
 
     def bound_eur(self, params: Any, starts: Any) -> np.ndarray | None:
         """Value that no policy exceeds in sum, by local day, `[days]`, where `perfect_foresight` is not the optimum."""
+        ...
+
+    @property
+    def only_plan(self) -> bool:
+        """Whether `perfect_foresight` is no bound, and none is at hand."""
         ...
 
     @property
@@ -142,6 +148,7 @@ def evaluate(
     daily = {name: judge.daily_value_eur(table, starts) for name, table in tables.items()}
     bound = judge.bound_eur(params, starts)
     optimum = compare(figures, daily, bootstrap, seed, bound)
+    optimum["kind"] = "plan" if judge.only_plan else optimum["kind"]
     groups = judge.day_groups(tables[NOTHING])
     for name, table in tables.items():
         add_groups(figures[name], groups, daily, name, judge.daily_cycles(table, params, starts))
@@ -152,7 +159,7 @@ def evaluate(
         "draws": int(np.count_nonzero(first == first.min())),
         "start": _stamp(first.min()),
         "end": _stamp(first.max() + pd.Timedelta(hours=env.dt_h)),
-        "rules": _rules(bound is not None, IDLE in figures),
+        "rules": _rules(optimum["kind"], IDLE in figures),
         "optimum": optimum,
         "baseline_settings": dict(judge.settings()),
         "day_groups": {name: found.described() for name, found in groups.items()},
@@ -167,11 +174,11 @@ def evaluate(
     )
 
 
-def _rules(bounded: bool, with_reserve: bool) -> dict[str, str]:
-    """What the figures mean, where only a bound of the optimum is at hand, and where reserve is sold."""
+def _rules(kind: str, with_reserve: bool) -> dict[str, str]:
+    """What the figures mean, where only a bound of the optimum or a plan is at hand, and where reserve is sold."""
     return {
         **RULES,
-        **({"capture": OF_BOUND} if bounded else {}),
+        "capture": {"optimum": RULES["capture"], "bound": OF_BOUND, "plan": OF_PLAN}[kind],
         **({"reserve_share": RESERVE_RULE} if with_reserve else {}),
     }
 

@@ -62,7 +62,8 @@ def _table(evaluation: Mapping[str, Any], currency: str) -> Table:
     table.add_column("policy", no_wrap=True)
     policies = evaluation["policies"]
     whole_split = any("capture" in values for values in policies.values())
-    share = "of bound" if evaluation.get("optimum", {}).get("kind") == "bound" else "capture"
+    kind = evaluation.get("optimum", {}).get("kind")
+    share = {"bound": "of bound", "plan": "of plan"}.get(kind, "capture")
     for heading in _MONEY_HEADINGS if whole_split else ("return, mean", "return, sd", "episodes"):
         table.add_column(heading.format(currency=currency, share=share), justify="right", no_wrap=True)
     for name in _ordered(policies):

@@ -37,13 +37,6 @@ def test_a_settled_day_ends_with_the_worth_of_what_is_left():
     assert float(step.reward[-1]) == pytest.approx((last["profit_eur"] + worth_eur) / 200.0, rel=1e-4)
 
 
-def test_a_cut_day_is_truncated_and_pays_nothing():
-    step = day_of(bess_on(wavy_prices(), *PLAIN), ACTIONS)
-    assert step.truncated.tolist() == [False] * 23 + [True]
-    assert not step.terminated.any()
-    np.testing.assert_allclose(step.reward, step.info["profit_eur"] / 200.0, atol=1e-6)
-
-
 def test_energy_that_shaping_has_paid_for_is_not_paid_twice():
     step = day_of(bess_on(wavy_prices(), "env.episode.end=settled", "env.reward.scale_eur=200"), ACTIONS)
     assert bool(step.terminated[-1])

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from vmax.data.days import DayGroups, local_dates, season_groups, spread_groups, spread_of_days, typical_days
-from vmax.envs.bess import kpis, plots
+from vmax.envs.bess import foresight, kpis, plots
 from vmax.envs.bess.baselines import CheapDear, DoNothing, Idle, Threshold, TwoCycle
 from vmax.envs.bess.planners import MPC, PerfectForesight, YesterdaysPlan, bound_eur, fit_calibration, lane_sites
 from vmax.envs.bess.reserve_planners import ReserveForesight, ReserveMPC
@@ -99,6 +99,11 @@ class BessAssessment:
     def season_figure(self, table: pd.DataFrame) -> Figure:
         """Price, power and charge of such days, a column for each."""
         return plots.season_days(table, self.env.series.timezone, self.env.series.currency)
+
+    @property
+    def only_plan(self) -> bool:
+        """Whether a policy may earn more than `perfect_foresight`, and nothing is known that bounds it."""
+        return foresight.kind(self.env) == "plan"
 
     def bound_eur(self, params: Any, starts: Any) -> np.ndarray | None:
         """Where `perfect_foresight` is not the optimum: value that no policy exceeds in sum, by local day, `[days]`."""

@@ -178,8 +178,8 @@ class PerfectForesight:
 
 def bound_eur(env: Bess, params: Any, starts: Any) -> list[np.ndarray] | None:
     """Of each lane what no policy exceeds in sum, by step (`foresight.bound_eur`); None where perfect foresight is the
-    optimum."""
-    if foresight.kind(env) == "optimum":
+    optimum, or where there is none."""
+    if foresight.kind(env) != "bound":
         return None
     return [foresight.bound_eur(env, params, lane) for lane in _lanes(env, params, starts)]
 
