@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from small_bess import small_bess
+from small_bess import bess_on, small_bess, wavy_prices
 
 import vmax
 from vmax.algorithms import make_algorithm
@@ -18,8 +18,10 @@ from vmax.config import compose, load
 from vmax.data.days import typical_days
 from vmax.envs import rollout
 from vmax.envs.bess.action import power_mw
+from vmax.envs.bess.baselines import DoNothing
+from vmax.envs.bess.planners import MPC, PerfectForesight
 from vmax.evaluation.evaluate import Evaluation, compare, evaluate
-from vmax.evaluation.plots import learning_curve
+from vmax.evaluation.plots import learning_curve, monthly_profit
 from vmax.evaluation.policies import Learned
 from vmax.evaluation.seasons import SeasonDays
 from vmax.evaluation.table import print_comparison, print_groups
@@ -74,6 +76,7 @@ def test_all_policies_are_there_and_none_breaks_a_law():
 def test_figures_follow_from_the_rows():
     result = evaluation().result
     table: Any = evaluation().timeseries
+    assert result["draws"] == 1  # known prices have no errors to draw
     sums = table.groupby("policy")[["profit_eur", "terminal_value_eur"]].sum()
     value = sums["profit_eur"] + sums["terminal_value_eur"]
     for name, figures in result["policies"].items():
@@ -81,6 +84,28 @@ def test_figures_follow_from_the_rows():
         assert figures["uplift_eur"] == pytest.approx(value[name] - value["do_nothing"], rel=1e-5, abs=1e-3)
     money = table["energy_revenue_eur"] - table["fee_eur"] - table["wear_cost_eur"]
     np.testing.assert_allclose(table["profit_eur"], money, atol=1e-4)
+
+
+def test_money_is_that_of_a_mean_draw_and_the_draws_are_stated(monkeypatch):
+    env = bess_on(wavy_prices(), "env.information=forecast")
+    few = {"do_nothing": DoNothing(), "mpc": MPC(), "perfect_foresight": PerfectForesight()}
+    monkeypatch.setattr(type(env.assessment), "baselines", lambda self: few)
+    monkeypatch.setattr(type(env.assessment), "settings", lambda self: {})
+    found = evaluate(env, {}, "test", error_draws=2, bootstrap=10)
+    table: Any = found.timeseries
+    assert found.result["draws"] == 2
+    lanes = table[table["policy"] == "mpc"].groupby("lane")["profit_eur"].sum()
+    assert len(lanes) == 2 and lanes[0] != lanes[1]
+    assert found.result["policies"]["mpc"]["profit_eur"] == pytest.approx(lanes.mean(), rel=1e-5)
+    assert str(found.result["rules"]["profit_eur"]).startswith("sum of the column / draws")
+
+
+def test_the_months_show_whoever_earned_anything():
+    def figures(eur: float) -> dict[str, Any]:
+        return {"uplift_eur": 0.0, "profit_eur_by_month": {"2024-01": eur, "2024-02": 0.0}}
+
+    axes = monthly_profit({"do_nothing": figures(5.0), "best": figures(-1.0), "idle": figures(0.0)}, "EUR").axes[0]
+    assert axes.get_legend_handles_labels()[1] == ["do_nothing", "best"]
 
 
 @pytest.mark.parametrize("key", ["by_season", "by_price_spread"])

@@ -24,8 +24,8 @@ from vmax.data.trailing import ar1_path
 PROBABILITIES = (
     0.0, 0.0066, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.9955, 0.998, 0.999, 1.0,
 )  # fmt: skip
-SLOW_H = 700.0
-"""Time constant of the slow part, hours."""
+SLOW_H = (700.0, 2500.0)
+"""Time constants of what is slow in common and of what is slow downward alone, hours."""
 COMMON = 0.64
 """Correlation of the slow parts of the two directions."""
 
@@ -91,7 +91,7 @@ def generate_reserve_prices(
     def path(per_hour: float, which: int) -> np.ndarray:
         return ar1_path(int(place[-1]) + 1, per_hour**dt_h, (seed, which))[place]
 
-    first, second = (path(np.exp(-1.0 / SLOW_H), which) for which in range(2))
+    first, second = (path(np.exp(-1.0 / hours), which) for which, hours in enumerate(SLOW_H))
     up = _prices(UP, local, score, first, path(UP.fast, 2))
     down = _prices(DOWN, local, score, COMMON * first + np.sqrt(1.0 - COMMON**2) * second, path(DOWN.fast, 3))
     return level * up, level * down

@@ -24,7 +24,10 @@ IDLE, RESERVE_RULE = "idle", "uplift_eur minus that of idle / the same of perfec
 """Sells reserve and does not trade; among the baselines only where reserve is sold."""
 EPISODES = 100
 RULES = {
-    "profit_eur": "sum of the column: revenue with PV - fees - wear; the value of energy left at the end stands apart",
+    "draws": "how often the period was passed, each time with other forecast errors; money and energy are those of a "
+    "mean draw, violations are counted in all of them",
+    "profit_eur": "sum of the column / draws: revenue with PV - fees - wear; the value of energy left at the end is "
+    "apart",
     "uplift_eur": "profit_eur + terminal_value_eur, minus the same of do_nothing",
     "capture": "uplift_eur / uplift_eur of perfect_foresight; null where that is not above 0",
     "cycles_per_day": "AC energy discharged / usable capacity / days",
@@ -153,6 +156,7 @@ def evaluate(
     result = {
         "split": split,
         "currency": judge.currency,
+        "draws": int(np.count_nonzero(first == first.min())),
         "start": _stamp(first.min()),
         "end": _stamp(first.max() + pd.Timedelta(hours=env.dt_h)),
         "rules": _rules(optimum["kind"], IDLE in figures),

@@ -50,12 +50,12 @@ class BatteryConfig:
 
 @dataclass(frozen=True)
 class PlantConfig:
-    """PV plant (capacity 0: none) and grid connection (limit None: none)."""
+    """PV plant (capacity 0: none), inverter and grid connection (limit None: none)."""
 
     curtailment: Literal["price", "limit"]
 
     pv_capacity_mw: Number
-    inverter_mw: Number
+    inverter_mw: Number | None
     import_limit_mw: Number | None
     export_limit_mw: Number | None
     import_fee_eur_per_mwh: Number
@@ -173,6 +173,7 @@ def feasible_power(site: Site, soc: Array, request_mw: Array, dt_h: float) -> tu
       `(charge_mw, discharge_mw)`, non-negative, at most one of them positive.
     """
     kept = soc * (1.0 - site.self_discharge_per_h * dt_h)
+    kept = jnp.maximum(kept, jnp.minimum(site.soc_min, soc))  # the grid keeps it from falling below (see `next_soc`)
     room_mw = jnp.maximum(site.soc_max - kept, 0.0) * site.capacity_mwh / dt_h
     stored_mw = jnp.maximum(kept - site.soc_min, 0.0) * site.capacity_mwh / dt_h
     loss = site.quadratic_loss / site.power_mw

@@ -264,6 +264,9 @@ class Bess:
         shaping = market.shaping_eur(self.config.reward, site, state.soc, flows.soc_end, mark, next_mark)
         scale = self.config.reward.scale_eur or state.difference(scenarios.spread_eur_per_mwh[row]) * site.power_mw
         following = replace(state, time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc, wear=memory)
+        if operation is not None:
+            pay = self._reserve_pay(state, params)
+            shaping = shaping - reserve.standard_pay_eur(self.config.reward, site, pay, self.dt_h)
         info = self._info(state, following, site, params, price, flows, money, wear, shaping)
         if state.soh_loss is not None:
             following = replace(following, soh_loss=state.soh_loss + wear.soh_loss)
@@ -272,8 +275,8 @@ class Bess:
             info |= auction.info(request_mw, flows, money.imbalance_cost_eur)
         if operation is not None:
             following = replace(following, reserve=operation.commitment)
-            capacity = tuple(state.difference(p) for p in scenarios.reserve.prices(row))
-            told = reserve.settle(params.reserve, operation, capacity, price, self.dt_h)
+            assert params.reserve is not None
+            told = reserve.settle(params.reserve, operation, self._reserve_pay(state, params), price, self.dt_h)
             info = reserve.with_reserve(info, told, price)
         ends, settled = following.time >= state.end, self.config.episode.end == "settled"
         earned_eur = info["profit_eur"] + shaping
@@ -292,8 +295,9 @@ class Bess:
         self, state: State, site: Site, params: BessParams, request_mw: Array, action: Array, pv_mw: Array, price: Array
     ) -> reserve.Operation | None:
         """What happens in a step where reserve is sold; None where none is."""
-        if not self.config.reserve.sold:
+        if state.reserve is None:
             return None
+        assert params.reserve is not None and params.scenarios.reserve is not None
         return reserve.operate(
             self.config.reserve,
             params.reserve,
@@ -308,6 +312,12 @@ class Bess:
             price,
             self.dt_h,
         )
+
+    def _reserve_pay(self, state: State, params: BessParams) -> tuple[Array, Array]:
+        """What a MW of upward and downward reserve is paid in this step, EUR per hour."""
+        assert params.scenarios.reserve is not None
+        up, down = params.scenarios.reserve.prices(row_of(state.time, self.dt_h))
+        return state.difference(up), state.difference(down)
 
     def _sell(self, state: State, request_mw: Array, site: Site, params: BessParams) -> tuple[Array, Dispatch | None]:
         """The power that the battery is to deliver, and in an auction the planned dispatch that it was sold on."""

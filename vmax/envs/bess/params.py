@@ -145,7 +145,7 @@ def _fit(params: BessParams, shown: Shown, seed: int | None) -> BessParams:
         sizes.append(np.full(block.shape[1], scale))
         named[name] = scale
         position += block.shape[1]
-    row = np.asarray(information_row(scenarios, times, dt_h))
+    row = np.asarray(information_row(scenarios, jnp.asarray(times), dt_h))
     spread, mean = np.asarray(scenarios.spread_eur_per_mwh)[row], np.asarray(scenarios.mean_eur_per_mwh)[row]
     own = {
         "price_mean": _size(np.arcsinh(mean / spread)),

@@ -64,7 +64,7 @@ def season_days(table: pd.DataFrame, timezone: str, currency: str) -> Figure:
             price.stairs(shown["price_eur_per_mwh"], hour, color="#37474f", linewidth=1.3, baseline=None)
             price.set_title(f"{season}, {local[0]:%d %b %Y}")
             power.stairs(shown["discharge_mw"] - shown["charge_mw"], hour, color=colour("best"), alpha=0.85, fill=True)
-            charge.plot(hour, 100 * np.append(shown["soc"], shown["soc_end"].to_numpy()[-1]), color=colour("best"))
+            charge.plot(hour, 100 * np.append(shown["soc"], np.asarray(shown["soc_end"])[-1]), color=colour("best"))
             charge.set(xlabel="local hour", xticks=range(0, 25, 6), ylim=(0, 100))
         for row, label in zip(axes, (f"price, {currency}/MWh", "power, MW", "state of charge, %"), strict=True):
             row[0].set_ylabel(label)

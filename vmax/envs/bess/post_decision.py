@@ -97,7 +97,8 @@ def _with_reserve(
     names = BIDS[rules.product]
     slope = {n: linear[i] - jax.lax.stop_gradient(linear[i]) for i, n in enumerate(names)}
     bids = [jax.lax.stop_gradient(bid) for bid in env.to_bids(action, site)]
-    lent = [slope.get("reserve", slope.get(n, jnp.float32(0.0))) for n in ("reserve_up", "reserve_down")]
+    both = slope["reserve"] if "reserve" in slope else jnp.float32(0.0)
+    up, down = (slope.get(n, both) for n in ("reserve_up", "reserve_down"))
     held, opens, lasts = reserve.Commitment.none(), jnp.bool_(True), jnp.bool_(False)
     if count and rules.block_h > env.dt_h:
         shares, left = seen[space.slice("reserve_committed")], seen[space.slice("reserve_block_left")][0]
@@ -106,14 +107,16 @@ def _with_reserve(
         lasts = left > 1.5 * env.dt_h / rules.block_h
     uncalled = replace(rules, activation=replace(rules.activation, share=0.0))
     done = reserve.operate(
-        uncalled, numbers.reserve, site, soc, request_mw, (bids[0] + lent[0], bids[1] + lent[1]),
+        uncalled, numbers.reserve, site, soc, request_mw, (bids[0] + up, bids[1] + down),
         held, opens, jnp.float32(0.0), pv_mw, price, env.dt_h,
     )  # fmt: skip
-    capacity = jnp.float32(0.0)
     promised = jnp.stack([done.commitment.up_mw, done.commitment.down_mw])
-    for i, name in enumerate(("reserve_up_prices", "reserve_down_prices")):
-        if name in space:
-            capacity += promised[i] * jnp.sinh(seen[space.slice(name)][0] * numbers.reserve_scales[i]) * env.dt_h
+    pay = [
+        jnp.sinh(seen[space.slice(name)][0] * numbers.reserve_scales[i]) if name in space else jnp.float32(0.0)
+        for i, name in enumerate(("reserve_up_prices", "reserve_down_prices"))
+    ]
+    capacity = (promised[0] * pay[0] + promised[1] * pay[1]) * env.dt_h
+    capacity -= reserve.standard_pay_eur(env.config.reward, site, (pay[0], pay[1]), env.dt_h)
     if "reserve_committed" in space:
         shares = jnp.where(lasts, promised / site.power_mw, 0.0)
         seen = seen.at[space.slice("reserve_committed")].set(shares)

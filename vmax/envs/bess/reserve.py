@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from vmax.envs.bess.battery import Dispatch, Site, dispatch, feasible_power, next_soc
+from vmax.envs.bess.market import RewardConfig
 from vmax.envs.bess.reserve_rules import SELLS_DOWN, SELLS_UP, ReserveConfig
 from vmax.spaces import Feature
 
@@ -43,9 +44,12 @@ class ReserveNumbers:
 
     @classmethod
     def of(cls, config: ReserveConfig) -> ReserveNumbers:
-        numbers = (config.backing_h, config.penalty_eur_per_mwh, config.activation.premium_eur_per_mwh)
-        calls = jnp.asarray(config.calls()) if config.called else None
-        return cls(*(jnp.float32(value) for value in numbers), calls)
+        return cls(
+            backing_h=jnp.float32(config.backing_h),
+            penalty_eur_per_mwh=jnp.float32(config.penalty_eur_per_mwh),
+            premium_eur_per_mwh=jnp.float32(config.activation.premium_eur_per_mwh),
+            calls=jnp.asarray(config.calls()) if config.called else None,
+        )
 
     def call(self, time: Array, offset: Array) -> Array:
         """The call of a step, share of the committed power, upward positive."""
@@ -145,7 +149,8 @@ def schedule(
     least_mw, most_mw = down_mw - site.power_mw, site.power_mw - up_mw
     still = replace(site, self_discharge_per_h=jnp.zeros_like(site.self_discharge_per_h))
     restore_mw, _ = feasible_power(replace(still, soc_max=lowest), soc, -site.power_mw, dt_h)
-    _, empty_mw = feasible_power(replace(still, soc_min=highest), soc, site.power_mw, dt_h)
+    # A downward call undoes a discharge before it charges, so what it leaves room for is less by the losses of both.
+    empty_mw = (soc - highest) * site.capacity_mwh / (site.eta_charge * dt_h)
     upper_mw = jnp.where(restore_mw > 0.0, jnp.maximum(-restore_mw, least_mw), most_mw)
     lower_mw = jnp.where(empty_mw > 0.0, jnp.minimum(empty_mw, most_mw), least_mw)
     left = replace(
@@ -218,6 +223,19 @@ def operate(
     change_mw = flows.discharge_mw - flows.charge_mw - (planned.discharge_mw - planned.charge_mw)
     missed = jnp.abs(called_mw - change_mw) > TOLERANCE * site.power_mw
     return Operation(flows, promised, called_mw, jnp.where(missed, change_mw, called_mw))
+
+
+def standard_pay_eur(
+    config: RewardConfig, site: Site, capacity_eur_per_mw_h: tuple[Array, Array], dt_h: float
+) -> Array:
+    """What rated power each way would be paid in a step: taken off the reward with `shaping=mark`.
+
+    No decision moves it, so it changes no optimum; but critics then learn what trading costs and brings beside standing
+    ready, instead of a level that is a hundred times greater.
+    """
+    if config.shaping != "mark":
+        return jnp.float32(0.0)
+    return site.power_mw * (capacity_eur_per_mw_h[0] + capacity_eur_per_mw_h[1]) * dt_h
 
 
 def settle(

@@ -74,6 +74,9 @@ class ObservationConfig:
             low, high = getattr(self, name)
             if low >= high:
                 raise UserError(f"env.observation.{name}={[low, high]}: a range is [low, high] with low < high")
+        double = next((name for name in self.features if self.features.count(name) > 1), None)
+        if double is not None:
+            raise UserError(f"env.observation.features: '{double}' stands there twice")
         allowed = {**observation.OWN, **observation.EXOGENOUS}
         for name in self.features:
             if name not in allowed:
