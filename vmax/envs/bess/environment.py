@@ -409,10 +409,13 @@ class Bess:
 
     @property
     def controlled(self) -> tuple[str, ...]:
-        """The charge and what is remembered of wear, unless calls of reserve move them too."""
-        if self.config.reserve.called:
-            return ()
+        """The charge and what is remembered of wear."""
         return tuple(name for name in ("soc", "soh", "wear") if name in self.observation_space)
+
+    @property
+    def news_moves(self) -> bool:
+        """Calls of reserve move the charge too."""
+        return self.config.reserve.called
 
     def post_decision_context(self, params: BessParams) -> Any:
         """The numbers that `post_decision` reads. Raises UserError if the observation lacks a feature that it needs."""
