@@ -39,13 +39,11 @@ def test_each_evaluation_leaves_a_table_and_a_picture_and_a_resume_shows_those_t
     log = SeasonLog(Days(), folder, logger, plots=True)  # pyright: ignore[reportArgumentType]
     for step in (100, 200, 300):
         log.record(step, float(step))
-    logger.close()
     assert folder.season_steps() == shown(folder) == [100, 200, 300]
     assert pd.read_csv(folder.season_days(200))["charge_mw"].tolist() == [200.0] * 24
     folder.cut_back(200, 0)
     logger = Logger(folder)
     SeasonLog(Days(), folder, logger, plots=True).show_earlier()  # pyright: ignore[reportArgumentType]
-    logger.close()
     assert folder.season_steps() == shown(folder) == [100, 200]
 
 
@@ -55,7 +53,6 @@ def test_without_plots_there_are_tables_alone(tmp_path):
     log = SeasonLog(Days(), folder, logger, plots=False)  # pyright: ignore[reportArgumentType]
     log.record(100, 1.0)
     log.show_earlier()
-    logger.close()
     assert folder.season_steps() == [100] and shown(folder) == []
 
 
