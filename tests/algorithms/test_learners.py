@@ -130,6 +130,17 @@ def test_a_transition_teaches_at_other_charges_too():
     assert np.allclose(lesson.discount, np.tile(inputs.discount, 3))
 
 
+def test_news_that_moves_the_charge_moves_the_other_charges_as_far_and_earns_as_much():
+    inputs = jax.tree.map(lambda leaf: leaf[0], batch(1, 5))
+    offering = spec(post_decision=lambda o, a, c: (2.0 * a[0], o + a[0]), news_moves=True)
+    elsewhere = jnp.linspace(-1.0, 1.0, 10).reshape(2, 5, 1)
+    lesson = make_critic(NETWORK, 2, True, offering).lessons(inputs, elsewhere, (0,), {})
+    moved = inputs.next_observation[:, 0] - (inputs.observation[:, 0] + inputs.action[:, 0])
+    assert np.allclose(lesson.next_observation[:5], inputs.next_observation)
+    assert np.allclose(lesson.next_observation[5:, 0], np.clip(elsewhere[..., 0] + moved, -1.0, 1.0).ravel(), atol=1e-6)
+    assert np.allclose(lesson.reward[5:], np.tile(inputs.reward - 2.0 * inputs.action[:, 0], 2), atol=1e-6)
+
+
 def test_differences_between_charges_weigh_more_than_their_common_level():
     """A first step without Adam's scale: errors 3 and 1 of one transition, weight 20, by hand."""
     critic = make_critic(NETWORK, 2, True, spec(post_decision=lambda o, a, c: (0.0 * a[0], o)))

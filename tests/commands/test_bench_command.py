@@ -62,6 +62,7 @@ def test_the_table_and_the_file_have_the_same_figures(invoke, tmp_path):
         (["bench=big"], "bench=big: unknown; available: full, small"),
         (["peers=maybe"], "peers=maybe: must be true or false"),
         (["peers=true"], "peers=true: stable_baselines3 is not installed; pip install vmax[peers]"),
+        (["--peers"], "peers=true: stable_baselines3 is not installed; pip install vmax[peers]"),
         (["env=cartpole"], "algorithm=sac: needs continuous actions; this environment has Discrete(size=2)"),
     ],
 )
@@ -73,9 +74,14 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(invoke, monkeypatch, tm
 
 
 def test_the_peers_are_shown_as_ratios_and_a_late_one_as_later_than_the_limit(monkeypatch, capsys):
-    rates = {"vmax": 400.0, "sb3": 100.0}
+    rates, usual = {"vmax": 400.0, "sb3": 100.0}, jax.config.jax_compilation_cache_dir  # pyright: ignore
+
+    def race(*_):
+        assert jax.config.jax_compilation_cache_dir != usual  # pyright: ignore
+        yield from [("vmax", 60.0), ("sb3", None)]
+
     monkeypatch.setattr(bench_peers, "update_rates", lambda *_: iter([(3, rates)]))
-    monkeypatch.setattr(bench_peers, "race", lambda *_: iter([("vmax", 60.0), ("sb3", None)]))
+    monkeypatch.setattr(bench_peers, "race", race)
     table = bench.Table()
     bench.compare(load(compose(["env=pendulum"])), {"sb3": None}, SPEED, PEER, table)
     assert (table.figures["ratio_sb3_3"], table.figures["sb3_capture_s"]) == (4.0, None)

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 from invoking import invoker
 from omegaconf import OmegaConf
 
@@ -119,6 +120,20 @@ def test_a_full_disk_is_one_line(invoke):
     assert invoke("seed=12")[::2] == (2, "error: checkpoints/5: no space left\n")
 
 
+@pytest.mark.parametrize("form", [["--cfg", "job"], ["--cfg=job"], ["-c", "job", "--resolve"]])
+def test_the_settings_are_shown_as_they_apply(invoke, tmp_path, form):
+    status, out, _ = invoke("mode=quick", "training.eval_every=76800", *form, "hydra.run.dir=here")
+    shown = yaml.safe_load(out)
+    assert status == 0 and (shown["total_steps"], shown["checkpoint"]["every"]) == (384_000, 76_800)
+    assert shown["training"]["eval_every"] == 76_800 and "hydra" not in shown and list(tmp_path.iterdir()) == []
+    assert invoke(*form, "seeed=1")[2] == "error: seeed: unknown; did you mean seed? (see --cfg job)\n"
+
+
+def test_hydra_shows_what_is_its_own(invoke):
+    assert "run:\n  dir: outputs/" in invoke("--cfg", "hydra", "--package", "hydra")[1]
+    assert invoke("--cfg", "job", "--package", "budget")[1].startswith("# @package budget\nshare: 1.0\n")
+
+
 def test_ctrl_c_is_one_line(invoke):
     assert invoke("seed=14")[::2] == (130, "interrupted\n")
 
@@ -208,6 +223,8 @@ def test_the_same_from_python(calls, tmp_path):
     assert calls[0][0].seed == 5 and RunFolder.open(tmp_path / "mine").given_overrides() == ["seed=5"]
     with pytest.raises(UserError, match="seed=x: must be a whole number"):
         command.run_from_python(["seed=x"], str(tmp_path / "other"))
+    with pytest.raises(UserError, match=r"hydra\.run\.dir=x: holds on the command line alone; .* folder="):
+        command.run_from_python(["hydra.run.dir=x"], str(tmp_path / "other"))
     assert not (tmp_path / "other").exists()
 
 

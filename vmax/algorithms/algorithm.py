@@ -27,7 +27,7 @@ class Spec:
     `post_decision(observation, action, context) -> (known_reward, post_observation)` works on one sample;
     `context` is a pytree of numbers that it reads (kept in the learner's state, so no value is compiled in).
     `controlled` are the entries of the observation that only decisions move, such as the charge of a store: all others
-    go their way whatever is done.
+    go their way whatever is done. `news_moves` tells that what happens after a decision moves them as well.
     `axis` names the mapped device axis; gradients are averaged over it. `total_updates` sets learning-rate schedules.
     """
 
@@ -38,6 +38,7 @@ class Spec:
     post_decision: Callable[[Array, Array, Any], tuple[Array, Array]] | None = None
     context: Any = None
     controlled: tuple[int, ...] = ()
+    news_moves: bool = False
 
 
 class Algorithm(Protocol):

@@ -50,6 +50,7 @@ class Critic:
 
     network: CriticEnsemble
     post_decision: Callable[[Array, Array, Any], tuple[Array, Array]] | None
+    news_moves: bool = False
 
     def init(self, key: Key, observation: Array, action: Array, context: Any) -> Any:
         """Parameters for observations `[B, D]` and actions `[B, A]`, those of the memories included."""
@@ -97,7 +98,9 @@ class Critic:
         Where only decisions move the `controlled` entries of an observation (post-decision critics), the same news
         would have followed any other charge. So one transition also teaches the value at the charges `elsewhere`,
         `[K, B, C]`. The news is then common to K + 1 samples and drops out of the slope between them, which is what an
-        actor follows. What a decision earns beyond its known reward has mean zero and is left out there.
+        actor follows. What a decision earns beyond its known reward has mean zero and is left out there. Where news
+        moves the controlled entries too (`news_moves`), it moves them as far from the other charge, within [-1, 1], and
+        what it earned belongs to the other charges as well.
         Source: Pitis, Creager & Garg (2020), Counterfactual Data Augmentation using Locally Factored Dynamics.
         """
         known, inputs = self._split(batch.observation, batch.action, context)
@@ -106,18 +109,23 @@ class Critic:
         def with_others(taken: Array, others: Array) -> Array:
             return jnp.concatenate([taken, others.reshape(count * size, *taken.shape[1:])])
 
-        def moved(seen: Array) -> Array:
+        def moved(seen: Array, to: Array) -> Array:
             if not count:
                 return jnp.zeros((0, *seen.shape))
-            return jnp.broadcast_to(seen, (count, *seen.shape)).at[..., list(controlled)].set(elsewhere)
+            return jnp.broadcast_to(seen, (count, *seen.shape)).at[..., list(controlled)].set(to)
 
         nothing = jnp.zeros((count, size))
+        earned, landed = nothing, elsewhere
+        if count and self.news_moves:
+            at = list(controlled)
+            earned = jnp.broadcast_to(batch.reward - known, (count, size))
+            landed = jnp.clip(elsewhere + batch.next_observation[:, at] - inputs[:, at], -1.0, 1.0)
         return Lesson(
-            inputs=with_others(inputs, moved(inputs)),
+            inputs=with_others(inputs, moved(inputs, elsewhere)),
             known=with_others(jnp.broadcast_to(known, (size,)), nothing),
-            reward=with_others(batch.reward, nothing),
+            reward=with_others(batch.reward, earned),
             discount=jnp.tile(batch.discount, count + 1),
-            next_observation=with_others(batch.next_observation, moved(batch.next_observation)),
+            next_observation=with_others(batch.next_observation, moved(batch.next_observation, landed)),
         )
 
     def first(self, params: Any) -> tuple[Critic, Any]:
@@ -137,7 +145,7 @@ def make_critic(network: NetworkConfig, num_critics: int, post_decision: bool, s
         raise UserError(
             "algorithm.post_decision_critic=true: this environment offers no post-decision state; set false"
         )
-    return Critic(CriticEnsemble(network, num_critics), spec.post_decision if post_decision else None)
+    return Critic(CriticEnsemble(network, num_critics), spec.post_decision if post_decision else None, spec.news_moves)
 
 
 def draw_elsewhere(key: Key, shape: tuple[int, ...], spec: Spec) -> Array:

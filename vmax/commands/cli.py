@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import sys
@@ -13,9 +14,9 @@ from typing import Any, NoReturn
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from vmax.config import composition_error, config_dir
+from vmax.config import compose, composition_error, config_dir, is_hydras, to_mapping
 from vmax.errors import UserError
 from vmax.hydra_errors import HYDRA_ERRORS
 from vmax.run_folder import DiskFull, unwritable
@@ -42,6 +43,9 @@ def hydra_main(task: Callable[[DictConfig], Any], config_name: str) -> None:
     decorate = hydra.main(config_path=str(config_dir()), config_name=config_name, version_base="1.3")
     try:
         check_flags(arguments)
+        if (overrides := asked_to_show(arguments)) is not None:
+            print(OmegaConf.to_yaml(OmegaConf.create(to_mapping(compose(overrides, config_name)))))
+            return
         decorate(lambda composed: _run_job(task, composed))()
     except JobFailed as failure:
         sys.exit(failure.args[0])
@@ -65,6 +69,20 @@ def check_flags(arguments: Sequence[str]) -> None:
             raise UserError(
                 f"{argument}: unknown flag; settings have no dashes: {name}={value or 'VALUE'} (see --help)"
             )
+
+
+def asked_to_show(arguments: Sequence[str]) -> list[str] | None:
+    """The overrides beside `--cfg job`; None where something else is asked for.
+
+    Hydra would show the configuration before the budget is applied.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--cfg", "-c", nargs="?")
+    parser.add_argument("--resolve", action="store_true")
+    known, rest = parser.parse_known_args(arguments)
+    if known.cfg != "job" or any(argument.startswith("-") for argument in rest):
+        return None
+    return [override for override in rest if not is_hydras(override)]
 
 
 def only(mapping: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:

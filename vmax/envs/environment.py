@@ -76,7 +76,7 @@ class Days(Protocol):
 
 
 class Environment(Protocol):
-    """What every environment offers. What is optional, the last five, is explained and has its default in `Plain`."""
+    """What every environment offers. What is optional, the last six, is explained and has its default in `Plain`."""
 
     @property
     def name(self) -> str: ...
@@ -124,6 +124,9 @@ class Environment(Protocol):
     def controlled(self) -> tuple[str, ...]: ...
 
     @property
+    def news_moves(self) -> bool: ...
+
+    @property
     def days(self) -> Days | None: ...
 
 
@@ -151,6 +154,13 @@ class Plain:
     def controlled(self) -> tuple[str, ...]:
         """Features of the observation, within [-1, 1], that only decisions move: all others go their own way."""
         return ()
+
+    @property
+    def news_moves(self) -> bool:
+        """Whether what happens after a decision moves the `controlled` features as well, by as much wherever they are.
+
+        The post-decision reward then leaves out what that brings."""
+        return False
 
     @property
     def days(self) -> Days | None:

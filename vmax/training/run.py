@@ -115,6 +115,7 @@ def build_program(config: RunConfig, env: Environment, algorithm: Any) -> Progra
         post_decision=env.post_decision,
         context=context,
         controlled=env.observation_space.entries(env.controlled),
+        news_moves=env.news_moves,
     )
     sizes = Sizes(
         num_envs=t.num_envs // n,

@@ -88,7 +88,7 @@ def _with_reserve(
 ) -> tuple[battery.Dispatch, Array, Array]:
     """The schedule that bids allow, what the reserve is paid (in spreads) and the features with the commitment.
 
-    What calls bring is not certain and left to the critic.
+    What calls bring is not certain and left to the critic, which is told what may be called.
     """
     rules, space = env.config.reserve, env.observation_space
     count = action.shape[0] - 1
@@ -118,7 +118,7 @@ def _with_reserve(
     capacity = (promised[0] * pay[0] + promised[1] * pay[1]) * env.dt_h
     capacity -= reserve.standard_pay_eur(env.config.reward, site, (pay[0], pay[1]), env.dt_h)
     if "reserve_committed" in space:
-        shares = jnp.where(lasts, promised / site.power_mw, 0.0)
+        shares = jnp.where(lasts | rules.called, promised / site.power_mw, 0.0)
         seen = seen.at[space.slice("reserve_committed")].set(shares)
     return done.flows, capacity, seen
 
@@ -130,9 +130,10 @@ def needed_for_reserve(env: Bess) -> list[str]:
         names.append("reserve_up_prices")
     if rules.product in SELLS_DOWN:
         names.append("reserve_down_prices")
-    if rules.sold and rules.product != "simple" and rules.block_h > env.dt_h:
-        names += ["reserve_committed", "reserve_block_left"]
-    return names
+    blocks = rules.sold and rules.product != "simple" and rules.block_h > env.dt_h
+    if rules.called or blocks:
+        names.append("reserve_committed")
+    return [*names, *(["reserve_block_left"] if blocks else [])]
 
 
 def context(env: Bess, params: BessParams) -> Any:
