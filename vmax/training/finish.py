@@ -64,7 +64,8 @@ def conclude(run: Run, status: str) -> dict[str, Any]:
     if status == "completed":
         print_comparison(result["evaluation"], currency(run.env))
         print_groups(result["evaluation"])
-        run.say(f"figures: {run.folder.result}; plots: {run.folder.plots} and {run.folder.evaluation(TEST) / 'plots'}")
+        plots = [str(path) for path in (run.folder.plots, run.folder.evaluation(TEST) / "plots") if path.exists()]
+        run.say(f"figures: {run.folder.result}" + (f"; plots: {' and '.join(plots)}" if plots else ""))
         run.say(f"curves: tensorboard --logdir {run.folder.path}")
     return to_plain(result)
 
