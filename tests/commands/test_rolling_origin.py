@@ -110,7 +110,8 @@ def test_resume_follows_its_own_plan_and_refuses_another(trained, tmp_path):
     [
         (["years=[]"], r"years=\[\]: must be at least one year, each once"),
         (["years=[2020,2020]"], r"years=\[2020, 2020\]: must be at least one year, each once"),
-        (["years=2020"], r"years=2020: must be a list"),
+        (["years=2020"], r"years=2020: must be years such as \[2023,2024\]"),
+        (["env.data.train=2019"], r"env\.data\.train=2019: must be two days such as \[2024-01-01,2024-12-31\] or null"),
         (["train_years=0"], "train_years=0: must be at least 1"),
         (["env=pendulum"], "env=pendulum: has no years to test on"),
         (["algorithm.discount=2"], r"algorithm\.discount=2"),

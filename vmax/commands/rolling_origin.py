@@ -17,6 +17,7 @@ from vmax.commands.cli import hydra_main
 from vmax.commands.train import placed, train
 from vmax.config import compose, load, to_mapping
 from vmax.conversion import convert
+from vmax.data.splits import Years
 from vmax.errors import UserError
 from vmax.run_folder import RunFolder, write_csv, write_json
 
@@ -78,7 +79,7 @@ def new_plan(composed: DictConfig, overrides: Sequence[str]) -> Plan:
     kept = [override for override in overrides if not _is_own(override)]
     path = placed(mapping)["env"]["data"]["path"]
     plan = Plan(
-        years=convert(tuple[int, ...], mapping["years"], "years"),
+        years=convert(Years, mapping["years"], "years"),
         train_years=convert(int, mapping["train_years"], "train_years"),
         overrides=(*kept, *([] if path is None else [f"env.data.path={json.dumps(path)}"])),
     )
