@@ -43,7 +43,8 @@ def trained(monkeypatch):
         if year == 2022:
             folder.finish("failed", "no good")
             raise UserError("no good")
-        result = {"run": {"status": "completed"}, "evaluation": {"policies": policies({2020: 1e3, 2021: 3e3}[year])}}
+        earned = policies({2020: 1e3, 2021: 3e3}[year])
+        result = {"run": {"status": "completed"}, "evaluation": {"currency": "GBP", "policies": earned}}
         write_json(folder.result, result)
         folder.finish("completed")
         return result
@@ -73,7 +74,7 @@ def test_each_year_is_a_run_of_its_own_and_the_table_sums_them_up(trained, tmp_p
     lines = (tmp_path / "rolling_origin.csv").read_text().splitlines()
     assert len(lines) == 1 + 2 * len(POLICIES) and lines[1].startswith("2020,best,900.0,0.0,800.0,0.8,1.0,0.8,0.8")
     said = capsys.readouterr().out
-    assert "900 (0.800)" in said and "2,500 (0.800)" in said and "3,400 (0.800)" in said
+    assert "profit in GBP" in said and "900 (0.800)" in said and "2,500 (0.800)" in said and "3,400 (0.800)" in said
 
 
 def test_a_year_that_fails_is_said_and_the_others_go_on(trained, tmp_path, capsys):

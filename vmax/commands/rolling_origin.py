@@ -134,7 +134,7 @@ def run_year(plan: Plan, year: int, path: Path) -> dict[str, Any]:
     except UserError as error:
         return {**record, "reason": str(error), "policies": {}}
     found = result.get("evaluation", {})
-    about = {"policies": found.get("policies", {}), "optimum": found.get("optimum")}
+    about = {"currency": found.get("currency"), "policies": found.get("policies", {}), "optimum": found.get("optimum")}
     return {**record, "status": result["run"]["status"], **about}
 
 
@@ -171,7 +171,7 @@ def write_record(folder: Path, plan: Plan, records: Sequence[Mapping[str, Any]])
 
 
 def totals(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """By policy, over all completed years: profit in EUR, and capture as the share of the summed uplifts."""
+    """By policy, over all completed years: profit and capture, the share of the summed uplifts."""
     completed = [record for record in records if record["status"] == "completed"]
     years = [record["policies"] for record in completed]
     names = list(years[0]) if years else []
@@ -186,10 +186,11 @@ def totals(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | 
 
 
 def table(records: Sequence[Mapping[str, Any]]) -> Table:
-    """Years in rows; profit in EUR and capture of the policies that tell most."""
+    """Years in rows; profit, in the data's currency, and capture of the policies that tell most."""
     whole = totals(records)
+    currency = next((record["currency"] for record in records if record.get("currency")), "EUR")
     names = [name for name in SHOWN if name in whole]
-    shown = Table(title="Rolling origin: profit in EUR (capture)", title_justify="left", title_style="bold")
+    shown = Table(title=f"Rolling origin: profit in {currency} (capture)", title_justify="left", title_style="bold")
     shown.add_column("test year")
     for name in names:
         shown.add_column(name, justify="right", style="bold cyan" if name == "best" else None)
