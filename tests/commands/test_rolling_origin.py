@@ -43,7 +43,8 @@ def trained(monkeypatch):
         if year == 2022:
             folder.finish("failed", "no good")
             raise UserError("no good")
-        result = {"run": {"status": "completed"}, "evaluation": {"policies": policies({2020: 1e3, 2021: 3e3}[year])}}
+        earned = policies({2020: 1e3, 2021: 3e3}[year])
+        result = {"run": {"status": "completed"}, "evaluation": {"currency": "GBP", "policies": earned}}
         write_json(folder.result, result)
         folder.finish("completed")
         return result
@@ -73,7 +74,7 @@ def test_each_year_is_a_run_of_its_own_and_the_table_sums_them_up(trained, tmp_p
     lines = (tmp_path / "rolling_origin.csv").read_text().splitlines()
     assert len(lines) == 1 + 2 * len(POLICIES) and lines[1].startswith("2020,best,900.0,0.0,800.0,0.8,1.0,0.8,0.8")
     said = capsys.readouterr().out
-    assert "900 (0.800)" in said and "2,500 (0.800)" in said and "3,400 (0.800)" in said
+    assert "profit in GBP" in said and "900 (0.800)" in said and "2,500 (0.800)" in said and "3,400 (0.800)" in said
 
 
 def test_a_year_that_fails_is_said_and_the_others_go_on(trained, tmp_path, capsys):
@@ -110,7 +111,8 @@ def test_resume_follows_its_own_plan_and_refuses_another(trained, tmp_path):
     [
         (["years=[]"], r"years=\[\]: must be at least one year, each once"),
         (["years=[2020,2020]"], r"years=\[2020, 2020\]: must be at least one year, each once"),
-        (["years=2020"], r"years=2020: must be a list"),
+        (["years=2020"], r"years=2020: must be years such as \[2023,2024\]"),
+        (["env.data.train=2019"], r"env\.data\.train=2019: must be two days such as \[2024-01-01,2024-12-31\] or null"),
         (["train_years=0"], "train_years=0: must be at least 1"),
         (["env=pendulum"], "env=pendulum: has no years to test on"),
         (["algorithm.discount=2"], r"algorithm\.discount=2"),

@@ -312,12 +312,14 @@ def test_a_chunk_takes_its_input_over_and_neither_it_nor_the_evaluation_is_trace
     assert 0 < traces["step"] == seen
 
 
-def test_train_from_python_takes_a_folder_of_its_own_and_returns_the_result(tmp_path, monkeypatch):
+def test_train_from_python_takes_a_folder_of_its_own_and_returns_the_result(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run = vmax.train([*tiny.PENDULUM, "total_steps=400", "name=mine"])["run"]
     assert run["folder"].startswith("outputs/") and RunFolder(run["folder"]).record()["status"] == "completed"
     assert (run["name"], run["status"], run["env_steps"]) == ("mine", "completed", 400)
     assert run == tiny.read_json(Path(run["folder"]) / "result.json")["run"]
+    said = capsys.readouterr().out
+    assert f"figures: {run['folder']}/result.json\n" in said and "plots" not in said  # it was told to draw none
 
 
 def test_evaluate_from_python_finds_what_the_run_itself_found(untouched):

@@ -54,6 +54,9 @@ def hydra_main(task: Callable[[DictConfig], Any], config_name: str) -> None:
     except HYDRA_ERRORS as error:
         overrides = [argument for argument in arguments if not argument.startswith("-")]
         _exit(str(composition_error(error, overrides, config_name)))
+    except BrokenPipeError:  # whoever read has seen enough, as head has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(CRASH)
     except OSError as error:  # a job's own are told by _run_job
         _exit(str(unwritable(error.filename, error)))
     except KeyboardInterrupt as stop:

@@ -20,6 +20,7 @@ import vmax
 from vmax.commands.cli import hydra_main, only
 from vmax.config import to_mapping
 from vmax.conversion import convert
+from vmax.data.splits import Years
 from vmax.envs.bess.battery import Site
 from vmax.envs.bess.optimum import StorageProgram, perfect_foresight
 from vmax.envs.bess.planners import MPC, Calibration, PerfectForesight, fit_calibration
@@ -53,7 +54,7 @@ def main() -> None:
 def run(composed: DictConfig) -> None:
     """One job of the command: prints the tables. Raises UserError."""
     mapping = only(to_mapping(composed), KEYS)
-    years = convert(tuple[int, ...], mapping["years"], "years")
+    years = convert(Years, mapping["years"], "years")
     factors = convert(tuple[float, ...], mapping["factors"], "factors")
     console = Console(width=None if Console().is_terminal else 120)
     if years:

@@ -17,6 +17,7 @@ from vmax.commands.cli import hydra_main
 from vmax.commands.train import placed, train
 from vmax.config import compose, load, to_mapping
 from vmax.conversion import convert
+from vmax.data.splits import Years
 from vmax.errors import UserError
 from vmax.run_folder import RunFolder, write_csv, write_json
 
@@ -78,7 +79,7 @@ def new_plan(composed: DictConfig, overrides: Sequence[str]) -> Plan:
     kept = [override for override in overrides if not _is_own(override)]
     path = placed(mapping)["env"]["data"]["path"]
     plan = Plan(
-        years=convert(tuple[int, ...], mapping["years"], "years"),
+        years=convert(Years, mapping["years"], "years"),
         train_years=convert(int, mapping["train_years"], "train_years"),
         overrides=(*kept, *([] if path is None else [f"env.data.path={json.dumps(path)}"])),
     )
@@ -133,7 +134,7 @@ def run_year(plan: Plan, year: int, path: Path) -> dict[str, Any]:
     except UserError as error:
         return {**record, "reason": str(error), "policies": {}}
     found = result.get("evaluation", {})
-    about = {"policies": found.get("policies", {}), "optimum": found.get("optimum")}
+    about = {"currency": found.get("currency"), "policies": found.get("policies", {}), "optimum": found.get("optimum")}
     return {**record, "status": result["run"]["status"], **about}
 
 
@@ -170,7 +171,7 @@ def write_record(folder: Path, plan: Plan, records: Sequence[Mapping[str, Any]])
 
 
 def totals(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """By policy, over all completed years: profit in EUR, and capture as the share of the summed uplifts."""
+    """By policy, over all completed years: profit and capture, the share of the summed uplifts."""
     completed = [record for record in records if record["status"] == "completed"]
     years = [record["policies"] for record in completed]
     names = list(years[0]) if years else []
@@ -185,10 +186,11 @@ def totals(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | 
 
 
 def table(records: Sequence[Mapping[str, Any]]) -> Table:
-    """Years in rows; profit in EUR and capture of the policies that tell most."""
+    """Years in rows; profit, in the data's currency, and capture of the policies that tell most."""
     whole = totals(records)
+    currency = next((record["currency"] for record in records if record.get("currency")), "EUR")
     names = [name for name in SHOWN if name in whole]
-    shown = Table(title="Rolling origin: profit in EUR (capture)", title_justify="left", title_style="bold")
+    shown = Table(title=f"Rolling origin: profit in {currency} (capture)", title_justify="left", title_style="bold")
     shown.add_column("test year")
     for name in names:
         shown.add_column(name, justify="right", style="bold cyan" if name == "best" else None)

@@ -59,9 +59,9 @@ class DataConfig:
     missing: Literal["error", "interpolate"]
     missing_max_steps: int
     gaps: Literal["error", "segments"]
-    train: tuple[str, str] | None
-    validation: tuple[str, str] | None
-    test: tuple[str, str] | None
+    train: split_rules.Days | None
+    validation: split_rules.Days | None
+    test: split_rules.Days | None
 
 
 @dataclass(frozen=True, eq=False)

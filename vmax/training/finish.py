@@ -64,7 +64,8 @@ def conclude(run: Run, status: str) -> dict[str, Any]:
     if status == "completed":
         print_comparison(result["evaluation"], currency(run.env))
         print_groups(result["evaluation"])
-        run.say(f"figures: {run.folder.result}; plots: {run.folder.plots} and {run.folder.evaluation(TEST) / 'plots'}")
+        plots = [str(path) for path in (run.folder.plots, run.folder.evaluation(TEST) / "plots") if path.exists()]
+        run.say(f"figures: {run.folder.result}" + (f"; plots: {' and '.join(plots)}" if plots else ""))
         run.say(f"curves: tensorboard --logdir {run.folder.path}")
     return to_plain(result)
 
@@ -112,10 +113,13 @@ def run_facts(run: Run, status: str) -> dict[str, Any]:
 
 
 def hparams(config: RunConfig) -> dict[str, Any]:
-    """The settings that TensorBoard's table shows."""
-    algorithm = {f"algorithm.{k}": v for k, v in vars(config.algorithm).items()}
-    training = {f"training.{k}": v for k, v in vars(config.training).items()}
-    return {"seed": config.seed, "env": config.env.name, **algorithm, **training}
+    """The settings that TensorBoard's table shows: of the environment those that are one value."""
+    env = {
+        f"env.{k}": v for k, v in vars(config.env).items() if k != "name" and isinstance(v, bool | int | float | str)
+    }
+    groups = {"algorithm": config.algorithm, "network": config.network, "training": config.training}
+    chosen = {f"{group}.{k}": v for group, settings in groups.items() for k, v in vars(settings).items()}
+    return {"name": config.name or "", "seed": config.seed, "env": config.env.name, **env, **chosen}
 
 
 def headline(evaluation: Evaluation) -> dict[str, float]:
