@@ -90,9 +90,9 @@ class Critic:
         Where only decisions move the `controlled` entries of an observation (post-decision critics), the same news
         would have followed any other charge. So one transition also teaches the value at the charges `elsewhere`,
         `[K, B, C]`. The news is then common to K + 1 samples and drops out of the slope between them, which is what an
-        actor follows. What a decision earns beyond its known reward has mean zero and is left out there. Where news moves
-        the controlled entries too (`news_moves`), it moves them as far from the other charge, within [-1, 1], and what
-        it earned belongs to the other charges as well.
+        actor follows. What a decision earns beyond its known reward has mean zero and is left out there. Where news
+        moves the controlled entries too (`news_moves`), it moves them as far from the other charge, within [-1, 1], and
+        what it earned belongs to the other charges as well.
         Source: Pitis, Creager & Garg (2020), Counterfactual Data Augmentation using Locally Factored Dynamics.
         """
         known, inputs = self._split(batch.observation, batch.action, context)
