@@ -80,7 +80,10 @@ def _window(view: View) -> Array:
 
 def _extremes(view: View, sign: float) -> Array:
     """Highest (sign 1) or lowest (−1) known price up to some horizons, relative to the current one."""
-    running = sign * jax.lax.cummax(sign * view.relative, axis=0)
+    return _up_to_horizons(view, sign * jax.lax.cummax(sign * view.relative, axis=0))
+
+
+def _up_to_horizons(view: View, running: Array) -> Array:
     last = [min(view.steps(h), running.shape[0] - 1) for h in MAX_HORIZONS_H]
     return jnp.arcsinh(running[jnp.asarray(last)])
 
@@ -158,6 +161,19 @@ def _reserve_prices(view: View, direction: str) -> Array:
     return jnp.arcsinh(getattr(_of_reserve(view), f"{direction}_eur_per_mw_h") / view.known.spread_eur_per_mwh)
 
 
+def _net_prices(view: View) -> Array:
+    """Energy price less that of upward reserve, which a sale displaces, minus the current energy price, `[W]`; −∞:
+    unknown."""
+    known, told = view.known, _of_reserve(view)
+    net = known.expected_price_eur_per_mwh - told.up_eur_per_mw_h - known.expected_price_eur_per_mwh[0]
+    return jnp.where(known.mask & told.mask, net / known.spread_eur_per_mwh, -jnp.inf)
+
+
+def _net_window(view: View) -> Array:
+    net = _net_prices(view)
+    return jnp.where(jnp.isfinite(net), jnp.arcsinh(net), 0.0)
+
+
 EXOGENOUS: dict[str, Definition] = {
     "price_window": Definition(lambda w: w - 1, "spread", _window),
     "price_mask": Definition(lambda w: w - 1, "1", lambda v: v.known.mask[1:].astype(jnp.float32), fitted=False),
@@ -192,6 +208,10 @@ EXOGENOUS: dict[str, Definition] = {
     "is_cheap_before_peak": _of_day(1, "±1", day.is_cheap_before_peak),
     "reserve_up_prices": Definition(lambda w: w, "spread", lambda v: _reserve_prices(v, "up")),
     "reserve_down_prices": Definition(lambda w: w, "spread", lambda v: _reserve_prices(v, "down")),
+    "net_price_window": Definition(lambda w: w, "spread", _net_window),
+    "net_price_maxima": Definition(
+        lambda w: len(MAX_HORIZONS_H), "spread", lambda v: _up_to_horizons(v, jax.lax.cummax(_net_prices(v), axis=0))
+    ),
     "reserve_mask": Definition(
         lambda w: w - 1, "1", lambda v: _of_reserve(v).mask[1:].astype(jnp.float32), fitted=False
     ),
@@ -220,8 +240,8 @@ new one begins) and the last call of it; and the numbers that the config gives a
 range."""
 
 OF_RESERVE = (
-    "reserve_up_prices", "reserve_down_prices", "reserve_mask", "reserve_block_left", "reserve_committed", "last_call",
-    "reserve_price_now", "day_reserve_prices",
+    "reserve_up_prices", "reserve_down_prices", "net_price_window", "net_price_maxima", "reserve_mask",
+    "reserve_block_left", "reserve_committed", "last_call", "reserve_price_now", "day_reserve_prices",
 )  # fmt: skip
 """Features that need a reserve product."""
 
