@@ -43,6 +43,8 @@ COLOURS = {
     "threshold": "#c59bd8",
     "lp_yesterday": "#b0745a",
     "do_nothing": "#b0b7bf",
+    "wear ignored": "#e07b00",
+    "wear priced": "#1565c0",
 }
 OTHER = "#d81b60"
 

@@ -43,11 +43,11 @@ def advance(stack: Stack, soc: Array, soc_end: Array, stress: Stress) -> tuple[S
     Returns: the stack, the stress added (half cycles count half; never negative), and whether a turning point found no
     room (0 or 1).
     """
-    before = stack.points[stack.count - 1]
+    before = _at(stack.points, stack.count - 1)
     turned = ((soc_end > soc) & (soc < before)) | ((soc_end < soc) & (soc > before))
     stack, overflow = _push(stack, soc, turned)
     stack, settled = _close(stack, soc_end, stress)
-    top = stack.points[stack.count - 1]
+    top = _at(stack.points, stack.count - 1)
     running = 0.5 * _of_range(top, soc_end, stress)
     was_running = jnp.where(turned, 0.0, 0.5 * _of_range(before, soc, stress))
     return stack, jnp.maximum(settled + running - was_running, 0.0), overflow
@@ -71,15 +71,20 @@ def _close(stack: Stack, soc_end: Array, stress: Stress) -> tuple[Stack, Array]:
     """
     points, index = stack.points, jnp.arange(stack.points.shape[0])
     ahead = (stack.count - 1 - index) % 2 == 1  # on the side that the charge moves to
-    rising = soc_end > points[stack.count - 1]
+    rising = soc_end > _at(points, stack.count - 1)
     reached = jnp.where(rising, soc_end >= points, soc_end <= points) & ahead & (index < stack.count)
-    first = jnp.where(reached.any(), jnp.argmax(reached), stack.count)
+    first = jnp.where(reached, index, stack.count).min()
     leads = ~reached & (index >= first - 1) & (index < stack.count - 1)
     change = 0.5 * jnp.where(reached & (index > 0), 1.0, jnp.where(leads, -1.0, 0.0))
     settled = jnp.sum(change[:-1] * _of_range(points[:-1], points[1:], stress))
     from_start = reached[0]
     points = jnp.where(from_start, jnp.roll(points, -1), points)
     return Stack(points, jnp.where(from_start, 1, first)), settled
+
+
+def _at(points: Array, place: Array) -> Array:
+    """`points[place]`, 0 beyond: a masked sum, as a batched gather is slow on a CPU."""
+    return jnp.sum(jnp.where(jnp.arange(points.shape[0]) == place, points, 0.0))
 
 
 def _of_range(a: Array, b: Array, stress: Stress) -> Array:
@@ -100,7 +105,7 @@ def observed(stack: Stack, soc: Array) -> Array:
     rises from the last turning point, −1: it falls. Cycles that reach further back are lost.
     """
     back = stack.count - 1 - jnp.arange(4)
-    point = stack.points[jnp.maximum(back, 0)]
+    point = [_at(stack.points, place) for place in back]
     second = jnp.where(back[1] >= 0, point[1], soc)
     third, fourth = jnp.where(back[2] >= 0, point[2], point[0]), jnp.where(back[3] >= 0, point[3], second)
     outwards = jnp.stack([point[0], second, third, fourth])

@@ -1,0 +1,3 @@
+from vmax.commands.wear import main
+
+main()
