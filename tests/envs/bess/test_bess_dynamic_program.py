@@ -81,7 +81,7 @@ def best_of_all_courses(course, starts_half):
     return total.max()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_is_the_best_of_all_courses_where_depth_has_a_price(seed):
     course = np.random.default_rng(seed).uniform(20, 80, 5).round()
     starts_half = np.arange(5) == 2

@@ -37,7 +37,6 @@ def test_sweeps_of_windows_never_wear_more_than_the_cycles(charges, parts, expon
 
 BOUNDED = {
     "rainflow": ["env.degradation.model=rainflow"],
-    "new cells": ["env.degradation.model=xu"],
     "used cells": ["env.degradation.model=xu", "env.degradation.start_soh=0.9"],
     "leaking buckets": ["env.degradation.model=cardo_miota", "env.battery.self_discharge_per_h=0.002"],
     "shrinking, rainflow": [

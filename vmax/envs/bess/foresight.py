@@ -91,8 +91,7 @@ def kind(env: Bess) -> Literal["optimum", "bound", "plan"]:
 
 
 def plans(env: Bess, params: Any, lane: Lane) -> list[Schedule]:
-    """Schedules of one lane of which the best is that of `perfect_foresight`; one where it is the optimum or without
-    feedback were."""
+    """Schedules of one lane: `perfect_foresight` follows the one that earns most in the environment."""
     if isinstance(env.wear, CardoMiota) and float(lane.site.self_discharge_per_h) == 0.0:
         model = params.wear.model
         price = np.asarray(model["stress"], np.float64) * float(cycle_cost_eur_per_mwh(params.wear)) / 2.0
@@ -103,13 +102,12 @@ def plans(env: Bess, params: Any, lane: Lane) -> list[Schedule]:
     price = env.wear.price_eur_per_mwh(params.wear, lane.site)
     if price is not None:
         return [_priced(env, lane, float(price))]
-    idle = np.zeros(len(lane.price_eur_per_mwh))
-    found = [Schedule(idle, idle, idle, 0.0)]
-    found += [_priced(env, lane, factor * float(lane.site.wear_eur_per_mwh)) for factor in TRIED]
+    found = [_priced(env, lane, factor * float(lane.site.wear_eur_per_mwh)) for factor in TRIED]
     if env.wear.stacked:
         wear = _underestimate(env, params, lane)
         found += [_program(env, lane, wear.times(factor))[0] for factor in TRIED]
-    return found
+    idle = np.zeros(len(lane.price_eur_per_mwh))
+    return [*found, Schedule(idle, idle, idle, 0.0)]
 
 
 def _priced(env: Bess, lane: Lane, wear_eur_per_mwh: float) -> Schedule:

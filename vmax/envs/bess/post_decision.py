@@ -36,14 +36,14 @@ def post_decision(env: Bess, seen: Array, action: Array, numbers: Any) -> tuple[
             low, high = getattr(site, name)
             drawn[name] = low + unit[i] * (high - low)
         site = replace(site, **drawn)
+    new_mwh = site.capacity_mwh
+    if "soh" in env.observation_space:
+        site = replace(site, capacity_mwh=new_mwh * 0.5 * (get("soh")[0] + 1.0))
     soc = observation.soc_from_feature(site, get("soc")[0])
     mean = jnp.sinh(get("price_mean")[0] * scales["price_mean"])
     price = jnp.sinh(get("price_level")[0] * numbers.level_scale) + mean
     inverse = jnp.sinh(get("price_scale")[0] * scales["price_scale"]) / observation.SCALE_REFERENCE_EUR
     scaled = replace(site, **{n: getattr(site, n) * inverse for n in vars(site) if n.endswith("eur_per_mwh")})
-    new = scaled
-    if "soh" in env.observation_space:
-        scaled = replace(new, capacity_mwh=new.capacity_mwh * 0.5 * (get("soh")[0] + 1.0))
     pv_mw = get("pv_now")[0] if "pv_now" in env.observation_space else jnp.float32(0.0)
     # Inside the dead band power has no slope. It is lent that of a vanishing request in the action's direction,
     # which leads out of the band where a trade pays and back to 0 where it does not.
@@ -59,6 +59,7 @@ def post_decision(env: Bess, seen: Array, action: Array, numbers: Any) -> tuple[
     prices = replace(numbers.wear, replacement_eur_per_mwh=numbers.wear.replacement_eur_per_mwh * inverse)
     starts_half = get("half_day_start")[0] > 0.0 if env.wear.by_half_day else jnp.array(False)
     memory = env.wear.recover(get("wear") if env.wear.observed_size else jnp.zeros(0), soc)
+    new = replace(scaled, capacity_mwh=new_mwh)
     memory, wear = env.wear.step(prices, memory, new, soc, flows, starts_half, env.dt_h)
     money = market.settle(scaled, flows, price, wear.cost_eur, env.dt_h)
     if env.sells_ahead and env.config.market.commitment == "requested":
