@@ -165,6 +165,7 @@ def test_losses_over_sequences_are_those_of_a_loop_over_their_steps(name, kind):
         action, density = action_of(name, actor, seen, mine[b, t], noise[1, t, b])
         values = [q(state.critic.params, online, i, seen, action, (b, t)) for i in range(2)]
         climbed.append(temperature * density - (min(values) if name == "sac" else values[0]))
+    assert inputs.weight is not None
     weights = [float(inputs.weight[0, t, b]) for t, b in steps]
     loss = 0.5 * np.average(np.square(errors), axis=0, weights=weights).sum()
     assert np.isclose(metrics["critic_loss"], loss, rtol=1e-4)

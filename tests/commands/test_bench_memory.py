@@ -64,6 +64,7 @@ def test_torch_does_the_same_maths():
     for member, critic in enumerate(theirs.critics):
         give(critic, state.critic.params, member)
     theirs.synchronise()
+    assert batch.history is not None
     told = [torch.tensor(np.asarray(leaf)) for leaf in (batch.history.observation, batch.action, batch.reward)]
     losses = theirs.update(told[0][0], told[1][0], told[2][0][..., None])
     _, metrics = algorithm.update(state, batch, jax.random.key(0), spec)

@@ -126,7 +126,8 @@ def test_masses_stay_with_their_transitions(layout, blocks, n_step, seed):
         batch = sample(replay, jax.random.key(seed + number), count=40, n_step=n_step, discount=DISCOUNT)
         places = {rows[row][0][env][0]: (row, env) for row in range(len(rows) - n_step) for env in range(envs)}
         known = np.stack(masses)[: len(rows) - n_step]
-        known = np.where(known == NEW, max(float(replay.priority.largest), 0.0) or 1.0, known)
+        assert replay.priority is not None
+        known = np.where(known == NEW, float(replay.priority.largest) or 1.0, known)
         for seen, weight in zip(np.asarray(batch.observation), np.asarray(batch.weight), strict=True):
             row, env = places[seen[0]]
             assert np.isclose(weight, (known[row, env] * known.size / known.sum()) ** -0.5, rtol=1e-4)

@@ -161,8 +161,8 @@ class ActorCritic:
         seen = normaliser.normalise(critics.normaliser, observation)
         memory = None if critics.watched is None else critic.remember(critics.params, seen * critics.watched)
         memory = None if memory is None else memory.reshape(len(memory), count, -1)
-        flat = (leaf.reshape(count, -1) for leaf in (seen, action))
-        values = critic.values(critics.params, *flat, critics.context, memory)
+        seen, done = (leaf.reshape(count, -1) for leaf in (seen, action))
+        values = critic.values(critics.params, seen, done, critics.context, memory)
         return jnp.min(values, axis=0).reshape(action.shape[:2])
 
     def normalised(self, state: Any, batch: Batch) -> Batch:

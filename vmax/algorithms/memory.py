@@ -37,6 +37,7 @@ def samples_of(inputs: tuple[Batch, Array, Array], axis: str | None) -> tuple[Ba
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), replace(batch, history=None))
         batch = replace(flat, history=batch.history)
         noise, elsewhere = (leaf.reshape(*leaf.shape[:-3], count, leaf.shape[-1]) for leaf in (noise, elsewhere))
+    assert batch.weight is not None
     share = jnp.maximum(device_mean(jnp.mean(batch.weight), axis), 1e-6)
     return replace(batch, weight=batch.weight / share), noise, elsewhere
 

@@ -66,7 +66,7 @@ class TorchTD3:
             following = [self.value(one, after, action, recall(one, seen)[1:]) for one in self.target_critics]
             target = reward + DISCOUNT * torch.minimum(*following)
         taken = [self.value(one, before, done, recall(one, seen)[:-1]) for one in self.critics]
-        loss = sum(0.5 * torch.nn.functional.mse_loss(values, target) for values in taken)
+        loss = 0.5 * torch.stack([torch.nn.functional.mse_loss(values, target) for values in taken]).sum()
         self.critic_step.zero_grad()
         loss.backward()
         self.critic_step.step()

@@ -167,15 +167,14 @@ def sample(
     successor = jnp.arange(length)[:, None] + reach
     warming = (jnp.arange(length)[:, None] < config.burn_in) & (replay.age[start] > 0)
     weight = jnp.asarray(inside & ~warming, jnp.float32)
-    prioritised = origin.weight is not None
     batch = Batch(
         observation=observation[:-1],
         action=steps.action[rows],
         reward=reward,
         discount=discounts,
         next_observation=jnp.take_along_axis(observation, successor[..., None], axis=0),
-        weight=weight * origin.weight if prioritised else weight,
-        place=_leading(replay, origin, rows, before) if prioritised else None,
+        weight=weight if origin.weight is None else weight * origin.weight,
+        place=None if origin.weight is None else _leading(replay, origin, rows, before),
     )
     shared_out = lambda leaf: jnp.moveaxis(leaf.reshape(leaf.shape[0], updates, count, *leaf.shape[2:]), 1, 0)  # noqa: E731
     history = History(
