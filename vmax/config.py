@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from vmax.conversion import build, convert, show
 from vmax.errors import UserError
 from vmax.hydra_errors import HYDRA_ERRORS, explain
-from vmax.replay.settings import SequenceConfig
+from vmax.replay.settings import PriorityConfig, SequenceConfig
 
 REGISTRIES = {"algorithm": "vmax.algorithms", "env": "vmax.envs", "network": "vmax.networks"}
 
@@ -64,6 +64,7 @@ class TrainingConfig:
     days_per_epoch: int | None
     day_order: Literal["shuffled", "calendar"]
     sequences: SequenceConfig
+    priorities: PriorityConfig
 
     def __post_init__(self) -> None:
         sizes = (
@@ -189,12 +190,21 @@ def config_dir() -> Path:
 def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictConfig:
     """The configuration that a command would see with these overrides (`["algorithm=td3", "seed=1"]`).
 
-    May be called any number of times, also from inside a command. Raises UserError for overrides that do not fit.
+    May be called any number of times, also from inside a command. Raises UserError for overrides that do not fit, and
+    for those of Hydra itself, which would have no effect.
     """
+    for override in overrides:
+        if is_hydras(override):
+            raise UserError(f"{override}: holds on the command line alone; vmax.train names its folder with folder=")
     try:
         return _compose(list(overrides), config_name)
     except HYDRA_ERRORS as error:
         raise composition_error(error, overrides, config_name) from error
+
+
+def is_hydras(override: str) -> bool:
+    """Whether an override is about Hydra itself: `hydra.run.dir=…`, `hydra/launcher=…`."""
+    return override.lstrip("+~").startswith(("hydra.", "hydra/"))
 
 
 def composition_error(error: BaseException, overrides: Sequence[str], config_name: str) -> UserError:

@@ -47,6 +47,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.csv"
         self.metrics_jsonl = self.path / "metrics.jsonl"
         self.days = self.path / "days.jsonl"
+        self.calibration = self.path / "calibration.csv"
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self.result = self.path / "result.json"
@@ -63,13 +64,16 @@ class RunFolder:
     def save_config(self, config: Mapping[str, Any], overrides: Sequence[str], new: bool = True) -> None:
         """Writes the composed configuration, and for a new run its overrides.
 
-        Raises UserError where a new run would go into the folder of another one.
+        Raises UserError where a new run would go into the folder of another one, or nothing can be written.
         """
         if new and (self.run_json.exists() or self.config.exists()):
             raise UserError(f"hydra.run.dir={self.path}: holds a run; go on with resume={self.path} or name another")
-        write_text(self.config, OmegaConf.to_yaml(OmegaConf.create({**config, "resume": None})))
-        if new:
-            write_text(self.overrides, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+        try:
+            write_text(self.config, OmegaConf.to_yaml(OmegaConf.create({**config, "resume": None})))
+            if new:
+                write_text(self.overrides, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+        except OSError as error:
+            raise unwritable(self.path, error) from error
 
     def discard_unstarted(self) -> None:
         """Takes `save_config` back for a run that never came to start; other files in the folder stay."""
@@ -89,9 +93,9 @@ class RunFolder:
         """The overrides that the run was started with."""
         return _plain_yaml(self.overrides) if self.overrides.exists() else []
 
-    def evaluation(self, split: str) -> Path:
-        """The folder of a later evaluation on a split."""
-        return self.path / "evaluation" / split
+    def evaluation(self, name: str) -> Path:
+        """The folder of an evaluation: `test` and other splits, or the name of one beside the run's own."""
+        return self.path / "evaluation" / name
 
     def season_days(self, step: int) -> Path:
         """The table of the fixed days of the seasons, as the policy dispatched them after so many steps."""
@@ -240,6 +244,11 @@ def is_disk_full(error: BaseException) -> bool:
         return True
     origin = error.__cause__ or error.__context__
     return origin is not None and is_disk_full(origin)
+
+
+def unwritable(folder: Path | str, error: OSError) -> UserError:
+    """The error for a run's folder that cannot be made or written to."""
+    return UserError(f"hydra.run.dir={folder}: cannot be written ({error.strerror}); name another folder")
 
 
 def versions() -> dict[str, str]:

@@ -10,6 +10,7 @@ import pytest
 from learners import CONFIGS, NETWORK, batch, make, passed, same, spec
 
 from vmax.algorithms import config_class, make_algorithm
+from vmax.algorithms.algorithm import TD_ERROR
 from vmax.algorithms.critic import Lesson, critic_step, make_critic
 from vmax.algorithms.optimiser import trainable
 from vmax.errors import UserError
@@ -151,13 +152,14 @@ def test_differences_between_charges_weigh_more_than_their_common_level():
     no_memory = lambda params: None  # noqa: E731
     step = jax.jit(critic_step, static_argnums=(0, 5, 6, 11))
     rates = (jnp.float32(20.0), jnp.float32(1e-3), jnp.float32(1e-8), jnp.float32(jnp.inf))
-    _, metrics = step(critic, trainable(params), lesson, target, None, no_memory, 1, *rates, None)
+    _, metrics, taken = step(critic, trainable(params), lesson, target, None, no_memory, 1, *rates, None)
     errors = np.asarray(values) - np.asarray(target)
     level = errors.mean(axis=1, keepdims=True)
     by_hand = 0.5 * np.sum(np.mean(level**2 + 20.0 * (errors - level) ** 2, axis=1))
     assert metrics["critic_loss"] == pytest.approx(by_hand, rel=1e-5)
+    assert np.allclose(taken, [np.abs(errors[:, 0]).mean()], rtol=1e-5)  # of the decision that was taken, not the other
     rates = (jnp.float32(1.0), *rates[1:])
-    _, plain = step(critic, trainable(params), lesson, target, None, no_memory, 1, *rates, None)
+    _, plain, _ = step(critic, trainable(params), lesson, target, None, no_memory, 1, *rates, None)
     assert plain["critic_loss"] == pytest.approx(0.5 * np.sum(np.mean(errors**2, axis=1)), rel=1e-5)
 
 
@@ -244,3 +246,28 @@ def test_names_lead_to_configs_and_learners():
         assert make_algorithm(CONFIGS[name], NETWORK).name == name
     with pytest.raises(UserError, match="algorithm.name=sacc: unknown; available: sac, td3"):
         config_class("sacc")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_weight_counts_as_so_many_samples(name):
+    """[a, a, a, b] without weights, and [a, b, b, b] with 6, 2/3 …: any scale will do. The noise of SAC is left out."""
+    changes = {"target_noise": 0.0} if name == "td3" else {"initial_temperature": 1e-6, "learn_temperature": False}
+    algorithm, inputs = make(name, **changes), batch(2, 2)
+    still = lambda actor: jax.tree_util.tree_map_with_path(  # noqa: E731
+        lambda path, leaf: leaf - 50.0 if "spread" in jax.tree_util.keystr(path) else leaf, actor
+    )
+
+    def run(rows, weight):
+        state = algorithm.init(jax.random.key(0), spec())
+        state = replace(state, actor=replace(state.actor, params=still(state.actor.params)))
+        drawn = jax.tree.map(lambda leaf: leaf[:, jnp.array(rows)], inputs)
+        place = None if weight is None else jnp.zeros((2, 4), jnp.int32)
+        weight = None if weight is None else jnp.tile(jnp.array(weight), (2, 1))
+        return algorithm.update(state, replace(drawn, weight=weight, place=place), jax.random.key(1), spec())
+
+    plain, weighted = run([0, 0, 0, 1], None), run([0, 1, 1, 1], [6.0, 2 / 3, 2 / 3, 2 / 3])
+    errors = weighted[1].pop(TD_ERROR)
+    assert TD_ERROR not in plain[1] and errors.shape == (2, 4) and (errors[:, 1] == errors[:, 3]).all()
+    names = ("critic_loss", "q_mean", "critic_grad_norm", "actor_loss", "actor_grad_norm")
+    assert all(np.isclose(plain[1][name], weighted[1][name], rtol=1e-3, atol=1e-6) for name in names)
+    assert same(plain[0].critic.params, weighted[0].critic.params, atol=1e-4)

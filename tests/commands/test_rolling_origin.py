@@ -87,16 +87,12 @@ def test_a_year_that_fails_is_said_and_the_others_go_on(trained, tmp_path, capsy
     ]
 
 
-def test_what_is_done_is_kept_what_has_a_checkpoint_goes_on_and_the_rest_starts_anew(trained, tmp_path):
+def test_what_is_done_is_kept_and_what_is_not_goes_on(trained, tmp_path):
     plan = Plan((2020, 2021), 2, ())
     command.rolling_origin(plan, tmp_path)
     RunFolder(tmp_path / "2021").start(0, {})
-    (tmp_path / "2021" / "checkpoints" / "500").mkdir(parents=True)
     command.rolling_origin(plan, tmp_path)
     assert [(path.name, resume) for path, _, resume in trained[2:]] == [("2021", str(tmp_path / "2021"))]
-    RunFolder(tmp_path / "2020").start(0, {})
-    command.rolling_origin(plan, tmp_path)
-    assert [(path.name, resume) for path, _, resume in trained[3:]] == [("2020", None)]
 
 
 def test_resume_follows_its_own_plan_and_refuses_another(trained, tmp_path):
@@ -127,5 +123,13 @@ def test_a_mistake_is_told_before_the_first_year(overrides, message):
 
 def test_a_plan_keeps_what_is_for_the_runs_and_drops_what_is_its_own():
     overrides = ["years=[2021]", "train_years=1", "hydra.run.dir=x", "algorithm=td3", "env.battery.power_mw=2"]
-    plan = command.new_plan(compose(overrides, "rolling_origin"), overrides)
+    composed = compose([override for override in overrides if not override.startswith("hydra")], "rolling_origin")
+    plan = command.new_plan(composed, overrides)
     assert plan == Plan((2021,), 1, ("algorithm=td3", "env.battery.power_mw=2"))
+
+
+def test_a_plan_can_be_gone_on_with_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    overrides = ["env.data.path='it is \\'mine\\'.csv'"]
+    plan = command.new_plan(compose(overrides, "rolling_origin"), overrides)
+    assert compose(plan.overrides).env.data.path == str(tmp_path / "it is 'mine'.csv")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -49,13 +50,16 @@ def finished(untouched, tmp_path) -> Path:
     return Path(shutil.copytree(untouched["pendulum"], tmp_path / "finished"))
 
 
-def at_checkpoint(process: subprocess.Popen[str], folder: Path, step: int) -> None:
-    """Waits until a checkpoint of at least this step is there."""
-    while process.poll() is None:
-        if any(int(path.name) >= step for path in folder.glob("checkpoints/*") if path.name.isdigit()):
-            return
+def kill_when(due: Callable[[], bool], process: subprocess.Popen[str], wait_s: float = 0.0) -> None:
+    """Kills a run so many seconds after something is there."""
+    while not due():
+        if process.poll() is not None:
+            pytest.fail(f"the run ended by itself: {process.communicate()[0]}")
         time.sleep(0.005)
-    pytest.fail(f"the run ended by itself: {process.communicate()[0]}")
+    time.sleep(wait_s)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("run", ["pendulum", "days"])
@@ -64,14 +68,19 @@ def test_a_run_killed_at_a_random_moment_and_resumed_equals_one_that_was_not(unt
     step, wait_s = random.choice([500, 800]), random.uniform(0.0, 0.2)
     print(f"killed {wait_s} s after checkpoint {step}")
     folder = tmp_path / "killed"
+
+    def checkpoint_is_there() -> bool:
+        return any(int(path.name) >= step for path in folder.glob("checkpoints/*") if path.name.isdigit())
+
     process = tiny.start(*overrides, f"hydra.run.dir={folder}")
-    at_checkpoint(process, folder, step)
-    time.sleep(wait_s)
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL and RunFolder(folder).record()["status"] == "running"
+    if run == "pendulum":  # first before anything has been learned
+        kill_when((folder / "run.json").exists, process)
+        process = tiny.start(f"resume={folder}")
+    kill_when(checkpoint_is_there, process, wait_s)
+    assert RunFolder(folder).record()["status"] == "running"
     tiny.run(f"resume={folder}")
-    assert RunFolder(folder).record()["status"] == "completed" and len(RunFolder(folder).record()["resumed"]) == 1
+    record = RunFolder(folder).record()
+    assert record["status"] == "completed" and len(record["resumed"]) == {"pendulum": 2, "days": 1}[run]
     tiny.assert_same_run(untouched[run], folder)
 
 
@@ -128,6 +137,28 @@ def test_sigterm_ends_a_run_after_its_chunk_and_resume_completes_it(untouched, t
     tiny.assert_same_run(untouched["pendulum"], folder)
 
 
+def test_a_run_that_ended_before_its_first_checkpoint_begins_anew(untouched, tmp_path, monkeypatch):
+    update = ProgressReport.update
+
+    def end_at_once(self, step, *told):
+        update(self, step, *told)
+        if step == 400:
+            raise SystemExit(143)
+
+    folder = tmp_path / "ended"
+    with monkeypatch.context() as patch:
+        patch.setattr("vmax.training.loop.ProgressReport.update", end_at_once)
+        with pytest.raises(SystemExit):
+            vmax.train(tiny.PENDULUM, str(folder))
+    assert RunFolder(folder).record()["reason"] == "ended by a signal without saving"
+    assert [int(row[0]) for row in read_metrics(folder / "metrics.csv")[1]] == [300]
+    for left in ("500.tmp", "best-400"):  # as if it had been killed while it saved
+        (folder / "checkpoints" / left).mkdir(parents=True)
+    vmax.train([f"resume={folder}"])
+    assert "begun anew: the run ended before its first checkpoint" in (folder / "train.log").read_text()
+    tiny.assert_same_run(untouched["pendulum"], folder)
+
+
 def test_rates_are_those_up_to_the_record_that_they_stand_beside(tmp_path, monkeypatch):
     """By a clock that moves when it is looked at: each record takes one second, however late it is read."""
     ticks = count()
@@ -158,6 +189,16 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(untouched, fin
     assert "is damaged (sha256 differs); it is passed over" in said
     assert "resumed from step 800" in (finished / "train.log").read_text()
     tiny.assert_same_run(untouched["pendulum"], finished)
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_no_run_to_begin_anew(finished):
+    RunFolder(finished).start(3, {})
+    for step in (800, 1000):
+        (finished / "checkpoints" / str(step) / "meta.json").write_text("{}")
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file() and path.name != "train.log"}
+    with pytest.raises(UserError, match=r"holds no last checkpoint that can be read \(damaged: 1000, 800\)"):
+        vmax.train([f"resume={finished}"])
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_resume_of_a_completed_run_is_refused_and_leaves_it_as_it_was(finished):
@@ -236,7 +277,7 @@ def test_a_figure_that_is_not_finite_stops_the_run_and_keeps_what_was_good(tmp_p
 
 
 def test_a_score_that_is_not_finite_is_not_the_best(tmp_path, monkeypatch):
-    monkeypatch.setattr(Validation, "__call__", lambda self, weights: {"score": math.nan})
+    monkeypatch.setattr(Validation, "__call__", lambda self, *_: {"score": math.nan})
     with pytest.raises(UserError, match=r"step 600: eval/score is not finite; the last good checkpoint is 500"):
         vmax.train(tiny.PENDULUM, str(tmp_path / "broken"))
     assert tiny.checkpoint_names(tmp_path / "broken") == ["500"]
@@ -257,11 +298,15 @@ def test_a_chunk_takes_its_input_over_and_neither_it_nor_the_evaluation_is_trace
     initialise, warm_up, chunk = program.compiled(5, 20)
     warmed = warm_up(initialise(devices.replicate(jax.random.key(0), 1), params), params)
     first, _ = chunk(warmed, params)
-    validation = Validation(env, algorithm, "validation", 1)
-    validation(devices.fetch(algorithm.policy(first.learner, averaged=True)))
+    validation = Validation(env, algorithm, "validation", 1, spec=program.spec)
+
+    def validate(learner):
+        validation(*devices.fetch((algorithm.policy(learner, averaged=True), algorithm.critics(learner))))
+
+    validate(first.learner)
     seen = traces["step"]
     second, _ = chunk(first, params)
-    validation(devices.fetch(algorithm.policy(second.learner, averaged=True)))
+    validate(second.learner)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves((warmed, first)))
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((second, params)))
     assert 0 < traces["step"] == seen
@@ -277,11 +322,11 @@ def test_train_from_python_takes_a_folder_of_its_own_and_returns_the_result(tmp_
 
 def test_evaluate_from_python_finds_what_the_run_itself_found(untouched):
     folder = untouched["days"]
-    own = (folder / "result.json").read_bytes()
+    own = {path: path.read_bytes() for path in (folder / "result.json", *(folder / "evaluation" / "test").iterdir())}
     policies = tiny.read_json(folder / "result.json")["evaluation"]["policies"]
     assert {"best", "last", "do_nothing", "gated_two_cycle", "mpc", "perfect_foresight"} <= policies.keys()
     assert policies["perfect_foresight"]["capture"] == 1.0 > policies["last"]["capture"]
     later = vmax.evaluate(str(folder), checkpoint="last")
-    assert later == tiny.read_json(folder / "evaluation" / "test" / "result.json")
+    assert later == tiny.read_json(folder / "evaluation" / "test-last" / "result.json")
     assert later["evaluation"]["policies"]["last"] == policies["last"] and policies["last"]["violations"] == 0
-    assert (folder / "result.json").read_bytes() == own
+    assert {path: path.read_bytes() for path in own} == own

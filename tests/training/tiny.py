@@ -27,7 +27,7 @@ PENDULUM = ("algorithm=sac", "env=pendulum", "env.max_steps=50", "algorithm.norm
 
 
 def bess(prices: Path) -> tuple[str, ...]:
-    """A battery on forecasts of the prices in a file; TD3 with memory and three-step returns."""
+    """A battery on forecasts of the prices in a file; TD3 with memory, three-step returns and priorities."""
     memory = ("network=lstm", "network.units=8", "training.sequences.length=6", "training.sequences.stride=3")
     data = (f"env.data.path={prices}", "env.data.timezone=UTC", "env.episode.days=1", "env.information=forecast")
     return (
@@ -37,6 +37,7 @@ def bess(prices: Path) -> tuple[str, ...]:
         "env=bess",
         *memory,
         "training.sequences.burn_in=2",
+        "training.priorities.exponent=0.6",
         *data,
         *SIZES,
     )

@@ -19,7 +19,7 @@ from vmax.algorithms.optimiser import Trainable, descend
 from vmax.errors import UserError
 from vmax.networks.heads import CriticEnsemble
 from vmax.networks.mlp import NetworkConfig
-from vmax.networks.recurrent import RecurrentConfig, init_memory, initial_carry, remembers
+from vmax.networks.recurrent import RecurrentConfig, init_memory, initial_carry, remember, remembers
 from vmax.replay.transitions import History
 
 Array = jax.Array
@@ -76,6 +76,14 @@ class Critic:
             return recalled(config, {"memory": memory}, history, initial_carry(config, count))
 
         return jax.vmap(one)(params["memory"])
+
+    def remember(self, params: Any, observation: Array) -> Array | None:
+        """What every member remembers along N trajectories from their beginnings, `[T, N, D]` -> `[n, T, N, units]`."""
+        config, count = self.network.config, observation.shape[1]
+        if not remembers(config):
+            return None
+        blank = initial_carry(config, count)
+        return jax.vmap(lambda memory: remember(config, {"memory": memory}, observation, blank)[0])(params["memory"])
 
     def values(
         self, params: Any, observation: Array, action: Array, context: Any, memory: Array | None = None
@@ -164,7 +172,7 @@ def critic_step(
     eps: Array,
     max_norm: Array,
     axis: str | None,
-) -> tuple[Trainable, dict[str, Array]]:
+) -> tuple[Trainable, dict[str, Array], Array]:
     """One step of every critic on its error to one target `[M]`, δ = Q(s, a) - y:
 
         L = ½ Σ_i mean ( δ̄_i² + w (δ_i - δ̄_i)² ),  δ̄ the mean over the K + 1 samples of one transition
@@ -174,19 +182,20 @@ def critic_step(
 
     `weight` is what each transition counts, `[B]`; `remembered` gives what critics with memory recall at the inputs,
     `[n, M, units]`.
+
+    Returns: the critics, metrics, and |δ| of the decisions that were taken, its mean over the critics, `[B]`.
     """
     chex.assert_rank(target, 1)
 
-    def loss_of(params: Any) -> tuple[Array, Array]:
+    def loss_of(params: Any) -> tuple[Array, tuple[Array, Array]]:
         q = lesson.known + critic.network.apply(params, lesson.inputs, remembered(params))  # pyright: ignore[reportOperatorIssue]
         chex.assert_shape(q, (critic.network.size, *target.shape))
         error = (q - target).reshape(critic.network.size, counterfactuals + 1, -1)
         level = jnp.mean(error, axis=1, keepdims=True)
         square = jnp.square(level) + slope_weight * jnp.square(error - level)
-        return 0.5 * jnp.sum(jnp.mean(weighted(square, weight), axis=(1, 2))), jnp.mean(
-            weighted(q.reshape(error.shape), weight)
-        )
+        loss = 0.5 * jnp.sum(jnp.mean(weighted(square, weight), axis=(1, 2)))
+        return loss, (jnp.mean(weighted(q.reshape(error.shape), weight)), jnp.mean(jnp.abs(error[:, 0]), axis=0))
 
-    (loss, q_mean), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained.params)
+    (loss, (q_mean, taken)), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained.params)
     trained, norm = descend(trained, gradient, learning_rate, eps, max_norm, axis)
-    return trained, {"critic_loss": loss, "q_mean": q_mean, "critic_grad_norm": norm}
+    return trained, {"critic_loss": loss, "q_mean": q_mean, "critic_grad_norm": norm}, taken

@@ -24,7 +24,10 @@ IDLE, RESERVE_RULE = "idle", "uplift_eur minus that of idle / the same of perfec
 """Sells reserve and does not trade; among the baselines only where reserve is sold."""
 EPISODES = 100
 RULES = {
-    "profit_eur": "sum of the column: revenue with PV - fees - wear; the value of energy left at the end stands apart",
+    "draws": "how often the period was passed, each time with other forecast errors; money and energy are those of a "
+    "mean draw, violations are counted in all of them",
+    "profit_eur": "sum of the column / draws: revenue with PV - fees - wear; the value of energy left at the end is "
+    "apart",
     "uplift_eur": "profit_eur + terminal_value_eur, minus the same of do_nothing",
     "capture": "uplift_eur / uplift_eur of perfect_foresight; null where that is not above 0",
     "cycles_per_day": "AC energy discharged / usable capacity / days",
@@ -35,6 +38,10 @@ RULES = {
     "by_price_spread": "the same by quartile of the local day's spread, its highest price minus its lowest; the edges "
     "between the quartiles stand under day_groups",
 }
+
+OF_BOUND = "uplift_eur / uplift_eur of the bound: nobody earns more than optimum.value_eur, perhaps nobody as much"
+OF_PLAN = "uplift_eur / uplift_eur of perfect_foresight, a plan for a simpler battery here: others may earn more"
+"""The rules of capture where no exact optimum is at hand."""
 
 
 class Assessment(Protocol):
@@ -47,6 +54,10 @@ class Assessment(Protocol):
 
     def starts(self, params: Any, split: str, error_draws: int, days: int | None = None) -> Any:
         """Leaves `[L]`, one entry per lane, among them `time` and `end`; with `days` the first days of the split."""
+        ...
+
+    def day_starts(self, starts: Any) -> np.ndarray:
+        """Which steps `[T, L]` of rollouts from `starts` are the first of a local day."""
         ...
 
     def baselines(self) -> Mapping[str, Any]:
@@ -75,6 +86,15 @@ class Assessment(Protocol):
 
     def season_figure(self, table: pd.DataFrame) -> Figure:
         """A picture of such days, from a table of `vmax.evaluation.seasons.SeasonDays`."""
+        ...
+
+    def bound_eur(self, params: Any, starts: Any) -> np.ndarray | None:
+        """Value that no policy exceeds in sum, by local day, `[days]`, where `perfect_foresight` is not the optimum."""
+        ...
+
+    @property
+    def only_plan(self) -> bool:
+        """Whether `perfect_foresight` is no bound, and none is at hand."""
         ...
 
     @property
@@ -126,7 +146,9 @@ def evaluate(
     tables = {name: judge.timeseries(name, record) for name, record in records.items()}
     figures = {name: judge.key_figures(table, params, starts) for name, table in tables.items()}
     daily = {name: judge.daily_value_eur(table, starts) for name, table in tables.items()}
-    compare(figures, daily, bootstrap, seed)
+    bound = judge.bound_eur(params, starts)
+    optimum = compare(figures, daily, bootstrap, seed, bound)
+    optimum["kind"] = "plan" if judge.only_plan else optimum["kind"]
     groups = judge.day_groups(tables[NOTHING])
     for name, table in tables.items():
         add_groups(figures[name], groups, daily, name, judge.daily_cycles(table, params, starts))
@@ -134,9 +156,11 @@ def evaluate(
     result = {
         "split": split,
         "currency": judge.currency,
+        "draws": int(np.count_nonzero(first == first.min())),
         "start": _stamp(first.min()),
         "end": _stamp(first.max() + pd.Timedelta(hours=env.dt_h)),
-        "rules": {**RULES, **({"reserve_share": RESERVE_RULE} if IDLE in figures else {})},
+        "rules": _rules(optimum["kind"], IDLE in figures),
+        "optimum": optimum,
         "baseline_settings": dict(judge.settings()),
         "day_groups": {name: found.described() for name, found in groups.items()},
         "policies": figures,
@@ -150,14 +174,32 @@ def evaluate(
     )
 
 
+def _rules(kind: str, with_reserve: bool) -> dict[str, str]:
+    """What the figures mean, where only a bound of the optimum or a plan is at hand, and where reserve is sold."""
+    return {
+        **RULES,
+        "capture": {"optimum": RULES["capture"], "bound": OF_BOUND, "plan": OF_PLAN}[kind],
+        **({"reserve_share": RESERVE_RULE} if with_reserve else {}),
+    }
+
+
 def compare(
-    figures: dict[str, dict[str, Any]], daily: Mapping[str, Mapping[str, np.ndarray]], bootstrap: int, seed: int
-) -> None:
-    """Adds to the figures of each policy: uplift, capture and the intervals of profit and capture."""
+    figures: dict[str, dict[str, Any]],
+    daily: Mapping[str, Mapping[str, np.ndarray]],
+    bootstrap: int,
+    seed: int,
+    bound_eur: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """Adds to the figures of each policy: uplift, capture and the intervals of profit and capture.
+
+    Captures are shares of what perfect foresight earns or, where that is not the optimum, of the bound by local day.
+    Returns: of what they are shares, for the record.
+    """
     days = len(daily[NOTHING]["value_eur"])
     weights = block_resamples(days, bootstrap, seed)
     uplift = {name: d["value_eur"] - daily[NOTHING]["value_eur"] for name, d in daily.items()}
-    best, best_samples = float(uplift[OPTIMUM].sum()), weights @ uplift[OPTIMUM]
+    most = uplift[OPTIMUM] if bound_eur is None else bound_eur - daily[NOTHING]["value_eur"]
+    best, best_samples = float(most.sum()), weights @ most
     for name, values in figures.items():
         values["uplift_eur"] = float(uplift[name].sum())
         values["capture"] = values["uplift_eur"] / best if best > 0 else None
@@ -170,6 +212,11 @@ def compare(
         if IDLE in daily:
             idle = float(uplift[IDLE].sum())
             values["reserve_share"] = (values["uplift_eur"] - idle) / (best - idle) if best > idle else None
+    return {
+        "kind": "optimum" if bound_eur is None else "bound",
+        "value_eur": best + float(daily[NOTHING]["value_eur"].sum()),
+        "uplift_eur": best,
+    }
 
 
 def add_groups(

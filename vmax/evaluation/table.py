@@ -62,8 +62,10 @@ def _table(evaluation: Mapping[str, Any], currency: str) -> Table:
     table.add_column("policy", no_wrap=True)
     policies = evaluation["policies"]
     whole_split = any("capture" in values for values in policies.values())
+    kind = evaluation.get("optimum", {}).get("kind")
+    share = {"bound": "of bound", "plan": "of plan"}.get(kind, "capture")
     for heading in _MONEY_HEADINGS if whole_split else ("return, mean", "return, sd", "episodes"):
-        table.add_column(heading.format(currency=currency), justify="right", no_wrap=True)
+        table.add_column(heading.format(currency=currency, share=share), justify="right", no_wrap=True)
     for name in _ordered(policies):
         values = policies[name]
         cells = _money_cells(values) if whole_split else _return_cells(values)
@@ -75,7 +77,7 @@ _MONEY_HEADINGS = (
     "profit {currency}",
     "{currency}/MW/a",
     "uplift {currency}",
-    "capture",
+    "{share}",
     "95 % CI",
     "cycles/day",
     "wear {currency}",

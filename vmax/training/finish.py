@@ -9,6 +9,7 @@ import jax
 from vmax.algorithms.algorithm import Spec
 from vmax.checkpoint import Checkpoints
 from vmax.config import RunConfig
+from vmax.evaluation.calibration import calibration_figure
 from vmax.evaluation.evaluate import Evaluation, evaluate
 from vmax.evaluation.plots import learning_curve
 from vmax.evaluation.policies import Learned
@@ -69,8 +70,12 @@ def conclude(run: Run, status: str) -> dict[str, Any]:
 
 
 def write_plots(run: Run, evaluation: Evaluation) -> None:
-    """The learning curve with the baselines, and the pictures of the evaluation in TensorBoard."""
+    """The learning curve with the baselines, the calibration, and the pictures of the evaluation in TensorBoard."""
     save(learning_curve(run.folder.metrics, run.validation.references), run.folder.plots / "learning_curve.png")
+    if run.folder.calibration.exists():
+        picture = calibration_figure(run.folder.calibration)
+        save(picture, run.folder.plots / "calibration.png")
+        run.logger.figure("eval/calibration", picture, run.counters.step)
     if len(evaluation.timeseries):
         pictures = run.env.assessment.figures(evaluation.timeseries, list(evaluation.result["policies"]))
         for name, figure in pictures.items():

@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 
 from vmax import devices, envs
 from vmax.algorithms import make_algorithm
+from vmax.algorithms.algorithm import Valuing
 from vmax.checkpoint import Checkpoints, disk_need
 from vmax.config import RunConfig
 from vmax.errors import UserError
@@ -57,13 +58,17 @@ def train(config: RunConfig, folder_path: Path, composed: DictConfig) -> dict[st
     checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep, warn=lambda line: _warn(folder, line))
     counters, state = Counters(), None
     if config.resume is not None:  # refused or not, before run.json says that the run goes on
-        counters, state = _restore(config, folder, checkpoints, stages)
+        if checkpoints.steps() or folder.record().get("status") == "completed":
+            counters, state = _restore(config, folder, checkpoints, stages)
+        else:
+            _begin_anew(folder, checkpoints)
         settings = {str(key): value for key, value in composed.items()}
         folder.save_config(settings, [], new=False)  # total_steps may have been raised
     folder.start(config.seed, devices.hardware(), name=config.name)
     try:
         with terminated_as_exit():
-            validation = Validation(env, algorithm, "validation", config.evaluation.error_draws, config.evaluation.days)
+            settings, spec = config.evaluation, stages.program.spec
+            validation = Validation(env, algorithm, "validation", settings.error_draws, settings.days, spec=spec)
             began -= counters.wall_time_s
             logger, days = Logger(folder, config.logging.jsonl), DayCount.of(config, env)
             seasons = season_log(config, env, algorithm, folder, logger)
@@ -87,9 +92,7 @@ def _train(run: Run, state: RunState | None) -> dict[str, Any]:
     run.say(_introduction(run, state))
     status = _loop(run, state, chunk)
     counters.wall_time_s = time.monotonic() - run.began
-    run.logger.flush()
     result = conclude(run, status)
-    run.logger.close()
     run.folder.finish(status, None if status == "completed" else f"stopped at step {counters.step}; go on with resume=")
     return result
 
@@ -134,7 +137,6 @@ def _loop(run: Run, state: RunState, chunk: Any) -> Status:
                 figures = _figures(run, pending)
                 _lap(counters, started)
                 _log(run, pending, figures, _evaluate(run, state) if evaluating else {})
-                run.logger.flush()
                 pending = None
                 if saving:
                     _save(run, state)
@@ -192,7 +194,10 @@ def _log(run: Run, pending: Pending, figures: dict[str, float], evaluated: dict[
 def _evaluate(run: Run, state: RunState) -> dict[str, float]:
     """Figures of the current policy on the validation split; the best one is saved. Raises UserError."""
     policy = devices.fetch(run.algorithm.policy(state.learner, averaged=True))
-    figures = run.validation(policy)
+    valuing = isinstance(run.algorithm, Valuing)
+    figures = run.validation(policy, devices.fetch(run.algorithm.critics(state.learner)) if valuing else None)
+    if run.validation.calibration is not None:
+        run.validation.calibration.write(run.folder.calibration)
     score, counters = figures["score"], run.counters
     if not math.isfinite(score):
         raise _not_finite(run, counters.step, "eval/score")
@@ -253,6 +258,14 @@ def _restore(
     hyper = devices.parallel(lambda key: program.algorithm.init(key, program.spec).hyper, donate=())(stages.keys)
     folder.append_log(f"resumed from step {counters.step}")
     return counters, replace(state, replay=replay, learner=replace(state.learner, hyper=hyper))
+
+
+def _begin_anew(folder: RunFolder, checkpoints: Checkpoints) -> None:
+    """Empties the folder of a run that ended before its first checkpoint: what it logged is done once more."""
+    folder.cut_back(0, 0)
+    checkpoints.sweep()
+    checkpoints.discard_after(0)
+    folder.append_log("begun anew: the run ended before its first checkpoint")
 
 
 def _introduction(run: Run, state: RunState) -> str:

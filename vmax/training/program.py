@@ -14,13 +14,14 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from vmax.algorithms.algorithm import Algorithm, Batch, Spec
+from vmax.algorithms.algorithm import TD_ERROR, Algorithm, Batch, Spec
 from vmax.devices import AXIS, parallel
 from vmax.envs.environment import AutoReset, Environment, EpisodeStatistics
 from vmax.envs.rollout import Policy
 from vmax.errors import UserError
 from vmax.networks.recurrent import forget
 from vmax.replay import sequences, transitions
+from vmax.replay.settings import PriorityConfig
 from vmax.training.days import DayEpisodes, DaySchedule
 
 Array = jax.Array
@@ -56,6 +57,7 @@ class Sizes:
     replay_capacity: int
     n_step: int
     sequences: sequences.SequenceConfig
+    priorities: PriorityConfig
 
 
 @dataclass(frozen=True)
@@ -103,13 +105,22 @@ class Program:
         sizes, least = self.sizes, self.environment.min_episode_steps
         action = jnp.zeros(self.environment.action_space.size)
         if not self.remembers:
-            return transitions.init(sizes.replay_capacity, sizes.num_envs, observation, action, least)
+            return transitions.init(sizes.replay_capacity, sizes.num_envs, observation, action, least, sizes.priorities)
         if sizes.sequences.kind == "episode" and least > sizes.sequences.length:
             raise UserError(
                 f"training.sequences.length={sizes.sequences.length}: an episode has {least} steps; set at least that, "
                 "or training.sequences.kind=window"
             )
-        return sequences.init(sizes.sequences, sizes.replay_capacity, sizes.num_envs, observation, action, carry, least)
+        return sequences.init(
+            sizes.sequences,
+            sizes.replay_capacity,
+            sizes.num_envs,
+            observation,
+            action,
+            carry,
+            least,
+            sizes.priorities,
+        )
 
     @cached_property
     def remembers(self) -> bool:
@@ -161,26 +172,31 @@ class Program:
         return jnp.clip(told + self.guide.noise * jax.random.normal(key, shape), -1.0, 1.0)
 
     def iteration(self, state: RunState, params: Any) -> tuple[RunState, dict[str, Array]]:
-        """Collect one block, learn from what was stored before it, then store it."""
+        """Collect one block, learn from what was stored before it, note its new priorities if any, then store it."""
         key, collect_key, sample_key, update_key = jax.random.split(state.key, 4)
         batch = self._sample(state, _own(sample_key))
         state, block, sums, days = self.collect(state, collect_key, params, warming_up=False)
-        replay = self._kind.add(self._kind.read_before_write(state.replay, batch), *block)
         learner, metrics = self.algorithm.update(state.learner, batch, update_key, self.spec)
+        replay = self._kind.read_before_write(state.replay, batch)
+        if batch.place is not None:
+            replay = self._kind.reprioritise(replay, batch, metrics.pop(TD_ERROR))
+        replay = self._kind.add(replay, *block)
         return replace(state, key=key, replay=replay, learner=learner), {**metrics, **_global(sums), **days}
 
     @property
     def _kind(self) -> Any:
-        """The module of the replay: `init`, `add`, `sample`, `read_before_write`."""
+        """The module of the replay: `init`, `add`, `sample`, `read_before_write`, `reprioritise`."""
         return sequences if self.remembers else transitions
 
     def _sample(self, state: RunState, key: Array) -> Batch:
         """What all updates of an iteration learn from, `[U, B]` or `[U, L, B]`, in one gather."""
         updates, count, n_step = self.sizes.updates, self.sizes.batch_size, self.sizes.n_step
-        discount = state.learner.hyper.discount
+        hyper, progress = state.learner.hyper, 0.0
+        if self.sizes.priorities.exponent:
+            progress = jnp.minimum(state.learner.updates / hyper.total_updates, 1.0)
         if self.remembers:
-            return sequences.sample(state.replay, key, updates, count, n_step, discount)
-        flat = transitions.sample(state.replay, key, updates * count, n_step, discount)
+            return sequences.sample(state.replay, key, updates, count, n_step, hyper.discount, progress)
+        flat = transitions.sample(state.replay, key, updates * count, n_step, hyper.discount, progress)
         return jax.tree.map(lambda x: x.reshape(updates, count, *x.shape[1:]), flat)
 
     def warm_up(self, state: RunState, params: Any, iterations: int) -> RunState:

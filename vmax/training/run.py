@@ -125,6 +125,7 @@ def build_program(config: RunConfig, env: Environment, algorithm: Any) -> Progra
         replay_capacity=t.replay_capacity // n,
         n_step=config.algorithm.n_step,
         sequences=t.sequences,
+        priorities=t.priorities,
     )
     guide = _guide(t.warmup_rule, t.warmup_noise, env)
     return Program(env, algorithm, spec, sizes, guide, day_schedule(config, env))

@@ -32,7 +32,8 @@ class SeasonLog:
     def show_earlier(self) -> None:
         """Shows what a resumed run has in its folder: its event file is written anew."""
         for step in self.folder.season_steps() if self.plots else ():
-            self._show(step, pd.read_csv(self.folder.season_days(step), parse_dates=["utc"]))
+            table = pd.read_csv(self.folder.season_days(step))
+            self._show(step, table.assign(utc=pd.to_datetime(table["utc"]).dt.tz_localize(None)))
 
     def _show(self, step: int, table: pd.DataFrame) -> None:
         if self.plots:

@@ -12,11 +12,14 @@ from known_day import known_at
 from small_bess import bess_on, wavy_prices
 
 from vmax.envs.bess import day_features as day
+from vmax.envs.bess import foresight
 from vmax.envs.bess.action import ActionConfig, action_for, in_peak_window, power_mw
 from vmax.envs.bess.baselines import TwoCycle
 from vmax.envs.bess.battery import Site
 from vmax.envs.rollout import rollout
 from vmax.errors import UserError
+from vmax.evaluation.evaluate import OF_PLAN, _rules
+from vmax.evaluation.table import _table
 
 SITE: Site = SimpleNamespace(power_mw=1.5)  # type: ignore[assignment]
 WINDOWS = ActionConfig("peak_windows", dead_band=0.0, full_band=0.0)
@@ -186,3 +189,28 @@ def test_a_rule_does_what_the_windows_allow(windowed):
 def test_a_band_of_half_the_range_is_refused():
     with pytest.raises(UserError, match=r"env.action.dead_band=0.5: must be within"):
         ActionConfig("peak_windows", 0.5, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "kind"),
+    [
+        ([], "optimum"),
+        (["env.action.mode=peak_windows"], "plan"),
+        (["env.battery.compat_power_limit=true"], "optimum"),
+        (["env.battery.compat_power_limit=true", "env.battery.compat_soc_clip=true"], "plan"),
+        (["env.reserve.product=simple"], "optimum"),
+        (["env.reserve.product=simple", "env.degradation.model=cardo_miota"], "plan"),
+    ],
+)
+def test_what_perfect_foresight_does_not_plan_for_is_no_optimum(overrides, kind):
+    assert foresight.kind(bess_on(wavy_prices(), *overrides)) == kind
+
+
+def test_result_and_table_say_that_there_is_only_a_plan(windowed):
+    assert windowed.assessment.only_plan
+    assert windowed.assessment.bound_eur(windowed.params("test"), None) is None
+    assert _rules("plan", with_reserve=False)["capture"] == OF_PLAN
+    names = ("profit_eur", "profit_eur_per_mw_year", "uplift_eur", "capture", "cycles_per_day", "wear_cost_eur")
+    figures = {**dict.fromkeys(names, 1.1), "violations": 0, "ci95": {"capture": None}}
+    evaluation = {"split": "test", "start": "", "end": "", "policies": {"mpc": figures}, "optimum": {"kind": "plan"}}
+    assert "of plan" in [column.header for column in _table(evaluation, "EUR").columns]

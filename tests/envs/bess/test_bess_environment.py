@@ -182,7 +182,8 @@ def test_scales_are_fitted_on_training_data_alone(prices, tmp_path):
 
 def test_every_feature_stands_where_it_is_declared(prices):
     names = [*observation.OWN, *observation.EXOGENOUS]
-    env = make(prices, f"env.observation.features=[{','.join(names)}]", "env.battery.capacity_mwh=[2,4]")
+    chosen = f"env.observation.features=[{','.join(names)}]"
+    env = make(prices, chosen, "env.battery.capacity_mwh=[2,4]", "env.reserve.product=up_and_down")
     params = env.params("train")
     state, seen = env.reset(jax.random.key(0), params)
     assert seen.shape == env.observation_space.shape
@@ -190,7 +191,7 @@ def test_every_feature_stands_where_it_is_declared(prices):
     assert (seen >= env.observation_space.low).all() and (seen <= env.observation_space.high).all()
     known = env.known(state, params)
     now = row_of(state.time, env.dt_h)
-    view = observation.View(known, params.scenarios.calendar[now], env.dt_h, (-100.0, 500.0))
+    view = observation.View(known, params.scenarios.calendar[now], env.dt_h, env.config.observation.ranges)
     for name in observation.EXOGENOUS:
         value = np.asarray(seen[env.observation_space.slice(name)])
         raw = np.asarray(observation.EXOGENOUS[name].compute(view))

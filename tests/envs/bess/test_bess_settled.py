@@ -37,13 +37,6 @@ def test_a_settled_day_ends_with_the_worth_of_what_is_left():
     assert float(step.reward[-1]) == pytest.approx((last["profit_eur"] + worth_eur) / 200.0, rel=1e-4)
 
 
-def test_a_cut_day_is_truncated_and_pays_nothing():
-    step = day_of(bess_on(wavy_prices(), *PLAIN), ACTIONS)
-    assert step.truncated.tolist() == [False] * 23 + [True]
-    assert not step.terminated.any()
-    np.testing.assert_allclose(step.reward, step.info["profit_eur"] / 200.0, atol=1e-6)
-
-
 def test_energy_that_shaping_has_paid_for_is_not_paid_twice():
     step = day_of(bess_on(wavy_prices(), "env.episode.end=settled", "env.reward.scale_eur=200"), ACTIONS)
     assert bool(step.terminated[-1])
@@ -71,14 +64,13 @@ def test_plain_prices_follow_the_episodes_price_factor():
     env = bess_on(wavy_prices(), FEATURES, "env.observation.price_range_eur_per_mwh=[0,200]")
     params = env.params("train")
     assert params.table is None
+    factors = []
     for seed in range(3):
         state, seen = env.reset(jax.random.key(seed), params)
-        now, price = (
-            seen[env.observation_space.slice("price_now")],
-            float(env.known(state, params).price_eur_per_mwh[0]),
-        )
-        np.testing.assert_allclose(now, price / 100.0 - 1.0, rtol=1e-5)
-    assert abs(float(state.price_factor) - 1.0) > 0.05
+        price = float(env.known(state, params).price_eur_per_mwh[0])
+        np.testing.assert_allclose(seen[env.observation_space.slice("price_now")], price / 100.0 - 1.0, rtol=1e-5)
+        factors.append(float(state.price_factor))
+    assert np.ptp(factors) > 0.1
     assert bess_on(wavy_prices(), *PLAIN).params("train").table is not None  # without a factor they are tabulated
 
 

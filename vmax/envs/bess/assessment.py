@@ -14,9 +14,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from vmax.data.days import DayGroups, local_dates, season_groups, spread_groups, spread_of_days, typical_days
-from vmax.envs.bess import kpis, plots
+from vmax.envs.bess import foresight, kpis, plots
 from vmax.envs.bess.baselines import CheapDear, DoNothing, Idle, Threshold, TwoCycle
-from vmax.envs.bess.planners import MPC, PerfectForesight, YesterdaysPlan, fit_calibration, lane_sites
+from vmax.envs.bess.planners import MPC, PerfectForesight, YesterdaysPlan, bound_eur, fit_calibration, lane_sites
 from vmax.envs.bess.reserve_planners import ReserveForesight, ReserveMPC
 from vmax.envs.bess.tuning import tuned_settings
 from vmax.envs.rollout import Record
@@ -37,6 +37,13 @@ class BessAssessment:
     def starts(self, params: Any, split: str, error_draws: int, days: int | None = None) -> Any:
         """The lanes that cover a split, or its first `days`; leaves `[L]`, among them `time` and `end`."""
         return self.env.evaluation_starts(params, split, error_draws, days)
+
+    def day_starts(self, starts: Any) -> np.ndarray:
+        """Which steps `[T, L]` of rollouts from `starts` are the first of a local day."""
+        day, time = self.env.series.local_day, np.asarray(starts.time)
+        first = np.append(True, np.diff(day) != 0)
+        steps = np.arange(np.max(np.asarray(starts.end) - time))[:, None]
+        return first[np.minimum(time + steps, len(day) - 1)]
 
     def baselines(self) -> dict[str, Any]:
         """All policies to compare with, by name; the tuned ones tuned."""
@@ -92,6 +99,21 @@ class BessAssessment:
     def season_figure(self, table: pd.DataFrame) -> Figure:
         """Price, power and charge of such days, a column for each."""
         return plots.season_days(table, self.env.series.timezone, self.env.series.currency)
+
+    @property
+    def only_plan(self) -> bool:
+        """Whether a policy may earn more than `perfect_foresight`, and nothing is known that bounds it."""
+        return foresight.kind(self.env) == "plan"
+
+    def bound_eur(self, params: Any, starts: Any) -> np.ndarray | None:
+        """Where `perfect_foresight` is not the optimum: value that no policy exceeds in sum, by local day, `[days]`."""
+        lanes = bound_eur(self.env, params, starts)
+        if lanes is None:
+            return None
+        first, last = np.asarray(starts.time), np.asarray(starts.end)
+        steps = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)])
+        _, index = np.unique(self.env.series.local_day[steps], return_inverse=True)
+        return np.bincount(index, np.concatenate(lanes)) / _draws(starts)
 
     @property
     def currency(self) -> str:

@@ -50,12 +50,12 @@ class BatteryConfig:
 
 @dataclass(frozen=True)
 class PlantConfig:
-    """PV plant (capacity 0: none) and grid connection (limit None: none)."""
+    """PV plant (capacity 0: none), inverter and grid connection (limit None: none)."""
 
     curtailment: Literal["price", "limit"]
 
     pv_capacity_mw: Number
-    inverter_mw: Number
+    inverter_mw: Number | None
     import_limit_mw: Number | None
     export_limit_mw: Number | None
     import_fee_eur_per_mwh: Number

@@ -7,6 +7,8 @@ the rest.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 
@@ -67,6 +69,23 @@ def lowest_hour(known: Known, dt_h: float) -> Array:
     """The local hour of the lowest price, `[1]`."""
     price, _ = block_prices(known, 24, dt_h)
     return ranged(jnp.argmin(price)[None] * dt_h, 0.0, 24.0)
+
+
+def reserve_extremes(known: Known, dt_h: float) -> Array:
+    """Lowest and highest price of upward reserve in the day as far as they are known, EUR per MW and hour, `[2]`; the
+    present one where nothing is known."""
+    market = known.reserve
+    assert market is not None  # the settings ask for a product where this feature is chosen
+    of_reserve = replace(
+        known,
+        price_eur_per_mwh=market.up_eur_per_mw_h,
+        past_price_eur_per_mwh=market.past_up_eur_per_mw_h,
+        mask=market.mask,
+    )
+    price, _ = block_prices(of_reserve, 24, dt_h)
+    exists = jnp.isfinite(price)
+    extremes = jnp.stack([jnp.min(price), jnp.max(jnp.where(exists, price, -jnp.inf))])
+    return jnp.where(exists.any(), extremes, market.up_eur_per_mw_h[0])
 
 
 def is_peak(known: Known, dt_h: float) -> Array:

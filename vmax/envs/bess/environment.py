@@ -13,11 +13,10 @@ import numpy as np
 
 from vmax.data.series import Series
 from vmax.envs.bess import action as actions
-from vmax.envs.bess import auction, battery, market, observation, post_decision, reserve
-from vmax.envs.bess.battery import Dispatch, Site
-from vmax.envs.bess.degradation import WearModel, WearStep, make_wear
+from vmax.envs.bess import auction, market, observation, operation, post_decision, reserve
+from vmax.envs.bess.battery import Site
+from vmax.envs.bess.degradation import WearModel, make_wear
 from vmax.envs.bess.known import Known, look
-from vmax.envs.bess.market import Money
 from vmax.envs.bess.params import BessParams, build_params, series_of
 from vmax.envs.bess.reserve_rules import BIDS
 from vmax.envs.bess.scenarios import WINDOW_H, information_row, row_of
@@ -90,11 +89,11 @@ class Bess:
 
     @property
     def _own_sizes(self) -> dict[str, int]:
-        """Sizes of the features that are there wherever they tell something: 0 elsewhere."""
+        """Sizes of the features that are no single number or there wherever they tell something: 0 elsewhere."""
         wear, feedback = self.wear, self.config.degradation.feedback
         remembered = {"half_day_start": int(wear.by_half_day), "soh": int(feedback), "wear": wear.observed_size}
-        promised = 2 * ("reserve_committed" in self.config.observation.features)
-        return {**remembered, "site": len(self.ranged), "reserve_committed": promised}
+        promised = 2 if "reserve_committed" in self.config.observation.features else 0
+        return {**remembered, "reserve_committed": promised, "site": len(self.ranged)}
 
     @property
     def action_space(self) -> Box:
@@ -160,7 +159,7 @@ class Bess:
     def observe(self, state: State, params: BessParams) -> Array:
         """The observation, `[D]`: own features, then those of the outside world (from the table where there is one)."""
         site, scenarios = self.site(state, params), params.scenarios
-        row = information_row(scenarios, state.time, self.dt_h)
+        now, row = row_of(state.time, self.dt_h), information_row(scenarios, state.time, self.dt_h)
         spread = state.difference(scenarios.spread_eur_per_mwh[row])
         mean = state.price(scenarios.mean_eur_per_mwh[row])
         own = {
@@ -168,12 +167,12 @@ class Bess:
             "previous_soc": observation.soc_feature(site, state.previous_soc),
             "price_mean": jnp.arcsinh(mean / spread) / params.scales["price_mean"],
             "price_scale": jnp.arcsinh(observation.SCALE_REFERENCE_EUR / spread) / params.scales["price_scale"],
-            "half_day_start": jnp.where(self._starts_half(params, row), 1.0, -1.0),
+            "half_day_start": jnp.where(self._starts_half(params, now), 1.0, -1.0),
         }
         if state.soh_loss is not None:
             own["soh"] = 2.0 * self.soh(state, params) - 1.0
         if state.reserve is not None:
-            own |= state.reserve.features(site, scenarios.reserve.opens[row])
+            own |= state.reserve.features(site, scenarios.reserve.opens[now])
         parts = [jnp.atleast_1d(own[n]) for n in self.features if n in own]
         if self.wear.observed_size:
             parts.append(self.wear.observed(state.wear, state.soc))
@@ -187,9 +186,8 @@ class Bess:
         else:
             known = self.known(state, params)
             per_capacity = known.pv_mw / jnp.maximum(site.pv_capacity_mw, 1e-9)
-            known, prices = replace(known, pv_mw=per_capacity), self.config.observation.price_range_eur_per_mwh
-            calendar = scenarios.calendar[row_of(state.time, self.dt_h)]
-            view = observation.View(known, calendar, self.dt_h, prices)
+            known, ranges = replace(known, pv_mw=per_capacity), self.config.observation.ranges
+            view = observation.View(known, scenarios.calendar[now], self.dt_h, ranges)
             outside = observation.exogenous(view, self.features) / params.scales["exogenous"]
         return jnp.concatenate([*parts, outside]).astype(jnp.float32)
 
@@ -241,130 +239,34 @@ class Bess:
     def step(self, key: Array, state: State, action: Array, params: BessParams) -> tuple[State, Step]:
         """One step. Reward: (profit + shaping) / `reward.scale_eur`, or / (trailing spread · 1 h at rated power)."""
         del key
-        scenarios, site = params.scenarios, self.site(state, params)
-        row = row_of(state.time, self.dt_h)
-        price = state.price(scenarios.price_eur_per_mwh[row])
-        pv_mw = scenarios.pv_per_mw[row] * site.pv_capacity_mw
-        asked_mw = actions.power_mw(self.config.action, action[0], site, self.peak(state, params))
-        request_mw, sold = self._sell(state, asked_mw, site, params)
-        operation = self._operate(state, site, params, request_mw, action, pv_mw, price)
-        flows = (
-            battery.dispatch(site, state.soc, request_mw, pv_mw, price, self.dt_h)
-            if operation is None
-            else operation.flows
-        )
+        site, row = self.site(state, params), row_of(state.time, self.dt_h)
+        price = state.price(params.scenarios.price_eur_per_mwh[row])
+        done = operation.carry_out(self, state, action, site, params, price)
         new = replace(site, capacity_mwh=state.drawn.get("capacity_mwh", params.site.capacity_mwh))
         memory, wear = self.wear.step(
-            params.wear, state.wear, new, state.soc, flows, self._starts_half(params, row), self.dt_h
+            params.wear, state.wear, new, state.soc, done.flows, self._starts_half(params, row), self.dt_h
         )
-        money = market.settle(site, flows, price, wear.cost_eur, self.dt_h)
-        if sold is not None:
-            money = market.settle_imbalance(money, flows, request_mw, params.penalty_eur_per_mwh, self.dt_h)
-        marks = (information_row(scenarios, time, self.dt_h) for time in (state.time, state.time + 1))
-        mark, next_mark = (state.price(scenarios.mean_eur_per_mwh[r]) for r in marks)
-        shaping = market.shaping_eur(self.config.reward, site, state.soc, flows.soc_end, mark, next_mark)
-        scale = self.config.reward.scale_eur or state.difference(scenarios.spread_eur_per_mwh[row]) * site.power_mw
-        following = replace(state, time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc, wear=memory)
-        if operation is not None:
-            capacity = tuple(state.difference(p) for p in scenarios.reserve.prices(row))
-            shaping = shaping - reserve.standard_pay_eur(self.config.reward, site, capacity, self.dt_h)
-        info = self._info(state, following, site, params, price, flows, money, wear, shaping)
-        if state.soh_loss is not None:
-            following = replace(following, soh_loss=state.soh_loss + wear.soh_loss)
-        if sold is not None:
-            following = replace(following, plan=self._next_plan(state, sold, flows, site, params))
-            info |= auction.info(request_mw, flows, money.imbalance_cost_eur)
-        if operation is not None:
-            following = replace(following, reserve=operation.commitment)
-            told = reserve.settle(params.reserve, operation, capacity, price, self.dt_h)
-            info = reserve.with_reserve(info, told, price)
+        soh_loss = None if state.soh_loss is None else state.soh_loss + wear.soh_loss
+        following = replace(operation.follow(self, state, done, site, params), wear=memory, soh_loss=soh_loss)
+        info = operation.tell(self, state, following, done, wear, site, params, price)
+        shaping = operation.shaping_eur(self, state, done, site, params)
+        scale = self.config.reward.scale_eur or self._scale_eur(state, site, params)
         ends, settled = following.time >= state.end, self.config.episode.end == "settled"
         earned_eur = info["profit_eur"] + shaping
         if settled and self.config.reward.shaping == "none":
-            left_eur = flows.soc_end * site.capacity_mwh * self.terminal_price(params, following, site)
+            left_eur = done.flows.soc_end * site.capacity_mwh * self.terminal_price(params, following, site)
             earned_eur = earned_eur + jnp.where(ends, left_eur, 0.0)
         return following, Step(
             observation=self.observe(following, params),
             reward=earned_eur / scale,
             terminated=ends & settled,
             truncated=ends & (not settled),
-            info=info,
+            info={**info, "shaping_eur": shaping},
         )
 
-    def _operate(
-        self, state: State, site: Site, params: BessParams, request_mw: Array, action: Array, pv_mw: Array, price: Array
-    ) -> reserve.Operation | None:
-        """What happens in a step where reserve is sold; None where none is."""
-        if not self.config.reserve.sold:
-            return None
-        return reserve.operate(
-            self.config.reserve,
-            params.reserve,
-            site,
-            state.soc,
-            request_mw,
-            self.to_bids(action, site),
-            state.reserve,
-            params.scenarios.reserve.opens[row_of(state.time, self.dt_h)] > 0.5,
-            params.reserve.call(state.time, state.error_offset),
-            pv_mw,
-            price,
-            self.dt_h,
-        )
-
-    def _sell(self, state: State, request_mw: Array, site: Site, params: BessParams) -> tuple[Array, Dispatch | None]:
-        """The power that the battery is to deliver, and in an auction the planned dispatch that it was sold on."""
-        if state.plan is None:
-            return request_mw, None
-        pv_mw = params.scenarios.pv_profile_per_mw[row_of(state.time, self.dt_h)] * site.pv_capacity_mw
-        plan = auction.planned(site, state.plan, request_mw, pv_mw, self.dt_h)
-        if self.config.market.commitment == "requested":
-            return request_mw, plan
-        return plan.discharge_mw - plan.charge_mw, plan
-
-    def _next_plan(self, state: State, sold: Dispatch, flows: Dispatch, site: Site, params: BessParams) -> auction.Plan:
-        scenarios, row = params.scenarios, row_of(state.time + 1, self.dt_h)
-        assert state.plan is not None and scenarios.issued is not None
-        gate = scenarios.local_hour[row] == self.config.market.gate_hour
-        new_day = scenarios.issued[row] != scenarios.issued[row - 1]
-        return auction.advance(site, state.plan, sold.soc_end, flows.soc_end, gate, new_day)
-
-    def _info(
-        self,
-        state: State,
-        following: State,
-        site: Site,
-        params: BessParams,
-        price: Array,
-        flows: Dispatch,
-        money: Money,
-        wear: WearStep,
-        shaping: Array,
-    ) -> dict[str, Array]:
-        left_mwh = (flows.soc_end - state.start_soc) * site.capacity_mwh
-        value = left_mwh * self.terminal_price(params, following, site)
-        about_wear = {"capacity_mwh": site.capacity_mwh} if state.soh_loss is not None else {}
-        if self.wear.stacked:
-            about_wear["wear_overflow"] = jnp.asarray(wear.overflow)
-        return {
-            "price_eur_per_mwh": price,
-            "charge_mw": flows.charge_mw,
-            "discharge_mw": flows.discharge_mw,
-            "soc": state.soc,
-            "soc_end": flows.soc_end,
-            "pv_mw": flows.pv_mw + flows.curtailed_mw,
-            "curtailed_mw": flows.curtailed_mw,
-            "standby_mw": flows.standby_mw,
-            "energy_revenue_eur": money.energy_revenue_eur,
-            "fee_eur": money.fee_eur,
-            "wear_cost_eur": money.wear_cost_eur,
-            "soh_loss": wear.soh_loss,
-            "profit_eur": money.profit_eur,
-            "shaping_eur": shaping,
-            "terminal_value_eur": jnp.where(following.time >= state.end, value, 0.0),
-            "time": state.time,
-            **about_wear,
-        }
+    def _scale_eur(self, state: State, site: Site, params: BessParams) -> Array:
+        """The trailing spread of prices for an hour at rated power."""
+        return state.difference(params.scenarios.spread_eur_per_mwh[row_of(state.time, self.dt_h)]) * site.power_mw
 
     def terminal_price(self, params: BessParams, state: State, site: Site) -> Array:
         """EUR per MWh stored when the step before `state` has ended: the mean price of the 168 hours before that step,

@@ -123,8 +123,8 @@ def _of_auction(table: pd.DataFrame, draws: int, dt_h: float) -> dict[str, float
     if "sold_mw" not in table:
         return {}
     return {
-        "imbalance_mwh": float(table["imbalance_mw"].abs().sum(dtype=np.float64)) * dt_h / draws,
-        "imbalance_cost_eur": float(table["imbalance_cost_eur"].sum(dtype=np.float64)) / draws,
+        "imbalance_mwh": float(np.abs(table["imbalance_mw"].to_numpy(np.float64)).sum()) * dt_h / draws,
+        "imbalance_cost_eur": float(table["imbalance_cost_eur"].to_numpy(np.float64).sum()) / draws,
     }
 
 

@@ -28,17 +28,22 @@ QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 COUNT_HORIZONS_H = (6, 12, 24)
 
 
+@dataclass(frozen=True)
+class Ranges:
+    """What features in plain prices are mapped to [-1, 1] from: energy in EUR/MWh, reserve in EUR per MW and hour."""
+
+    energy: tuple[float, float]
+    reserve: tuple[float, float]
+
+
 @struct.dataclass
 class View:
-    """What a feature may read of the outside world: what is known, the calendar, how prices are scaled.
-
-    `price_range`, EUR/MWh, is what features in plain prices are mapped to [-1, 1] from.
-    """
+    """What a feature may read of the outside world: what is known, the calendar, how prices are scaled."""
 
     known: Known
     calendar: Array
     dt_h: float = struct.field(pytree_node=False)
-    price_range: tuple[float, float] = struct.field(pytree_node=False)
+    ranges: Ranges = struct.field(pytree_node=False)
 
     @property
     def relative(self) -> Array:
@@ -54,7 +59,7 @@ class View:
 class Definition:
     """One selectable feature: how many numbers, their unit, how they are computed, whether they are scaled by a fit.
 
-    `absolute`: of plain prices, mapped from `price_range`; such a feature changes with an episode's price factor.
+    `absolute`: of plain prices, mapped from their range; such a feature changes with an episode's price factor.
     """
 
     size: Callable[[int], int]
@@ -126,11 +131,10 @@ def _past(view: View) -> Array:
     return jnp.arcsinh(relative)
 
 
-def _plain(size: int, price: Callable[[View], Array]) -> Definition:
-    """A feature of plain prices."""
-    return Definition(
-        lambda w: size, "price range", lambda v: day.ranged(price(v), *v.price_range), fitted=False, absolute=True
-    )
+def _plain(size: int, price: Callable[[View], Array], market: str = "energy") -> Definition:
+    """A feature of plain prices of `energy` or `reserve`."""
+    compute = lambda v: day.ranged(price(v), *getattr(v.ranges, market))  # noqa: E731
+    return Definition(lambda w: size, f"range of {market} prices", compute, fitted=False, absolute=True)
 
 
 def _of_day(size: int, unit: str, compute: Callable[[Known, float], Array]) -> Definition:
@@ -212,6 +216,8 @@ EXOGENOUS: dict[str, Definition] = {
         lambda w: w - 1, "1", lambda v: _of_reserve(v).mask[1:].astype(jnp.float32), fitted=False
     ),
     "reserve_block_left": Definition(lambda w: 1, "block", lambda v: _of_reserve(v).left[None], fitted=False),
+    "reserve_price_now": _plain(1, lambda v: _of_reserve(v).up_eur_per_mw_h[:1], "reserve"),
+    "day_reserve_prices": _plain(2, lambda v: day.reserve_extremes(v.known, v.dt_h), "reserve"),
 }
 """Features of the outside world: the same for every battery at one time, so they can be tabulated once."""
 
@@ -235,7 +241,7 @@ range."""
 
 OF_RESERVE = (
     "reserve_up_prices", "reserve_down_prices", "net_price_window", "net_price_maxima", "reserve_mask",
-    "reserve_block_left", "reserve_committed", "last_call",
+    "reserve_block_left", "reserve_committed", "last_call", "reserve_price_now", "day_reserve_prices",
 )  # fmt: skip
 """Features that need a reserve product."""
 

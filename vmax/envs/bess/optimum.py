@@ -119,8 +119,8 @@ class StorageProgram:
 
     def add_rows(self, lower: float, upper: float, matrix: sparse.csr_matrix) -> np.ndarray:
         """Rows `lower ≤ matrix · x ≤ upper`, `matrix` `[m, columns]`; returns their numbers."""
-        first, count = self._highs.getNumRow(), matrix.shape[0]
-        index, start = matrix.indices.astype(np.int32), matrix.indptr[:-1].astype(np.int32)
+        first, count = self._highs.getNumRow(), matrix.get_shape()[0]
+        index, start = np.asarray(matrix.indices, np.int32), np.asarray(matrix.indptr, np.int32)[:-1]
         bounds = np.full(count, lower), np.full(count, upper)
         self._highs.addRows(count, *bounds, matrix.nnz, start, index, matrix.data.astype(np.float64))
         return np.arange(first, first + count)

@@ -92,7 +92,7 @@ def build_params(config: BessConfig, series: Series, split: str, features: tuple
         reserve=ReserveNumbers.of(config.reserve) if config.reserve.sold else None,
         reserve_scales=jnp.ones(2),
     )
-    shown = Shown(features, series.dt_h, config.observation.price_range_eur_per_mwh)
+    shown = Shown(features, series.dt_h, config.observation.ranges)
     seed = config.forecast.seed if config.uncertain else None
     fitted = _fit(params, shown, seed) if split == "train" else build_params(config, series, "train", features)
     params = replace(
@@ -112,7 +112,7 @@ class Shown:
 
     features: tuple[str, ...]
     dt_h: float
-    price_range: tuple[float, float]
+    ranges: observation.Ranges
 
     @property
     def absolute(self) -> bool:
@@ -123,7 +123,7 @@ class Shown:
 def _raw_features(scenarios: Scenarios, estimate: Array | None, factor: Array, time: Array, shown: Shown) -> Array:
     """Unscaled features of the outside world at one time, error path at offset 0, `[E]`."""
     known = look(scenarios, estimate, factor, time, jnp.int32(0), jnp.float32(1.0), shown.dt_h)
-    view = observation.View(known, scenarios.calendar[row_of(time, shown.dt_h)], shown.dt_h, shown.price_range)
+    view = observation.View(known, scenarios.calendar[row_of(time, shown.dt_h)], shown.dt_h, shown.ranges)
     return observation.exogenous(view, shown.features)
 
 
@@ -145,7 +145,7 @@ def _fit(params: BessParams, shown: Shown, seed: int | None) -> BessParams:
         sizes.append(np.full(block.shape[1], scale))
         named[name] = scale
         position += block.shape[1]
-    row = np.asarray(information_row(scenarios, times, dt_h))
+    row = np.asarray(information_row(scenarios, jnp.asarray(times), dt_h))
     spread, mean = np.asarray(scenarios.spread_eur_per_mwh)[row], np.asarray(scenarios.mean_eur_per_mwh)[row]
     own = {
         "price_mean": _size(np.arcsinh(mean / spread)),

@@ -16,11 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from vmax.envs.bess import foresight
 from vmax.envs.bess.battery import Site
+from vmax.envs.bess.foresight import Lane
 from vmax.envs.bess.known import Known
-from vmax.envs.bess.optimum import Schedule, StorageProgram, perfect_foresight
+from vmax.envs.bess.optimum import Schedule, StorageProgram
 from vmax.envs.bess.scenarios import row_of
 from vmax.envs.course import Course, follow
+from vmax.envs.rollout import rollout
 
 if TYPE_CHECKING:
     from vmax.envs.bess.environment import Bess
@@ -146,32 +149,60 @@ class YesterdaysPlan(BatteryPlanner):
 
 @dataclass(frozen=True)
 class PerfectForesight:
-    """The optimum with every price of the lane known beforehand: no policy, but the bound for all of them."""
+    """The best plan with every price of the lane known beforehand (`foresight.py`): no policy, but a mark for all of
+    them."""
 
     def course(self, env: Bess, params: Any, starts: Any) -> Course:
         """The best actions of each lane."""
-        length = int(np.max(np.asarray(starts.end) - np.asarray(starts.time)))
-        power_mw = np.zeros((len(starts.time), length))
-        sites = lane_sites(env, params, starts)
-        for lane, site in enumerate(sites):
-            start = jax.tree.map(lambda leaf: leaf[lane], starts)  # noqa: B023
-            schedule, _ = self.schedule(env, params, start, site)
-            power_mw[lane, : len(schedule.power_mw)] = schedule.power_mw
+        plans = [foresight.plans(env, params, lane) for lane in _lanes(env, params, starts)]
+        courses = [self._following(env, params, starts, list(schedules)) for schedules in zip(*plans, strict=True)]
+        if len(courses) == 1:
+            return courses[0]
+        best = np.argmax([_earned_eur(env, course, params, starts) for course in courses], axis=0)
+        return Course(jnp.stack([courses[plan].actions[lane] for lane, plan in enumerate(best)]))
+
+    def _following(self, env: Bess, params: Any, starts: Any, schedules: list[Schedule]) -> Course:
+        """The course that follows one schedule in each lane."""
+        power_mw = np.zeros((len(schedules), max(len(schedule.power_mw) for schedule in schedules)))
+        for row, schedule in zip(power_mw, schedules, strict=True):
+            row[: len(schedule.power_mw)] = schedule.power_mw
         return Course(actions_of(env, params, starts, jnp.asarray(power_mw, jnp.float32)))
 
     def schedule(self, env: Bess, params: Any, start: Any, site: Site) -> tuple[Schedule, float]:
-        """The best schedule of one lane, and its profit with the value of the change in stored energy, EUR."""
-        price, pv_mw, value = lane_series(env, params, start, site)
-        schedule = perfect_foresight(site, price, env.dt_h, float(start.soc), value, pv_mw=pv_mw)
-        return schedule, schedule.objective_eur - value * float(start.soc) * float(site.capacity_mwh)
+        """The best schedule of one lane (the first plan where there are several), and its profit by its own reckoning
+        with the value of the change in stored energy, EUR."""
+        lane = lane_of(env, params, start, site)
+        schedule = foresight.plans(env, params, lane)[0]
+        return schedule, schedule.objective_eur - lane.end_value_eur_per_mwh * lane.soc * float(site.capacity_mwh)
 
 
-def lane_series(env: Bess, params: Any, start: Any, site: Site) -> tuple[np.ndarray, np.ndarray, float]:
-    """Prices `[n]` and PV in MW `[n]` of a lane from its start to its end, and the worth of a stored MWh at its end."""
-    rows = slice(row_of(int(start.time), env.dt_h), row_of(int(start.end), env.dt_h))
-    price = np.asarray(params.scenarios.price_eur_per_mwh[rows], np.float64)
-    pv_mw = np.asarray(params.scenarios.pv_per_mw[rows], np.float64) * float(site.pv_capacity_mw)
-    return price, pv_mw, float(_terminal_price(env, params, start))
+def bound_eur(env: Bess, params: Any, starts: Any) -> list[np.ndarray] | None:
+    """Of each lane what no policy exceeds in sum, by step (`foresight.bound_eur`); None where perfect foresight is the
+    optimum, or where there is none."""
+    if foresight.kind(env) != "bound":
+        return None
+    return [foresight.bound_eur(env, params, lane) for lane in _lanes(env, params, starts)]
+
+
+def _lanes(env: Bess, params: Any, starts: Any) -> list[Lane]:
+    lanes = []
+    for number, site in enumerate(lane_sites(env, params, starts)):
+        start = jax.tree.map(lambda leaf: leaf[number], starts)  # noqa: B023
+        lanes.append(lane_of(env, params, start, site))
+    return lanes
+
+
+def lane_of(env: Bess, params: Any, start: Any, site: Site) -> Lane:
+    """What is known beforehand of the lane that begins at `start`."""
+    return Lane.of(env, params, start, site, float(_terminal_price(env, params, start)))
+
+
+def _earned_eur(env: Bess, course: Course, params: Any, starts: Any) -> np.ndarray:
+    """Profit and value of the energy left of a course, by lane, `[L]`."""
+    record = rollout(env, course, params, starts)
+    valid = np.arange(course.actions.shape[1])[:, None] < np.asarray(record.steps)
+    info = {key: np.asarray(record.info[key], np.float64) for key in ("profit_eur", "terminal_value_eur")}
+    return np.where(valid, info["profit_eur"] + info["terminal_value_eur"], 0.0).sum(axis=0)
 
 
 def lane_sites(env: Bess, params: Any, starts: Any) -> list[Site]:

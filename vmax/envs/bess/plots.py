@@ -53,21 +53,23 @@ def charge_by_hour(timeseries: pd.DataFrame, policies: list[str], timezone: str)
 
 
 def season_days(table: pd.DataFrame, timezone: str, currency: str) -> Figure:
-    """Price, power and state of charge of one day of each season, in local hours; a column for each."""
-    seasons = list(dict.fromkeys(table["season"]))
-    size, shape = (3.0 * len(seasons) + 1.0, 6.0), dict(ncols=len(seasons), sharex=True, sharey="row", squeeze=False)
-    with canvas(*size, rows=3, **shape) as (figure, axes):
-        for season, (price, power, charge) in zip(seasons, axes.T, strict=True):
-            shown = table[table["season"] == season]
-            local = pd.DatetimeIndex(shown["utc"]).tz_localize("UTC").tz_convert(timezone)
-            hour = np.arange(len(shown) + 1) * 24.0 / len(shown)
+    """Price, power and state of charge of one day of each season, side by side in local hours."""
+    seasons, apart, marks = list(dict.fromkeys(table["season"])), 30, (0, 6, 12, 18, 24)
+    with canvas(12, 6, rows=3, sharex=True) as (figure, (price, power, charge)):
+        for number, season in enumerate(seasons):
+            shown = {name: np.asarray(values) for name, values in table[table["season"] == season].items()}
+            local = pd.Timestamp(shown["utc"][0], tz="UTC").tz_convert(timezone)
+            hour = apart * number + np.linspace(0.0, 24.0, len(shown["utc"]) + 1)
             price.stairs(shown["price_eur_per_mwh"], hour, color="#37474f", linewidth=1.3, baseline=None)
-            price.set_title(f"{season}, {local[0]:%d %b %Y}")
+            title = f"{season}, {local:%d %b %Y}"
+            price.text(hour[0], 1.05, title, transform=price.get_xaxis_transform(), weight="bold")
             power.stairs(shown["discharge_mw"] - shown["charge_mw"], hour, color=colour("best"), alpha=0.85, fill=True)
-            charge.plot(hour, 100 * np.append(shown["soc"], shown["soc_end"].to_numpy()[-1]), color=colour("best"))
-            charge.set(xlabel="local hour", xticks=range(0, 25, 6), ylim=(0, 100))
-        for row, label in zip(axes, (f"price, {currency}/MWh", "power, MW", "state of charge, %"), strict=True):
-            row[0].set_ylabel(label)
+            charge.plot(hour, 100 * np.append(shown["soc"], shown["soc_end"][-1]), color=colour("best"))
+        days = [apart * number for number in range(len(seasons))]
+        charge.set_xticks([day + mark for day in days for mark in marks], [str(mark) for _ in days for mark in marks])
+        charge.set(xlabel="local hour", ylabel="state of charge, %", ylim=(0, 100), xlim=(-3, days[-1] + 27))
+        price.set_ylabel(f"price, {currency}/MWh")
+        power.set_ylabel("power, MW")
     return figure
 
 

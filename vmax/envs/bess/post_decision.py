@@ -63,7 +63,7 @@ def post_decision(env: Bess, seen: Array, action: Array, numbers: Any) -> tuple[
     money = market.settle(scaled, flows, price, wear.cost_eur, env.dt_h)
     if env.sells_ahead and env.config.market.commitment == "requested":
         money = market.settle_imbalance(money, flows, request_mw, numbers.penalty_eur_per_mwh * inverse, env.dt_h)
-    shaping = market.shaping_eur(env.config.reward, site, soc, flows.soc_end, mean, mean)
+    shaping = market.shaping_eur(env.config.reward, scaled, soc, flows.soc_end, mean, mean)
     after = after.at[env.observation_space.slice("soc")].set(observation.soc_feature(site, flows.soc_end))
     if "previous_soc" in env.observation_space:
         after = after.at[env.observation_space.slice("previous_soc")].set(get("soc"))
@@ -97,7 +97,8 @@ def _with_reserve(
     names = BIDS[rules.product]
     slope = {n: linear[i] - jax.lax.stop_gradient(linear[i]) for i, n in enumerate(names)}
     bids = [jax.lax.stop_gradient(bid) for bid in env.to_bids(action, site)]
-    lent = [slope.get("reserve", slope.get(n, jnp.float32(0.0))) for n in ("reserve_up", "reserve_down")]
+    both = slope["reserve"] if "reserve" in slope else jnp.float32(0.0)
+    up, down = (slope.get(n, both) for n in ("reserve_up", "reserve_down"))
     held, opens, lasts = reserve.Commitment.none(), jnp.bool_(True), jnp.bool_(False)
     if count and rules.block_h > env.dt_h:
         shares, left = seen[space.slice("reserve_committed")], seen[space.slice("reserve_block_left")][0]
@@ -106,7 +107,7 @@ def _with_reserve(
         lasts = left > 1.5 * env.dt_h / rules.block_h
     uncalled = replace(rules, activation=replace(rules.activation, share=0.0))
     done = reserve.operate(
-        uncalled, numbers.reserve, site, soc, request_mw, (bids[0] + lent[0], bids[1] + lent[1]),
+        uncalled, numbers.reserve, site, soc, request_mw, (bids[0] + up, bids[1] + down),
         held, opens, jnp.float32(0.0), pv_mw, price, env.dt_h,
     )  # fmt: skip
     promised = jnp.stack([done.commitment.up_mw, done.commitment.down_mw])

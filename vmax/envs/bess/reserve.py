@@ -44,9 +44,12 @@ class ReserveNumbers:
 
     @classmethod
     def of(cls, config: ReserveConfig) -> ReserveNumbers:
-        numbers = (config.backing_h, config.penalty_eur_per_mwh, config.activation.premium_eur_per_mwh)
-        calls = jnp.asarray(config.calls()) if config.called else None
-        return cls(*(jnp.float32(value) for value in numbers), calls)
+        return cls(
+            backing_h=jnp.float32(config.backing_h),
+            penalty_eur_per_mwh=jnp.float32(config.penalty_eur_per_mwh),
+            premium_eur_per_mwh=jnp.float32(config.activation.premium_eur_per_mwh),
+            calls=jnp.asarray(config.calls()) if config.called else None,
+        )
 
     def call(self, time: Array, offset: Array) -> Array:
         """The call of a step, share of the committed power, upward positive."""

@@ -18,7 +18,7 @@ from vmax.envs.bess.planners import (
     actions_of,
     believed_prices,
     continued,
-    lane_series,
+    lane_of,
     lane_sites,
 )
 from vmax.envs.bess.reserve_program import ReserveMarket, ReservePlan, ReserveProgram
@@ -104,7 +104,8 @@ class ReserveForesight:
 
     def plan(self, env: Bess, params: Any, start: Any, site: Site) -> tuple[ReservePlan, float]:
         """The best plan of one lane, and its profit with the value of the change in stored energy, EUR."""
-        price, pv_mw, value = lane_series(env, params, start, site)
+        lane = lane_of(env, params, start, site)
+        price, pv_mw, value = lane.price_eur_per_mwh, lane.pv_mw, lane.end_value_eur_per_mwh
         first, rules = int(start.time), env.config.reserve
         rows = slice(row_of(first, env.dt_h), row_of(int(start.end), env.dt_h))
         told = params.scenarios.reserve

@@ -128,7 +128,8 @@ def pv_per_mw(series: Series, solar: SolarConfig, capacity_mw: Number) -> np.nda
     if pv_mw.max() > PV_EXCESS * most_mw:
         raise UserError(
             f"{series.source}: the PV column reaches {pv_mw.max():g} MW with env.plant.pv_capacity_mw={capacity_mw}; "
-            "set env.plant.pv_capacity_mw= to the capacity in MW, or env.data.columns.pv=null"
+            "set env.plant.pv_capacity_mw= to the capacity in MW (env.plant.inverter_mw= to the inverter's limit), or "
+            "env.data.columns.pv=null"
         )
     return pv_mw / most_mw
 

@@ -59,17 +59,24 @@ class AugmentationConfig:
 
 @dataclass(frozen=True)
 class ObservationConfig:
-    """The named features of the observation, and the range of prices that those in plain prices are scaled by."""
+    """The named features of the observation, and the ranges that those in plain prices are scaled by."""
 
     features: tuple[str, ...]
     price_range_eur_per_mwh: tuple[float, float]
+    reserve_price_range_eur_per_mw_h: tuple[float, float]
+
+    @property
+    def ranges(self) -> observation.Ranges:
+        return observation.Ranges(self.price_range_eur_per_mwh, self.reserve_price_range_eur_per_mw_h)
 
     def __post_init__(self) -> None:
-        low, high = self.price_range_eur_per_mwh
-        if low >= high:
-            raise UserError(
-                f"env.observation.price_range_eur_per_mwh={[low, high]}: a range is [low, high], low < high"
-            )
+        for name in ("price_range_eur_per_mwh", "reserve_price_range_eur_per_mw_h"):
+            low, high = getattr(self, name)
+            if low >= high:
+                raise UserError(f"env.observation.{name}={[low, high]}: a range is [low, high] with low < high")
+        double = next((name for name in self.features if self.features.count(name) > 1), None)
+        if double is not None:
+            raise UserError(f"env.observation.features: '{double}' stands there twice")
         allowed = {**observation.OWN, **observation.EXOGENOUS}
         for name in self.features:
             if name not in allowed:
