@@ -8,7 +8,7 @@ environment on erroneous forecasts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -126,8 +126,8 @@ def captured(env: Any, planners: list[MPC], split: str) -> list[float]:
 
 def host_site(env: Any) -> Site:
     """The numbers of the site as floats."""
-    numbers: dict[str, Any] = vars(env.params("train").site)
-    return Site(**{name: np.float64(value) for name, value in numbers.items()})  # pyright: ignore[reportArgumentType]
+    site = env.params("train").site
+    return replace(site, **{name: np.float64(value) for name, value in site.numbers.items()})
 
 
 def usable_mwh(site: Site) -> float:
