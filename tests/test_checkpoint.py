@@ -1,3 +1,5 @@
+import asyncio
+import gc
 import json
 import os
 import shutil
@@ -145,7 +147,7 @@ def test_nothing_to_restore_is_the_users_to_know(store):
         store.restore({"state": STATE})
     store.save(100, {"state": STATE}, {})
     flip(data_file(store, "100"))
-    with pytest.raises(UserError, match="holds no last checkpoint"):
+    with pytest.raises(UserError, match=r"holds no last checkpoint that can be read \(damaged: 100\)"):
         store.restore({"state": STATE})
 
 
@@ -185,7 +187,7 @@ def test_a_full_disk_leaves_earlier_checkpoints_and_nothing_half_written(store, 
 def test_what_cannot_fit_is_not_begun(store, monkeypatch):
     store.save(100, {"state": STATE}, {})
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
-    with pytest.raises(DiskFull, match="200: needs 0 MiB, 0 MiB are free; everything written earlier is intact"):
+    with pytest.raises(DiskFull, match=r"200: needs 0\.1 MiB, 0\.0 MiB are free; everything written earlier is intact"):
         store.save(200, {"state": STATE}, {})
     assert sorted(path.name for path in store.directory.iterdir()) == ["100"]
 
@@ -210,4 +212,26 @@ def test_the_manifest_lists_every_file(store):
 
 def test_disk_need_counts_the_kept_ones_and_the_one_in_the_making():
     items = {"state": {"a": jnp.zeros(10), "k": jax.random.key(0)}, "replay": jnp.zeros(100, bool)}
-    assert disk_need(items, {"state": items["state"]}, keep=2) == 3 * (48 + 100 + 48)
+    beside = 3 * 4096 + 2 * 65536  # three arrays in two items
+    assert disk_need(items, {"policy": jnp.zeros(3)}, keep=2) == 3 * (48 + 100 + beside + 12 + 4096 + 65536)
+
+
+def test_a_checkpoint_takes_no_more_of_the_disk_than_was_asked_for(store):
+    items = {"state": STATE, "replay": REPLAY, "policy": PARAMS}
+    store.save(100, items, {})
+    taken = sum(path.stat().st_blocks * 512 for path in (store.directory / "100").rglob("*"))
+    assert taken <= checkpoint.disk_bytes(items)
+
+
+@pytest.mark.parametrize(("number", "shown"), [(28, False), (5, True)])
+def test_a_traceback_of_orbax_is_shown_unless_it_says_once_more_that_the_disk_is_full(caplog, number, shown):
+    async def write():
+        raise OSError(number, "nobody will ask for this")
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(write())
+    loop.run_until_complete(asyncio.sleep(0.0))
+    loop.close()
+    del task
+    gc.collect()
+    assert ("never retrieved" in caplog.text) == shown

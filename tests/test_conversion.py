@@ -1,5 +1,5 @@
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 
@@ -22,6 +22,7 @@ class Outer:
     flag: bool
     hidden: tuple[int, ...]
     window: tuple[str, str] | None
+    days: Annotated[tuple[str, ...], "days such as [mon,tue]"] | None
     inner: Inner
     more: Inner | None
 
@@ -33,6 +34,7 @@ GOOD: dict[str, Any] = {
     "flag": True,
     "hidden": [64, 64],
     "window": None,
+    "days": None,
     "inner": {"power_mw": 1.5, "mode": "error"},
     "more": None,
 }
@@ -53,6 +55,7 @@ def changed(**values):
         ({"label": "x"}, "x"),
         ({"label": 2024}, "2024"),
         ({"hidden": []}, ()),
+        ({"days": ["mon"]}, ("mon",)),
         ({"window": ["2019-01-01", "2022-12-31"]}, ("2019-01-01", "2022-12-31")),
         ({"inner": {"power_mw": [1, 2.5], "mode": "interpolate"}}, Inner((1.0, 2.5), "interpolate")),
         ({"more": {"power_mw": 2, "mode": "error"}}, Inner(2.0, "error")),
@@ -74,9 +77,10 @@ def test_values_are_converted_to_their_type(values, expected):
         ({"rate": float("inf")}, "env.rate=inf: must be a number"),
         ({"flag": 1}, "env.flag=1: must be true or false"),
         ({"label": [1]}, "env.label=[1]: must be text or null"),
-        ({"hidden": 64}, "env.hidden=64: must be a list: a whole number"),
+        ({"hidden": 64}, "env.hidden=64: must be a list [a,b,...] (each a whole number)"),
         ({"hidden": [64, 1.5]}, "env.hidden[1]=1.5: must be a whole number"),
-        ({"window": ["2019"]}, "env.window=[2019]: must be a list: 2 times text or null"),
+        ({"window": ["2019"]}, "env.window=[2019]: must be a list [a,b] (each text) or null"),
+        ({"days": 5}, "env.days=5: must be days such as [mon,tue] or null"),
         ({"inner": 3}, "env.inner=3: must be a group of keys (power_mw, mode)"),
         ({"inner": {"power_mw": 1.0}}, "env.inner.mode: missing; must be one of error, interpolate"),
         (

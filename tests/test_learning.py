@@ -38,6 +38,18 @@ def test_pendulum_is_swung_up_on_four_of_five_seeds(tmp_path, algorithm):
     assert sum(value >= -200 for value in returns) >= 4, returns
 
 
+def test_memory_makes_up_for_a_speed_that_is_not_shown(tmp_path):
+    """The angle alone: what has to be remembered is where the pendulum was. Mean return of 100 greedy episodes."""
+    overrides = ("algorithm=sac", "env=pendulum", "env.show_speed=false")
+    last = {
+        network: train(tmp_path / network, *overrides, f"network={network}")["evaluation"]["policies"]["last"]
+        for network in ("lstm", "mlp")
+    }
+    returns = {network: values["return_mean"] for network, values in last.items()}
+    print("Pendulum without its speed:", {network: round(value) for network, value in returns.items()})
+    assert returns["lstm"] >= -300 and returns["lstm"] > returns["mlp"] + 500, returns
+
+
 @pytest.mark.parametrize("algorithm", ["sac", "td3"])
 def test_a_run_on_two_devices_learns_like_one_on_one(tmp_path, algorithm):
     """Their random numbers differ, so the runs agree in what they reach, not step by step."""

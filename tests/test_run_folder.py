@@ -9,7 +9,17 @@ import pytest
 
 from vmax import run_folder
 from vmax.errors import UserError
-from vmax.run_folder import DiskFull, RunFolder, atomic, is_disk_full, read_metrics, write_csv, write_json, write_text
+from vmax.run_folder import (
+    DiskFull,
+    RunFolder,
+    append_jsonl,
+    atomic,
+    is_disk_full,
+    read_metrics,
+    write_csv,
+    write_json,
+    write_text,
+)
 
 
 def test_json_is_strict_and_knows_arrays_times_and_paths(tmp_path):
@@ -133,6 +143,22 @@ def test_cut_back_removes_later_rows_torn_rows_and_later_log_lines(tmp_path):
     folder.cut_back(200, at_checkpoint)
     assert folder.metrics.read_text() == "step,loss\n100,1.0\n200,\n"
     assert folder.log.read_text().endswith("step=100\n") and "step=300" not in folder.log.read_text()
+
+
+def test_cut_back_removes_later_and_torn_lines_of_json_and_later_days_of_seasons(tmp_path):
+    folder = RunFolder(tmp_path)
+    for path in (folder.metrics_jsonl, folder.days):
+        append_jsonl(path, [{"step": step, "x": step / 3} for step in (100, 200, 200, 300, 400)])
+    with folder.days.open("a") as file:
+        file.write('{"step": 500, "x')
+    for step in (100, 200, 1000):
+        write_csv(folder.season_days(step), ["season"], [["winter"]])
+    folder.cut_back(400, 0)
+    assert [json.loads(line)["step"] for line in folder.days.read_text().splitlines()] == [100, 200, 200, 300, 400]
+    folder.cut_back(200, 0)
+    for path in (folder.metrics_jsonl, folder.days):
+        assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [100, 200, 200]
+    assert folder.season_steps() == [100, 200]
 
 
 def test_cut_back_of_an_empty_run_does_nothing(tmp_path):

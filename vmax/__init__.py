@@ -38,7 +38,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate a checkpoint (`best` or `last`) of a run on a split, beside all baselines.
 
-    Writes RUN/evaluation/SPLIT and returns what stands in its result.json.
+    Writes RUN/evaluation/SPLIT, or SPLIT-CHECKPOINT beside the run's own, and returns what stands in its result.json.
     """
     from vmax.commands.evaluate import evaluate_run
 

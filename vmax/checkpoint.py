@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -21,10 +22,12 @@ import jax
 import orbax.checkpoint as ocp
 
 from vmax.errors import UserError
-from vmax.run_folder import DiskFull, disk_guard, write_json
+from vmax.run_folder import DiskFull, disk_guard, is_disk_full, write_json
 
 TEMPORARY = ".tmp"
 MANIFEST = "manifest.json"
+ARRAY_BYTES, ITEM_BYTES = 2**12, 2**16
+"""What a checkpoint takes beside the numbers, at most: for each array (its description) and each item (small files)."""
 Spec = dict[str, tuple[str, tuple[int, ...]]]
 
 
@@ -97,7 +100,8 @@ class Checkpoints:
                 continue
             meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
             return Restored(int(name.removeprefix("best-")), items, meta)
-        raise UserError(f"{self.directory}: holds no {which} checkpoint that can be read")
+        found = f" (damaged: {', '.join(self._candidates(which))})" if self._candidates(which) else ""
+        raise UserError(f"{self.directory}: holds no {which} checkpoint that can be read{found}")
 
     def sweep(self) -> None:
         """Removes what was half-written when its process ended; not for one that may still be writing."""
@@ -124,7 +128,7 @@ class Checkpoints:
         try:
             with disk_guard(final):
                 temporary.mkdir(parents=True)
-                _require_space(final, tree_bytes(items))
+                _require_space(final, disk_bytes(items))
                 for item, tree in items.items():
                     _save_tree(temporary / item, tree)
                 write_json(temporary / "meta.json", meta)
@@ -147,19 +151,21 @@ class Checkpoints:
 
 def disk_need(items: Mapping[str, Any], best: Mapping[str, Any], keep: int) -> int:
     """Bytes that the checkpoints of a run take at most: `keep` and one being written, and as many of the best."""
-    return (keep + 1) * (tree_bytes(items) + tree_bytes(best))
+    return (keep + 1) * (disk_bytes(items) + disk_bytes(best))
 
 
-def tree_bytes(tree: Any) -> int:
-    """Bytes of all arrays of a tree."""
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+def disk_bytes(items: Mapping[str, Any]) -> int:
+    """Bytes that a checkpoint of these items takes at most."""
+    leaves = jax.tree.leaves(items)
+    numbers = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    return numbers + ARRAY_BYTES * len(leaves) + ITEM_BYTES * len(items)
 
 
 def _require_space(folder: Path, need: int) -> None:
-    """Raises DiskFull where the arrays cannot fit: better said before than after Orbax has filled the disk."""
+    """Raises DiskFull where a checkpoint may not fit: better said before than after Orbax has filled the disk."""
     free = shutil.disk_usage(folder.parent).free
     if free < need:
-        mib = f"needs {need / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB are free"
+        mib = f"needs {need / 2**20:,.1f} MiB, {free / 2**20:,.1f} MiB are free"
         raise DiskFull(f"{folder}: {mib}; everything written earlier is intact")
 
 
@@ -216,6 +222,18 @@ def _read(path: Path, target: Any) -> Any:
 def _checkpointer() -> ocp.Checkpointer:
     """Orbax without compression: floats hardly compress, and it takes several times as long."""
     return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_compression=False))
+
+
+class _FullDiskUnsaid(logging.Filter):
+    """Holds back tracebacks of a full disk, some of which come as late as the end of the process."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return error is None or not is_disk_full(error)
+
+
+for _name in ("absl", "asyncio"):  # Orbax tells of a full disk through both; here it is one line, DiskFull
+    logging.getLogger(_name).addFilter(_FullDiskUnsaid())
 
 
 def _abstract(leaf: Any) -> Any:

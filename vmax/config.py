@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from vmax.conversion import build, convert, show
 from vmax.errors import UserError
 from vmax.hydra_errors import HYDRA_ERRORS, explain
-from vmax.replay.settings import SequenceConfig
+from vmax.replay.settings import PriorityConfig, SequenceConfig
 
 REGISTRIES = {"algorithm": "vmax.algorithms", "env": "vmax.envs", "network": "vmax.networks"}
 
@@ -43,7 +43,11 @@ class BudgetConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The loop's sizes, over all devices together. Steps are environment steps."""
+    """The loop's sizes, over all devices together. Steps are environment steps.
+
+    With `schedule=epochs` an episode is a local day; what is null then follows from the data and the budget
+    (`vmax.training.days.in_days`).
+    """
 
     num_envs: int
     unroll: int
@@ -55,7 +59,12 @@ class TrainingConfig:
     warmup_noise: float
     log_every: int
     eval_every: int
+    schedule: Literal["steps", "epochs"]
+    epochs: int | None
+    days_per_epoch: int | None
+    day_order: Literal["shuffled", "calendar"]
     sequences: SequenceConfig
+    priorities: PriorityConfig
 
     def __post_init__(self) -> None:
         sizes = (
@@ -68,6 +77,11 @@ class TrainingConfig:
             "eval_every",
         )
         _at_least(1, "training", **{name: getattr(self, name) for name in sizes})
+        for name in ("epochs", "days_per_epoch"):
+            value = getattr(self, name)
+            if value is not None and self.schedule == "steps":
+                raise UserError(f"training.{name}={value}: must be null with training.schedule=steps")
+            _at_least(1, "training", **({} if value is None else {name: value}))
         if self.warmup_noise < 0:
             raise UserError(f"training.warmup_noise={self.warmup_noise}: must be at least 0")
         block = self.num_envs * self.unroll
@@ -99,18 +113,28 @@ class CheckpointConfig:
 class EvaluationConfig:
     """`error_draws` forecast errors per split, `bootstrap` resamples for the intervals, `plots` or none.
 
-    `days`: only the first so many days of a split, None: all of it.
+    `days`: only the first so many days of a split, None: all of it. `seasons`: whether each evaluation during training
+    also looks at one fixed day of each season.
     """
 
     error_draws: int
     bootstrap: int
     days: int | None
     plots: bool
+    seasons: bool
 
     def __post_init__(self) -> None:
         _at_least(1, "evaluation", error_draws=self.error_draws, bootstrap=self.bootstrap)
         if self.days is not None:
             _at_least(1, "evaluation", days=self.days)
+
+
+@dataclass(frozen=True)
+class LoggingConfig:
+    """What is written besides metrics.csv: `jsonl`: metrics.jsonl, `days`: the days of a run by epochs, days.jsonl."""
+
+    jsonl: bool
+    days: bool
 
 
 @dataclass(frozen=True)
@@ -126,19 +150,23 @@ class RunConfig:
     training: TrainingConfig
     checkpoint: CheckpointConfig
     evaluation: EvaluationConfig
-    total_steps: int
+    logging: LoggingConfig
+    total_steps: int | None
     algorithm: Any
     env: Any
     network: Any
 
     def __post_init__(self) -> None:
-        _at_least(1, "", total_steps=self.total_steps)
+        if self.total_steps is not None:
+            _at_least(1, "", total_steps=self.total_steps)
         if not 0 <= self.seed < 2**31:
             raise UserError(f"seed={self.seed}: must be from 0 to {2**31 - 1}")
         if self.threads is not None:
             _at_least(1, "", threads=self.threads)
         _multiple("checkpoint.every", self.checkpoint.every, self.training.log_every, "training.log_every")
         t, n_step = self.training, self.algorithm.n_step
+        if t.schedule == "epochs" and not self.checkpoint.save_replay:
+            raise UserError("checkpoint.save_replay=false: must be true with training.schedule=epochs")
         if t.warmup_steps // t.num_envs <= n_step:
             least = f"training.num_envs * algorithm.n_step = {t.num_envs} * {n_step} = {t.num_envs * n_step}"
             raise UserError(f"training.warmup_steps={t.warmup_steps}: must be more than {least}")
@@ -148,6 +176,7 @@ class RunConfig:
         """The environment steps that are run: the warm-up, then whole chunks of `training.log_every` until at least
         `total_steps` are done."""
         t = self.training
+        assert self.total_steps is not None, "with training.schedule=epochs known from the environment on, see in_days"
         return t.warmup_steps + max(1, ceil((self.total_steps - t.warmup_steps) / t.log_every)) * t.log_every
 
 
@@ -161,12 +190,21 @@ def config_dir() -> Path:
 def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictConfig:
     """The configuration that a command would see with these overrides (`["algorithm=td3", "seed=1"]`).
 
-    May be called any number of times, also from inside a command. Raises UserError for overrides that do not fit.
+    May be called any number of times, also from inside a command. Raises UserError for overrides that do not fit, and
+    for those of Hydra itself, which would have no effect.
     """
+    for override in overrides:
+        if is_hydras(override):
+            raise UserError(f"{override}: holds on the command line alone; vmax.train names its folder with folder=")
     try:
         return _compose(list(overrides), config_name)
     except HYDRA_ERRORS as error:
         raise composition_error(error, overrides, config_name) from error
+
+
+def is_hydras(override: str) -> bool:
+    """Whether an override is about Hydra itself: `hydra.run.dir=…`, `hydra/launcher=…`."""
+    return override.lstrip("+~").startswith(("hydra.", "hydra/"))
 
 
 def composition_error(error: BaseException, overrides: Sequence[str], config_name: str) -> UserError:
@@ -191,7 +229,8 @@ def to_mapping(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """The composed configuration as plain dictionaries, references resolved and the budget applied.
 
     Where total_steps, training.eval_every or checkpoint.every is null, it becomes `budget.share` of the full run's
-    value in whole chunks of training.log_every; a number that was set stands. Raises UserError.
+    value in whole chunks of training.log_every; a number that was set stands. With training.schedule=epochs total_steps
+    stays null. Raises UserError.
     """
     try:
         composed = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
@@ -206,7 +245,11 @@ def to_mapping(config: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     budget = build(BudgetConfig, mapping.get("budget"), "budget")
     chunk = convert(int, training.get("log_every"), "training.log_every")
     _at_least(1, "training", log_every=chunk)
-    if mapping.get("total_steps") is None:
+    if training.get("schedule") == "epochs":
+        if mapping.get("total_steps") is not None:
+            given = show(mapping["total_steps"])
+            raise UserError(f"total_steps={given}: must be null with training.schedule=epochs; set training.epochs")
+    elif mapping.get("total_steps") is None:
         mapping["total_steps"] = ceil(budget.share * budget.total_steps / chunk) * chunk
     for section, key, full in ((training, "eval_every", "eval_every"), (checkpoint, "every", "checkpoint_every")):
         if section.get(key) is None:

@@ -7,7 +7,7 @@ import types
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from difflib import SequenceMatcher
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from vmax.errors import UserError
 from vmax.spaces import Number
@@ -19,13 +19,14 @@ def build(cls: Any, mapping: Any, path: str = "") -> Any:
     """The dataclass `cls` from a mapping that has exactly its fields.
 
     Args:
-      cls: a dataclass; nested dataclasses, `X | None`, Literal, bool, int, float, str, tuples, `Number` and Any.
+      cls: a dataclass; nested dataclasses, `X | None`, Literal, bool, int, float, str, tuples, `Number` and Any, or
+        these as `Annotated[X, "what is allowed, in words"]`.
       mapping: the values; whole floats and texts such as "1e6" count as whole numbers.
       path: where the mapping stands in the configuration, for the messages (`env.battery`).
 
     Raises: UserError that names the full key, the value found and what is allowed.
     """
-    hints = get_type_hints(cls)
+    hints = get_type_hints(cls, include_extras=True)
     names = [field.name for field in fields(cls)]
     if not isinstance(mapping, Mapping):
         raise UserError(f"{path}={show(mapping)}: must be a group of keys ({', '.join(names)})")
@@ -58,6 +59,8 @@ def convert(hint: Any, value: Any, path: str) -> Any:
 
 def _convert_plain(hint: Any, value: Any, path: str) -> Any:
     """One value as a plain type; raises TypeError or ValueError where it cannot be."""
+    if get_origin(hint) is Annotated:
+        return _convert_plain(get_args(hint)[0], value, path)
     if get_origin(hint) is Literal:
         return get_args(hint)[get_args(hint).index(value)]
     if get_origin(hint) is tuple:
@@ -92,12 +95,14 @@ def describe(hint: Any) -> str:
         return "a number, or a range [low, high] with low <= high"
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(describe(arm) for arm in get_args(hint))
+    if get_origin(hint) is Annotated:
+        return get_args(hint)[1]
     if get_origin(hint) is Literal:
         return f"one of {', '.join(show(choice) for choice in get_args(hint))}"
     if get_origin(hint) is tuple:
         items = get_args(hint)
-        number = "" if items[-1] is Ellipsis else f"{len(items)} times "
-        return f"a list: {number}{describe(items[0])}"
+        form = "[a,b,...]" if items[-1] is Ellipsis else f"[{','.join('abcdefgh'[: len(items)])}]"
+        return f"a list {form} (each {describe(items[0])})"
     return "a group of keys" if is_dataclass(hint) else NOUNS.get(hint, "a value")
 
 

@@ -151,6 +151,13 @@ def fetch(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: np.array(leaf[0]), shards)  # a view would keep its buffer from being given up
 
 
+def gather(tree: Any) -> Any:
+    """A tree `[devices, …]` with the parts of all devices as NumPy arrays; waits until it is computed."""
+    import jax
+
+    return jax.device_get(tree)
+
+
 def hardware() -> dict[str, Any]:
     """What a run was computed on, for its records."""
     import jax

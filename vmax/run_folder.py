@@ -1,7 +1,7 @@
 """The folder of one run: where everything lies, and how it is written so that nothing half-written stays behind.
 
-Whole files (JSON, tables, plots) are written to a temporary name and renamed. Growing files (train.log, metrics.csv)
-are appended to; a resume cuts them back to its checkpoint.
+Whole files (JSON, tables, plots) are written to a temporary name and renamed. Growing files (train.log, metrics.csv,
+metrics.jsonl, days.jsonl) are appended to; a resume cuts them back to its checkpoint.
 """
 
 from __future__ import annotations
@@ -45,6 +45,9 @@ class RunFolder:
         self.overrides = self.path / ".hydra" / "overrides.yaml"
         self.log = self.path / "train.log"
         self.metrics = self.path / "metrics.csv"
+        self.metrics_jsonl = self.path / "metrics.jsonl"
+        self.days = self.path / "days.jsonl"
+        self.calibration = self.path / "calibration.csv"
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self.result = self.path / "result.json"
@@ -61,13 +64,16 @@ class RunFolder:
     def save_config(self, config: Mapping[str, Any], overrides: Sequence[str], new: bool = True) -> None:
         """Writes the composed configuration, and for a new run its overrides.
 
-        Raises UserError where a new run would go into the folder of another one.
+        Raises UserError where a new run would go into the folder of another one, or nothing can be written.
         """
         if new and (self.run_json.exists() or self.config.exists()):
             raise UserError(f"hydra.run.dir={self.path}: holds a run; go on with resume={self.path} or name another")
-        write_text(self.config, OmegaConf.to_yaml(OmegaConf.create({**config, "resume": None})))
-        if new:
-            write_text(self.overrides, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+        try:
+            write_text(self.config, OmegaConf.to_yaml(OmegaConf.create({**config, "resume": None})))
+            if new:
+                write_text(self.overrides, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+        except OSError as error:
+            raise unwritable(self.path, error) from error
 
     def discard_unstarted(self) -> None:
         """Takes `save_config` back for a run that never came to start; other files in the folder stay."""
@@ -87,9 +93,17 @@ class RunFolder:
         """The overrides that the run was started with."""
         return _plain_yaml(self.overrides) if self.overrides.exists() else []
 
-    def evaluation(self, split: str) -> Path:
-        """The folder of a later evaluation on a split."""
-        return self.path / "evaluation" / split
+    def evaluation(self, name: str) -> Path:
+        """The folder of an evaluation: `test` and other splits, or the name of one beside the run's own."""
+        return self.path / "evaluation" / name
+
+    def season_days(self, step: int) -> Path:
+        """The table of the fixed days of the seasons, as the policy dispatched them after so many steps."""
+        return self.path / "evaluation" / "seasons" / f"{step}.csv"
+
+    def season_steps(self) -> list[int]:
+        """The steps of those tables, ascending."""
+        return sorted(int(path.stem) for path in self.season_days(0).parent.glob("*.csv") if path.stem.isdigit())
 
     def record(self) -> dict[str, Any]:
         """What run.json says; empty before the run has started."""
@@ -118,12 +132,17 @@ class RunFolder:
         return self.log.stat().st_size if self.log.exists() else 0
 
     def cut_back(self, step: int, log_bytes: int) -> None:
-        """Takes train.log and metrics.csv back to a checkpoint: what was written after it is removed."""
+        """Takes the files that grow with the run back to a checkpoint: what was written after it is removed."""
         if self.log_bytes() > log_bytes:
             os.truncate(self.log, log_bytes)
         header, rows = read_metrics(self.metrics)
         if header:
             write_csv(self.metrics, header, [row for row in rows if int(row[0]) <= step])
+        for path in (self.metrics_jsonl, self.days):
+            _cut_lines(path, step)
+        for later in self.season_steps():
+            if later > step:
+                self.season_days(later).unlink()
 
 
 def read_metrics(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -133,6 +152,26 @@ def read_metrics(path: Path) -> tuple[list[str], list[list[str]]]:
     text = path.read_text(encoding="utf-8")
     lines = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
     return (lines[0], [row for row in lines[1:] if len(row) == len(lines[0])]) if lines else ([], [])
+
+
+def append_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Adds lines of one strict JSON object each; numbers that are not finite become null. Raises DiskFull."""
+    lines = [json.dumps(to_plain(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
+    with disk_guard(path), path.open("a", encoding="utf-8") as file:
+        file.writelines(lines)
+
+
+def _cut_lines(path: Path, step: int) -> None:
+    """Ends a file of JSON lines before the first with a later `step`, or one that was cut off in the middle."""
+    if not path.exists():
+        return
+    kept = 0
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+                break
+            kept += len(line)
+    os.truncate(path, kept)
 
 
 @contextmanager
@@ -205,6 +244,11 @@ def is_disk_full(error: BaseException) -> bool:
         return True
     origin = error.__cause__ or error.__context__
     return origin is not None and is_disk_full(origin)
+
+
+def unwritable(folder: Path | str, error: OSError) -> UserError:
+    """The error for a run's folder that cannot be made or written to."""
+    return UserError(f"hydra.run.dir={folder}: cannot be written ({error.strerror}); name another folder")
 
 
 def versions() -> dict[str, str]:

@@ -10,6 +10,7 @@ import pytest
 from learners import CONFIGS, NETWORK, batch, make, passed, same, spec
 
 from vmax.algorithms import config_class, make_algorithm
+from vmax.algorithms.algorithm import TD_ERROR
 from vmax.algorithms.critic import Lesson, critic_step, make_critic
 from vmax.algorithms.optimiser import trainable
 from vmax.errors import UserError
@@ -129,6 +130,17 @@ def test_a_transition_teaches_at_other_charges_too():
     assert np.allclose(lesson.discount, np.tile(inputs.discount, 3))
 
 
+def test_news_that_moves_the_charge_moves_the_other_charges_as_far_and_earns_as_much():
+    inputs = jax.tree.map(lambda leaf: leaf[0], batch(1, 5))
+    offering = spec(post_decision=lambda o, a, c: (2.0 * a[0], o + a[0]), news_moves=True)
+    elsewhere = jnp.linspace(-1.0, 1.0, 10).reshape(2, 5, 1)
+    lesson = make_critic(NETWORK, 2, True, offering).lessons(inputs, elsewhere, (0,), {})
+    moved = inputs.next_observation[:, 0] - (inputs.observation[:, 0] + inputs.action[:, 0])
+    assert np.allclose(lesson.next_observation[:5], inputs.next_observation)
+    assert np.allclose(lesson.next_observation[5:, 0], np.clip(elsewhere[..., 0] + moved, -1.0, 1.0).ravel(), atol=1e-6)
+    assert np.allclose(lesson.reward[5:], np.tile(inputs.reward - 2.0 * inputs.action[:, 0], 2), atol=1e-6)
+
+
 def test_differences_between_charges_weigh_more_than_their_common_level():
     """A first step without Adam's scale: errors 3 and 1 of one transition, weight 20, by hand."""
     critic = make_critic(NETWORK, 2, True, spec(post_decision=lambda o, a, c: (0.0 * a[0], o)))
@@ -140,13 +152,14 @@ def test_differences_between_charges_weigh_more_than_their_common_level():
     no_memory = lambda params: None  # noqa: E731
     step = jax.jit(critic_step, static_argnums=(0, 5, 6, 11))
     rates = (jnp.float32(20.0), jnp.float32(1e-3), jnp.float32(1e-8), jnp.float32(jnp.inf))
-    _, metrics = step(critic, trainable(params), lesson, target, None, no_memory, 1, *rates, None)
+    _, metrics, taken = step(critic, trainable(params), lesson, target, None, no_memory, 1, *rates, None)
     errors = np.asarray(values) - np.asarray(target)
     level = errors.mean(axis=1, keepdims=True)
     by_hand = 0.5 * np.sum(np.mean(level**2 + 20.0 * (errors - level) ** 2, axis=1))
     assert metrics["critic_loss"] == pytest.approx(by_hand, rel=1e-5)
+    assert np.allclose(taken, [np.abs(errors[:, 0]).mean()], rtol=1e-5)  # of the decision that was taken, not the other
     rates = (jnp.float32(1.0), *rates[1:])
-    _, plain = step(critic, trainable(params), lesson, target, None, no_memory, 1, *rates, None)
+    _, plain, _ = step(critic, trainable(params), lesson, target, None, no_memory, 1, *rates, None)
     assert plain["critic_loss"] == pytest.approx(0.5 * np.sum(np.mean(errors**2, axis=1)), rel=1e-5)
 
 
@@ -233,3 +246,21 @@ def test_names_lead_to_configs_and_learners():
         assert make_algorithm(CONFIGS[name], NETWORK).name == name
     with pytest.raises(UserError, match="algorithm.name=sacc: unknown; available: sac, td3"):
         config_class("sacc")
+
+
+def test_a_weight_counts_as_so_many_samples():
+    """[a, a, a, b] without weights, and [a, b, b, b] with 6, 2/3 …: any scale will do. TD3 without its noise."""
+    algorithm, inputs = make("td3", target_noise=0.0), batch(2, 2)
+
+    def run(rows, weight):
+        drawn = jax.tree.map(lambda leaf: leaf[:, jnp.array(rows)], inputs)
+        if weight is not None:
+            drawn = replace(drawn, weight=jnp.tile(jnp.array(weight), (2, 1)), place=jnp.zeros((2, 4), jnp.int32))
+        return algorithm.update(algorithm.init(jax.random.key(0), spec()), drawn, jax.random.key(1), spec())
+
+    plain, metrics = jax.jit(lambda: run([0, 0, 0, 1], None))()
+    weighted, others = jax.jit(lambda: run([0, 1, 1, 1], [6.0, 2 / 3, 2 / 3, 2 / 3]))()
+    errors = others.pop(TD_ERROR)
+    assert errors.shape == (2, 4) and (errors[:, 1] == errors[:, 3]).all() and (errors[:, 0] != errors[:, 1]).all()
+    assert metrics.keys() == others.keys() and same(metrics, others, rtol=1e-3, atol=1e-6)
+    assert same(plain.critic.params, weighted.critic.params, atol=1e-4)

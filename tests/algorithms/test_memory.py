@@ -12,6 +12,7 @@ from learners import NETWORK, make, passed, same, spec
 from test_probes import SPEC as PROBE_SPEC
 from test_probes import learn, played
 
+from vmax.algorithms.algorithm import TD_ERROR
 from vmax.algorithms.noise import shared
 from vmax.envs.classic.probes import BEST_ACTION, RECALL_STEPS
 from vmax.networks.recurrent import RecurrentConfig, initial_carry, remember
@@ -69,7 +70,7 @@ def of(member, tree):
 
 
 def batch(kind: str) -> tuple[Batch, History]:
-    """One update on sequences of random lengths, with padding that is no number one would want."""
+    """One update on sequences of random lengths and weights, with padding that is no number one would want."""
     rng = np.random.default_rng(0)
     observation = rng.normal(size=(1, LENGTH + 1, SAMPLES, 3)).astype(np.float32)
     size = np.array([5, 4, 3, 2, 1, 5])
@@ -82,7 +83,7 @@ def batch(kind: str) -> tuple[Batch, History]:
         "reward": np.where(inside, rng.normal(size=inside.shape), 1e3)[None],
         "discount": 0.9 * (rng.random((1, *inside.shape)) > 0.3),
         "next_observation": observation[:, 1:],
-        "weight": inside[None].astype(float),
+        "weight": (inside * np.linspace(0.5, 2.0, SAMPLES))[None],
     }
     start = carry if kind == "lstm" else carry[0]
     history = History(jnp.asarray(observation), start, jnp.asarray(successor, jnp.int32))
@@ -141,7 +142,8 @@ def updated(name, kind):
 def test_losses_over_sequences_are_those_of_a_loop_over_their_steps(name, kind):
     _, state, update = updated(name, kind)
     inputs, history = batch(kind)
-    _, metrics = update(state, replace(inputs, history=history))
+    place = jnp.zeros((1, LENGTH + 1, SAMPLES), jnp.int32)  # priorities want to know the errors
+    _, metrics = update(state, replace(inputs, history=history, place=place))
     shape = (1, 2, LENGTH, SAMPLES, 2)
     noise = np.asarray(shared(jax.random.normal, jax.random.split(jax.random.key(5))[0], shape, None, 3)[0], float)
     actor = state.actor.params
@@ -152,8 +154,8 @@ def test_losses_over_sequences_are_those_of_a_loop_over_their_steps(name, kind):
         [recalled(kind, history, of(i, tree["memory"]), True) for i in range(2)]
         for tree in (state.critic.params, state.target_critic)
     )
-    errors, climbed = [], []
-    for t, b in each_step(inputs):
+    errors, climbed, steps = [], [], each_step(inputs)
+    for t, b in steps:
         seen, after = (np.asarray(leaf[0, t, b], float) for leaf in (inputs.observation, inputs.next_observation))
         action, density = action_of(name, behaviour, after, theirs[b, t + 1], noise[0, t, b])
         value = min(q(state.target_critic, target, i, after, action, (b, t + 1)) for i in range(2))
@@ -163,8 +165,13 @@ def test_losses_over_sequences_are_those_of_a_loop_over_their_steps(name, kind):
         action, density = action_of(name, actor, seen, mine[b, t], noise[1, t, b])
         values = [q(state.critic.params, online, i, seen, action, (b, t)) for i in range(2)]
         climbed.append(temperature * density - (min(values) if name == "sac" else values[0]))
-    assert np.isclose(metrics["critic_loss"], 0.5 * np.mean(np.square(errors), axis=0).sum(), rtol=1e-4)
-    assert np.isclose(metrics["actor_loss"], np.mean(climbed), rtol=1e-4)
+    assert inputs.weight is not None
+    weights = [float(inputs.weight[0, t, b]) for t, b in steps]
+    loss = 0.5 * np.average(np.square(errors), axis=0, weights=weights).sum()
+    assert np.isclose(metrics["critic_loss"], loss, rtol=1e-4)
+    assert np.isclose(metrics["actor_loss"], np.average(climbed, weights=weights), rtol=1e-4)
+    told = [metrics[TD_ERROR][0, t, b] for t, b in steps]
+    assert np.allclose(told, np.abs(errors).mean(1), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)

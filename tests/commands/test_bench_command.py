@@ -11,7 +11,7 @@ import small_bess
 from invoking import invoker
 
 from vmax import make_env
-from vmax.commands import bench, bench_numpy, bench_peers, bench_speed
+from vmax.commands import bench, bench_memory, bench_numpy, bench_peers, bench_speed
 from vmax.commands.bench_peers import PeerConfig
 from vmax.commands.bench_speed import SpeedConfig
 from vmax.config import compose, load
@@ -31,6 +31,8 @@ def invoke(monkeypatch, tmp_path, capsys):
     training = {"compile_cold_s": 9.0, "compile_cached_s": 1.0}
     training |= {"training_steps_per_s": 64.0, "training_updates_per_s": 1.0}
     monkeypatch.setattr(bench_speed, "training", lambda config, repeats: training)
+    memory = {"lstm_updates_per_s": 40.0, "lstm_share_of_gemm": 0.6}
+    monkeypatch.setattr(bench_memory, "memory_rates", lambda config, products, torch: memory)
 
     return invoker(monkeypatch, capsys, bench.main, "bench=small", "env=pendulum")
 
@@ -45,6 +47,7 @@ def test_the_table_and_the_file_have_the_same_figures(invoke, tmp_path):
         9,
         0.7,
     )
+    assert (figures["lstm_updates_per_s"], figures["lstm_share_of_gemm"]) == (40.0, 0.6)
     assert figures["peak_memory_mib"] > 10 and "jax" in written["versions"] and written["hardware"]["threads"] > 0
     assert written["bench"]["peer"] is None
 
@@ -54,10 +57,12 @@ def test_the_table_and_the_file_have_the_same_figures(invoke, tmp_path):
     [
         (["bench.speed.repeats=0"], "bench.speed.repeats=0: must be at least 1"),
         (["bench.speed.repeat=1"], "bench.speed.repeat: unknown; did you mean bench.speed.repeats? (see --cfg job)"),
+        (["bench.memory.hidden=[8,0]"], "bench.memory.hidden=(8, 0): must be at least 1"),
         (["bench.peer.limit_s=0"], "bench.peer.limit_s=0.0: must be above 0"),
         (["bench=big"], "bench=big: unknown; available: full, small"),
         (["peers=maybe"], "peers=maybe: must be true or false"),
         (["peers=true"], "peers=true: stable_baselines3 is not installed; pip install vmax[peers]"),
+        (["--peers"], "peers=true: stable_baselines3 is not installed; pip install vmax[peers]"),
         (["env=cartpole"], "algorithm=sac: needs continuous actions; this environment has Discrete(size=2)"),
     ],
 )
@@ -69,9 +74,14 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(invoke, monkeypatch, tm
 
 
 def test_the_peers_are_shown_as_ratios_and_a_late_one_as_later_than_the_limit(monkeypatch, capsys):
-    rates = {"vmax": 400.0, "sb3": 100.0}
+    rates, usual = {"vmax": 400.0, "sb3": 100.0}, jax.config.jax_compilation_cache_dir  # pyright: ignore
+
+    def race(*_):
+        assert jax.config.jax_compilation_cache_dir != usual  # pyright: ignore
+        yield from [("vmax", 60.0), ("sb3", None)]
+
     monkeypatch.setattr(bench_peers, "update_rates", lambda *_: iter([(3, rates)]))
-    monkeypatch.setattr(bench_peers, "race", lambda *_: iter([("vmax", 60.0), ("sb3", None)]))
+    monkeypatch.setattr(bench_peers, "race", race)
     table = bench.Table()
     bench.compare(load(compose(["env=pendulum"])), {"sb3": None}, SPEED, PEER, table)
     assert (table.figures["ratio_sb3_3"], table.figures["sb3_capture_s"]) == (4.0, None)

@@ -43,7 +43,8 @@ def trained(monkeypatch):
         if year == 2022:
             folder.finish("failed", "no good")
             raise UserError("no good")
-        result = {"run": {"status": "completed"}, "evaluation": {"policies": policies({2020: 1e3, 2021: 3e3}[year])}}
+        earned = policies({2020: 1e3, 2021: 3e3}[year])
+        result = {"run": {"status": "completed"}, "evaluation": {"currency": "GBP", "policies": earned}}
         write_json(folder.result, result)
         folder.finish("completed")
         return result
@@ -73,7 +74,7 @@ def test_each_year_is_a_run_of_its_own_and_the_table_sums_them_up(trained, tmp_p
     lines = (tmp_path / "rolling_origin.csv").read_text().splitlines()
     assert len(lines) == 1 + 2 * len(POLICIES) and lines[1].startswith("2020,best,900.0,0.0,800.0,0.8,1.0,0.8,0.8")
     said = capsys.readouterr().out
-    assert "900 (0.800)" in said and "2,500 (0.800)" in said and "3,400 (0.800)" in said
+    assert "profit in GBP" in said and "900 (0.800)" in said and "2,500 (0.800)" in said and "3,400 (0.800)" in said
 
 
 def test_a_year_that_fails_is_said_and_the_others_go_on(trained, tmp_path, capsys):
@@ -87,16 +88,12 @@ def test_a_year_that_fails_is_said_and_the_others_go_on(trained, tmp_path, capsy
     ]
 
 
-def test_what_is_done_is_kept_what_has_a_checkpoint_goes_on_and_the_rest_starts_anew(trained, tmp_path):
+def test_what_is_done_is_kept_and_what_is_not_goes_on(trained, tmp_path):
     plan = Plan((2020, 2021), 2, ())
     command.rolling_origin(plan, tmp_path)
     RunFolder(tmp_path / "2021").start(0, {})
-    (tmp_path / "2021" / "checkpoints" / "500").mkdir(parents=True)
     command.rolling_origin(plan, tmp_path)
     assert [(path.name, resume) for path, _, resume in trained[2:]] == [("2021", str(tmp_path / "2021"))]
-    RunFolder(tmp_path / "2020").start(0, {})
-    command.rolling_origin(plan, tmp_path)
-    assert [(path.name, resume) for path, _, resume in trained[3:]] == [("2020", None)]
 
 
 def test_resume_follows_its_own_plan_and_refuses_another(trained, tmp_path):
@@ -114,7 +111,8 @@ def test_resume_follows_its_own_plan_and_refuses_another(trained, tmp_path):
     [
         (["years=[]"], r"years=\[\]: must be at least one year, each once"),
         (["years=[2020,2020]"], r"years=\[2020, 2020\]: must be at least one year, each once"),
-        (["years=2020"], r"years=2020: must be a list"),
+        (["years=2020"], r"years=2020: must be years such as \[2023,2024\]"),
+        (["env.data.train=2019"], r"env\.data\.train=2019: must be two days such as \[2024-01-01,2024-12-31\] or null"),
         (["train_years=0"], "train_years=0: must be at least 1"),
         (["env=pendulum"], "env=pendulum: has no years to test on"),
         (["algorithm.discount=2"], r"algorithm\.discount=2"),
@@ -127,5 +125,13 @@ def test_a_mistake_is_told_before_the_first_year(overrides, message):
 
 def test_a_plan_keeps_what_is_for_the_runs_and_drops_what_is_its_own():
     overrides = ["years=[2021]", "train_years=1", "hydra.run.dir=x", "algorithm=td3", "env.battery.power_mw=2"]
-    plan = command.new_plan(compose(overrides, "rolling_origin"), overrides)
+    composed = compose([override for override in overrides if not override.startswith("hydra")], "rolling_origin")
+    plan = command.new_plan(composed, overrides)
     assert plan == Plan((2021,), 1, ("algorithm=td3", "env.battery.power_mw=2"))
+
+
+def test_a_plan_can_be_gone_on_with_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    overrides = ["env.data.path='it is \\'mine\\'.csv'"]
+    plan = command.new_plan(compose(overrides, "rolling_origin"), overrides)
+    assert compose(plan.overrides).env.data.path == str(tmp_path / "it is 'mine'.csv")

@@ -1,10 +1,12 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 from invoking import invoker
 from omegaconf import OmegaConf
 
@@ -95,6 +97,20 @@ def test_a_run_gets_a_fresh_folder_with_its_resolved_configuration(invoke, calls
     assert saved.given_overrides() == ["seed=3", "threads=null", "mode=quick"]
 
 
+def test_a_run_knows_the_full_path_of_its_data_and_what_was_typed(invoke, calls, tmp_path, monkeypatch):
+    typed = "env.data.path=data/prices.csv"
+    assert invoke("hydra.run.dir=a", typed)[0] == 0
+    saved = RunFolder.open("a")
+    assert saved.composed()["env"]["data"]["path"] == str(tmp_path / "data" / "prices.csv")
+    assert calls[0][0].env.data.path == "data/prices.csv" and saved.given_overrides() == [typed]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert invoke("resume=../a", typed)[0] == invoke("resume=../a", "env.data.path=../data/prices.csv")[0] == 0
+    assert calls[1][0].env.data.path == str(tmp_path / "data" / "prices.csv")
+    status, _, err = invoke("resume=../a", "env.data.path=prices.csv")
+    assert status == 2 and err.startswith(f"error: resume: env.data.path={tmp_path}/elsewhere/prices.csv differs from")
+
+
 def test_a_crash_before_the_start_shows_its_traceback_and_leaves_nothing(invoke, calls):
     status, _, err = invoke("seed=13")
     assert status == 1 and "RuntimeError: boom" in err and not Path(calls[0][1]).exists()
@@ -104,8 +120,31 @@ def test_a_full_disk_is_one_line(invoke):
     assert invoke("seed=12")[::2] == (2, "error: checkpoints/5: no space left\n")
 
 
+@pytest.mark.parametrize("form", [["--cfg", "job"], ["--cfg=job"], ["-c", "job", "--resolve"]])
+def test_the_settings_are_shown_as_they_apply(invoke, tmp_path, form):
+    status, out, _ = invoke("mode=quick", "training.eval_every=76800", *form, "hydra.run.dir=here")
+    shown = yaml.safe_load(out)
+    assert status == 0 and (shown["total_steps"], shown["checkpoint"]["every"]) == (384_000, 76_800)
+    assert shown["training"]["eval_every"] == 76_800 and "hydra" not in shown and list(tmp_path.iterdir()) == []
+    assert invoke(*form, "seeed=1")[2] == "error: seeed: unknown; did you mean seed? (see --cfg job)\n"
+
+
+def test_hydra_shows_what_is_its_own(invoke):
+    assert "run:\n  dir: outputs/" in invoke("--cfg", "hydra", "--package", "hydra")[1]
+    assert invoke("--cfg", "job", "--package", "budget")[1].startswith("# @package budget\nshare: 1.0\n")
+
+
 def test_ctrl_c_is_one_line(invoke):
     assert invoke("seed=14")[::2] == (130, "interrupted\n")
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(invoke, calls, tmp_path):
+    (tmp_path / "file").touch()
+    said = "cannot be written (Not a directory); name another folder"
+    assert invoke("hydra.run.dir=file/x") == (2, "", f"error: hydra.run.dir=file/x: {said}\n")
+    with pytest.raises(UserError, match=re.escape(f"hydra.run.dir=file/y: {said}")):
+        command.run_from_python([], "file/y")
+    assert calls == []
 
 
 def test_the_other_jobs_of_a_multirun_go_on(invoke, calls, tmp_path):
@@ -138,10 +177,25 @@ def test_resume_takes_the_runs_configuration_and_leaves_no_folder_of_its_own(inv
     assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["a"]
 
 
+def test_resume_takes_what_is_as_the_run_has_it_however_it_is_typed(invoke, calls):
+    invoke("hydra.run.dir=outputs/a", "mode=sanity", "name=null")
+    same = ("name=null", "mode=sanity", "env.battery.power_mw=1.50", "algorithm=sac")
+    assert invoke("resume=outputs/a", *same)[0] == 0 and calls[1][0].name is None
+
+
 def test_resume_may_change_total_steps(invoke, calls):
     invoke("hydra.run.dir=outputs/a")
     assert invoke("resume=outputs/a", "total_steps=2e6")[0] == 0
     assert [config.total_steps for config, _, _ in calls] == [1_536_000, 2_000_000]
+
+
+def test_resume_may_change_the_epochs_of_a_run_by_epochs(invoke, calls):
+    invoke("hydra.run.dir=outputs/a", "env.episode.days=1", "training.schedule=epochs", "training.epochs=2")
+    assert invoke("resume=outputs/a", "training.epochs=5")[0] == 0
+    assert [config.training.epochs for config, _, _ in calls] == [2, 5]
+    assert [config.total_steps for config, _, _ in calls] == [None, None]
+    status, _, err = invoke("resume=outputs/a", "total_steps=1e6")
+    assert status == 2 and err.endswith("differs from the run's null; only training.epochs may change\n")
 
 
 @pytest.mark.parametrize(
@@ -150,11 +204,16 @@ def test_resume_may_change_total_steps(invoke, calls):
         ("env.battery.power_mw=2", "env.battery.power_mw=2 differs from the run's 1.5"),
         ("seed=9", "seed=9 differs from the run's 4"),
         ("algorithm=td3", "algorithm=td3 differs from the run's sac"),
-        ("mode=quick", "mode=quick differs from the run's own choice"),
+        ("mode=quick", "mode=quick differs from the run's sanity"),
+        ("experiment=forecast", "experiment=forecast differs from the run's null"),
+        ("name=other", "name=other differs from the run's null"),
+        ("training.epochs=3", "training.epochs=3 differs from the run's null"),
+        ("evaluation.days=null", "evaluation.days=null differs from the run's 28"),
+        ("+algorithm.lr=1", "+algorithm.lr=1: the run has no algorithm.lr"),
     ],
 )
 def test_resume_refuses_other_changes_and_names_both_values(invoke, calls, override, message):
-    invoke("hydra.run.dir=outputs/a", "seed=4")
+    invoke("hydra.run.dir=outputs/a", "seed=4", "mode=sanity")
     status, _, err = invoke("resume=outputs/a", override)
     assert (status, err) == (2, f"error: resume: {message}; only total_steps may change\n") and len(calls) == 1
 
@@ -164,6 +223,8 @@ def test_the_same_from_python(calls, tmp_path):
     assert calls[0][0].seed == 5 and RunFolder.open(tmp_path / "mine").given_overrides() == ["seed=5"]
     with pytest.raises(UserError, match="seed=x: must be a whole number"):
         command.run_from_python(["seed=x"], str(tmp_path / "other"))
+    with pytest.raises(UserError, match=r"hydra\.run\.dir=x: holds on the command line alone; .* folder="):
+        command.run_from_python(["hydra.run.dir=x"], str(tmp_path / "other"))
     assert not (tmp_path / "other").exists()
 
 

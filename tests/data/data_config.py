@@ -4,7 +4,10 @@ from vmax.data.series import ColumnsConfig, DataConfig
 
 SHIPPED = DataConfig(
     path=None,
-    columns=ColumnsConfig(time="utc", price="price_eur_per_mwh", pv=None),
+    columns=ColumnsConfig(
+        time="utc", price="price_eur_per_mwh", pv=None, imbalance=None, reserve_up=None, reserve_down=None
+    ),
+    step_minutes=None,
     timezone="Europe/Amsterdam",
     naive_time="utc",
     currency="EUR",

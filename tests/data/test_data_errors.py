@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from data_config import SHIPPED
 
-from vmax.data.series import ColumnsConfig, load_series
+from vmax.data.series import load_series
 from vmax.errors import UserError
 
-CONFIG = replace(SHIPPED, path="prices.csv", columns=ColumnsConfig(time="time", price="price", pv=None))
+CONFIG = replace(SHIPPED, path="prices.csv", columns=replace(SHIPPED.columns, time="time", price="price"))
 
 
 def lines(count=960, start="2023-03-01", minutes=60):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from data_config import SHIPPED
 
-from vmax.data.series import ColumnsConfig, check_split_lengths, load_series
+from vmax.data.series import check_split_lengths, load_series
 from vmax.errors import UserError
 
 
@@ -126,7 +126,7 @@ def test_blank_lines_do_not_count_but_rows_keep_their_number(tmp_path):
 def test_pv_column_is_read_beside_the_price(tmp_path):
     table = frame().assign(sun=0.5)
     table.loc[7, "sun"] = 2.0
-    columns = ColumnsConfig("utc", "price_eur_per_mwh", "sun")
+    columns = replace(SHIPPED.columns, pv="sun")
     series = load(tmp_path, table, columns=columns)
     assert series.values["pv"][6:9].tolist() == [0.5, 2.0, 0.5]
     table.loc[7, "sun"] = -0.1

@@ -9,17 +9,22 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from small_bess import small_bess
+from small_bess import bess_on, small_bess, wavy_prices
 
 import vmax
 from vmax.algorithms import make_algorithm
 from vmax.algorithms.algorithm import Spec
 from vmax.config import compose, load
+from vmax.data.days import typical_days
 from vmax.envs import rollout
+from vmax.envs.bess.action import power_mw
+from vmax.envs.bess.baselines import DoNothing
+from vmax.envs.bess.planners import MPC, PerfectForesight
 from vmax.evaluation.evaluate import Evaluation, compare, evaluate
-from vmax.evaluation.plots import learning_curve
+from vmax.evaluation.plots import learning_curve, monthly_profit
 from vmax.evaluation.policies import Learned
-from vmax.evaluation.table import print_comparison
+from vmax.evaluation.seasons import SeasonDays
+from vmax.evaluation.table import print_comparison, print_groups
 from vmax.evaluation.validation import Validation
 from vmax.evaluation.writing import write_evaluation
 
@@ -71,6 +76,7 @@ def test_all_policies_are_there_and_none_breaks_a_law():
 def test_figures_follow_from_the_rows():
     result = evaluation().result
     table: Any = evaluation().timeseries
+    assert result["draws"] == 1  # known prices have no errors to draw
     sums = table.groupby("policy")[["profit_eur", "terminal_value_eur"]].sum()
     value = sums["profit_eur"] + sums["terminal_value_eur"]
     for name, figures in result["policies"].items():
@@ -78,6 +84,75 @@ def test_figures_follow_from_the_rows():
         assert figures["uplift_eur"] == pytest.approx(value[name] - value["do_nothing"], rel=1e-5, abs=1e-3)
     money = table["energy_revenue_eur"] - table["fee_eur"] - table["wear_cost_eur"]
     np.testing.assert_allclose(table["profit_eur"], money, atol=1e-4)
+
+
+def test_money_is_that_of_a_mean_draw_and_the_draws_are_stated(monkeypatch):
+    env = bess_on(wavy_prices(), "env.information=forecast")
+    few = {"do_nothing": DoNothing(), "mpc": MPC(), "perfect_foresight": PerfectForesight()}
+    monkeypatch.setattr(type(env.assessment), "baselines", lambda self: few)
+    monkeypatch.setattr(type(env.assessment), "settings", lambda self: {})
+    found = evaluate(env, {}, "test", error_draws=2, bootstrap=10)
+    table: Any = found.timeseries
+    assert found.result["draws"] == 2
+    lanes = table[table["policy"] == "mpc"].groupby("lane")["profit_eur"].sum()
+    assert len(lanes) == 2 and lanes[0] != lanes[1]
+    assert found.result["policies"]["mpc"]["profit_eur"] == pytest.approx(lanes.mean(), rel=1e-5)
+    assert str(found.result["rules"]["profit_eur"]).startswith("sum of the column / draws")
+
+
+def test_the_months_show_whoever_earned_anything():
+    def figures(eur: float) -> dict[str, Any]:
+        return {"uplift_eur": 0.0, "profit_eur_by_month": {"2024-01": eur, "2024-02": 0.0}}
+
+    axes = monthly_profit({"do_nothing": figures(5.0), "best": figures(-1.0), "idle": figures(0.0)}, "EUR").axes[0]
+    assert axes.get_legend_handles_labels()[1] == ["do_nothing", "best"]
+
+
+@pytest.mark.parametrize("key", ["by_season", "by_price_spread"])
+def test_groups_of_days_add_up_to_the_whole(key):
+    result = evaluation().result
+    days = result["day_groups"][key.removeprefix("by_")]["days"]
+    assert sum(days.values()) == 9 and {"q1", "winter"} & days.keys()
+    for name, figures in result["policies"].items():
+        groups = figures[key]
+        assert groups.keys() == days.keys()
+        for total in ("profit_eur", "uplift_eur"):
+            assert sum(group[total] for group in groups.values()) == pytest.approx(figures[total], abs=1e-6)
+        cycles = sum(group["cycles_per_day"] * days[label] for label, group in groups.items())
+        assert cycles == pytest.approx(9 * figures["cycles_per_day"], rel=1e-6), name
+    best = result["policies"]["perfect_foresight"][key]
+    assert {group["capture"] for group in best.values()} <= {1.0, None}
+
+
+def test_quartiles_are_those_of_the_spread_of_the_evaluated_days():
+    prices = np.asarray(small_bess().series.values["price"][-9 * 24 :]).reshape(9, 24)
+    spread = prices.max(axis=1) - prices.min(axis=1)
+    found = evaluation().result["day_groups"]["price_spread"]
+    np.testing.assert_allclose(found["edges_eur_per_mwh"], np.quantile(spread, (0.25, 0.5, 0.75)), rtol=1e-5)
+    assert found["days"] == {"q1": 3, "q2": 2, "q3": 2, "q4": 2}  # the edges are the 3rd, 5th and 7th of nine
+    best = evaluation().result["policies"]["perfect_foresight"]["by_price_spread"]
+    assert best["q4"]["profit_eur"] / 2 > best["q1"]["profit_eur"] / 3  # wild days pay
+
+
+def test_the_days_of_the_seasons_are_compiled_once_and_told_hour_by_hour(tmp_path):
+    env, policy = small_bess(), random_policy(small_bess(), 0)
+    days = SeasonDays.of(env, policy.algorithm)
+    assert days is not None and days.seasons == ("winter",)  # the prices begin in January; validation in February
+    table: Any = days(policy.weights)
+    compiled = programs()
+    other = days(random_policy(env, 1).weights)
+    assert programs() == compiled and (table["action_power"] != other["action_power"]).any()
+    (first,), _ = typical_days(env.series, "validation")
+    assert (table["utc"].to_numpy() == env.series.utc[first : first + 24]).all()
+    np.testing.assert_allclose(table["price_eur_per_mwh"], env.series.values["price"][first : first + 24], rtol=1e-6)
+    assert table["soc"].iloc[0] == 0.5 and table["soc_end"].to_numpy()[:-1].tolist() == table["soc"].tolist()[1:]
+    site = env.params("validation").site
+    power = [float(power_mw(env.config.action, jnp.float32(a), site, None)) for a in table["action_power"]]
+    done = (table["discharge_mw"] - table["charge_mw"]).to_numpy()
+    assert (np.abs(done) <= np.abs(power) + 1e-6).all() and np.isclose(done, power, atol=1e-6).any()
+    price, power, charge = days.figure(table).axes
+    assert [text.get_text()[:8] for text in price.texts] == ["winter, "]
+    assert len(power.patches) == len(charge.lines) == 1
 
 
 def test_files_are_whole_and_strict(tmp_path):
@@ -105,6 +180,16 @@ def test_table_puts_the_learned_policy_first(capsys):
     assert order[0] == "best"
     assert order.index("perfect_foresight") < order.index("gated_two_cycle") < order.index("do_nothing")
     assert sorted(order[1:]) == sorted(BASELINES)
+
+
+def test_groups_are_printed_without_the_two_that_capture_lies_between(capsys):
+    print_groups(evaluation().result)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert {line[1] for line in lines} == {"best", *BASELINES} - {"do_nothing", "perfect_foresight"}
+    capture = evaluation().result["policies"]["best"]["by_price_spread"]["q4"]["capture"]
+    assert lines[0][1] == "best" and lines[0][-2] == f"{capture:.3f}"
+    print_groups({"policies": {}})
+    assert capsys.readouterr().out == ""
 
 
 def test_capture_is_null_where_nothing_can_be_earned():

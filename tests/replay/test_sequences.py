@@ -157,3 +157,9 @@ def test_a_ring_too_small_and_contradicting_lengths_are_refused():
     ):
         with pytest.raises(UserError, match=words):
             SequenceConfig(**{"length": 4, "kind": "window", "stride": 2, "burn_in": 1, **wrong})
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_nothing_of_a_buffer_is_empty(config):
+    """Checkpoints are written by Orbax, which refuses arrays without elements."""
+    assert all(leaf.size for leaf in jax.tree.leaves(init(config, 16, 2)))

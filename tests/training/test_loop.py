@@ -8,12 +8,14 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import numpy as np
 import pytest
 import tiny
 
@@ -37,9 +39,9 @@ def prices(tmp_path_factory) -> Path:
 def untouched(tmp_path_factory, prices) -> dict[str, Path]:
     """Folders of runs that nobody disturbed, each made by a process of its own."""
     folder = tmp_path_factory.mktemp("untouched")
-    for name, overrides in {"pendulum": tiny.PENDULUM, "bess": tiny.bess(prices)}.items():
+    for name, overrides in {"pendulum": tiny.PENDULUM, "days": tiny.days(prices)}.items():
         tiny.run(*overrides, f"hydra.run.dir={folder / name}")
-    return {name: folder / name for name in ("pendulum", "bess")}
+    return {name: folder / name for name in ("pendulum", "days")}
 
 
 @pytest.fixture
@@ -48,30 +50,68 @@ def finished(untouched, tmp_path) -> Path:
     return Path(shutil.copytree(untouched["pendulum"], tmp_path / "finished"))
 
 
-def at_checkpoint(process: subprocess.Popen[str], folder: Path, step: int) -> None:
-    """Waits until a checkpoint of at least this step is there."""
-    while process.poll() is None:
-        if any(int(path.name) >= step for path in folder.glob("checkpoints/*") if path.name.isdigit()):
-            return
+def kill_when(due: Callable[[], bool], process: subprocess.Popen[str], wait_s: float = 0.0) -> None:
+    """Kills a run so many seconds after something is there."""
+    while not due():
+        if process.poll() is not None:
+            pytest.fail(f"the run ended by itself: {process.communicate()[0]}")
         time.sleep(0.005)
-    pytest.fail(f"the run ended by itself: {process.communicate()[0]}")
-
-
-@pytest.mark.parametrize("env", ["pendulum", "bess"])
-def test_a_run_killed_at_a_random_moment_and_resumed_equals_one_that_was_not(untouched, prices, tmp_path, env):
-    overrides = {"pendulum": tiny.PENDULUM, "bess": tiny.bess(prices)}[env]
-    step, wait_s = random.choice([500, 800]), random.uniform(0.0, 0.2)
-    print(f"killed {wait_s} s after checkpoint {step}")
-    folder = tmp_path / "killed"
-    process = tiny.start(*overrides, f"hydra.run.dir={folder}")
-    at_checkpoint(process, folder, step)
     time.sleep(wait_s)
     process.kill()
     process.communicate()
-    assert process.returncode == -signal.SIGKILL and RunFolder(folder).record()["status"] == "running"
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("run", ["pendulum", "days"])
+def test_a_run_killed_at_a_random_moment_and_resumed_equals_one_that_was_not(untouched, prices, tmp_path, run):
+    overrides = {"pendulum": tiny.PENDULUM, "days": tiny.days(prices)}[run]
+    step, wait_s = random.choice([500, 800]), random.uniform(0.0, 0.2)
+    print(f"killed {wait_s} s after checkpoint {step}")
+    folder = tmp_path / "killed"
+
+    def checkpoint_is_there() -> bool:
+        return any(int(path.name) >= step for path in folder.glob("checkpoints/*") if path.name.isdigit())
+
+    process = tiny.start(*overrides, f"hydra.run.dir={folder}")
+    if run == "pendulum":  # first before anything has been learned
+        kill_when((folder / "run.json").exists, process)
+        process = tiny.start(f"resume={folder}")
+    kill_when(checkpoint_is_there, process, wait_s)
+    assert RunFolder(folder).record()["status"] == "running"
     tiny.run(f"resume={folder}")
-    assert RunFolder(folder).record()["status"] == "completed" and len(RunFolder(folder).record()["resumed"]) == 1
-    tiny.assert_same_run(untouched[env], folder)
+    record = RunFolder(folder).record()
+    assert record["status"] == "completed" and len(record["resumed"]) == {"pendulum": 2, "days": 1}[run]
+    tiny.assert_same_run(untouched[run], folder)
+
+
+def test_a_run_by_days_records_each_day_of_each_epoch_once(untouched):
+    folder = untouched["days"]
+    rows = tiny.lines(folder / "days.jsonl")
+    assert [(row["epoch"], row["day"]) for row in rows[:30]] == [(1 + i // 10, 1 + i % 10) for i in range(30)]
+    for epoch in (1, 2, 3):
+        assert len({row["date"] for row in rows if row["epoch"] == epoch}) == sum(row["epoch"] == epoch for row in rows)
+    money = ("energy_revenue_eur", "fee_eur", "wear_cost_eur")
+    for row in rows:
+        revenue, fee, wear = (row[name] for name in money)
+        assert row["profit_eur"] == pytest.approx(revenue - fee - wear, abs=1e-3) and 0.1 <= row["soc_end"] <= 0.9
+    metrics, seasons = tiny.lines(folder / "metrics.jsonl"), RunFolder(folder).season_steps()
+    assert [row["step"] for row in metrics] == list(range(388, 1089, 100)) and seasons == [688, 1088]
+    assert [row["train/epochs"] for row in metrics] == [0.4, 0.8, 1.2, 1.6, 2.0, 2.4, 2.8, 3.0]
+    assert tiny.read_json(folder / "result.json")["run"]["epochs"] == 3.0
+
+
+def test_the_days_on_record_are_those_in_the_replay(untouched):
+    """The ring holds the last 100 steps of four environments, of 272; days end at every 24th."""
+    replay = tiny.arrays(untouched["days"] / "checkpoints" / "1088" / "replay")
+    head = int(replay["['steps']['head']"][0])
+    reward, truncated = (
+        np.roll(replay[f"['steps']['{name}']"][0].reshape(100, 4), -head, axis=0) for name in ("reward", "truncated")
+    )
+    ends = 172 + np.flatnonzero(truncated.all(axis=1))
+    assert ends.tolist() == [191, 215, 239, 263] and truncated.sum() == 4 * len(ends)
+    days = reward[192 - 172 : 264 - 172].reshape(3, 24, 4).sum(axis=1).ravel()
+    rows = tiny.lines(untouched["days"] / "days.jsonl")
+    np.testing.assert_allclose([row["reward"] for row in rows[-12:]], days, rtol=1e-4, atol=1e-4)
 
 
 def test_sigterm_ends_a_run_after_its_chunk_and_resume_completes_it(untouched, tmp_path, monkeypatch, capsys):
@@ -94,6 +134,28 @@ def test_sigterm_ends_a_run_after_its_chunk_and_resume_completes_it(untouched, t
     assert tiny.checkpoint_names(folder) == ["500", "700", "best-600"]
     assert [int(row[0]) for row in read_metrics(folder / "metrics.csv")[1]] == [300, 400, 500, 600, 700]
     vmax.train([f"resume={folder}"])
+    tiny.assert_same_run(untouched["pendulum"], folder)
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_begins_anew(untouched, tmp_path, monkeypatch):
+    update = ProgressReport.update
+
+    def end_at_once(self, step, *told):
+        update(self, step, *told)
+        if step == 400:
+            raise SystemExit(143)
+
+    folder = tmp_path / "ended"
+    with monkeypatch.context() as patch:
+        patch.setattr("vmax.training.loop.ProgressReport.update", end_at_once)
+        with pytest.raises(SystemExit):
+            vmax.train(tiny.PENDULUM, str(folder))
+    assert RunFolder(folder).record()["reason"] == "ended by a signal without saving"
+    assert [int(row[0]) for row in read_metrics(folder / "metrics.csv")[1]] == [300]
+    for left in ("500.tmp", "best-400"):  # as if it had been killed while it saved
+        (folder / "checkpoints" / left).mkdir(parents=True)
+    vmax.train([f"resume={folder}"])
+    assert "begun anew: the run ended before its first checkpoint" in (folder / "train.log").read_text()
     tiny.assert_same_run(untouched["pendulum"], folder)
 
 
@@ -127,6 +189,16 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(untouched, fin
     assert "is damaged (sha256 differs); it is passed over" in said
     assert "resumed from step 800" in (finished / "train.log").read_text()
     tiny.assert_same_run(untouched["pendulum"], finished)
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_no_run_to_begin_anew(finished):
+    RunFolder(finished).start(3, {})
+    for step in (800, 1000):
+        (finished / "checkpoints" / str(step) / "meta.json").write_text("{}")
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file() and path.name != "train.log"}
+    with pytest.raises(UserError, match=r"holds no last checkpoint that can be read \(damaged: 1000, 800\)"):
+        vmax.train([f"resume={finished}"])
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_resume_of_a_completed_run_is_refused_and_leaves_it_as_it_was(finished):
@@ -205,7 +277,7 @@ def test_a_figure_that_is_not_finite_stops_the_run_and_keeps_what_was_good(tmp_p
 
 
 def test_a_score_that_is_not_finite_is_not_the_best(tmp_path, monkeypatch):
-    monkeypatch.setattr(Validation, "__call__", lambda self, weights: {"score": math.nan})
+    monkeypatch.setattr(Validation, "__call__", lambda self, *_: {"score": math.nan})
     with pytest.raises(UserError, match=r"step 600: eval/score is not finite; the last good checkpoint is 500"):
         vmax.train(tiny.PENDULUM, str(tmp_path / "broken"))
     assert tiny.checkpoint_names(tmp_path / "broken") == ["500"]
@@ -226,31 +298,37 @@ def test_a_chunk_takes_its_input_over_and_neither_it_nor_the_evaluation_is_trace
     initialise, warm_up, chunk = program.compiled(5, 20)
     warmed = warm_up(initialise(devices.replicate(jax.random.key(0), 1), params), params)
     first, _ = chunk(warmed, params)
-    validation = Validation(env, algorithm, "validation", 1)
-    validation(devices.fetch(algorithm.policy(first.learner, averaged=True)))
+    validation = Validation(env, algorithm, "validation", 1, spec=program.spec)
+
+    def validate(learner):
+        validation(*devices.fetch((algorithm.policy(learner, averaged=True), algorithm.critics(learner))))
+
+    validate(first.learner)
     seen = traces["step"]
     second, _ = chunk(first, params)
-    validation(devices.fetch(algorithm.policy(second.learner, averaged=True)))
+    validate(second.learner)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves((warmed, first)))
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((second, params)))
     assert 0 < traces["step"] == seen
 
 
-def test_train_from_python_takes_a_folder_of_its_own_and_returns_the_result(tmp_path, monkeypatch):
+def test_train_from_python_takes_a_folder_of_its_own_and_returns_the_result(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run = vmax.train([*tiny.PENDULUM, "total_steps=400", "name=mine"])["run"]
     assert run["folder"].startswith("outputs/") and RunFolder(run["folder"]).record()["status"] == "completed"
     assert (run["name"], run["status"], run["env_steps"]) == ("mine", "completed", 400)
     assert run == tiny.read_json(Path(run["folder"]) / "result.json")["run"]
+    said = capsys.readouterr().out
+    assert f"figures: {run['folder']}/result.json\n" in said and "plots" not in said  # it was told to draw none
 
 
 def test_evaluate_from_python_finds_what_the_run_itself_found(untouched):
-    folder = untouched["bess"]
-    own = (folder / "result.json").read_bytes()
+    folder = untouched["days"]
+    own = {path: path.read_bytes() for path in (folder / "result.json", *(folder / "evaluation" / "test").iterdir())}
     policies = tiny.read_json(folder / "result.json")["evaluation"]["policies"]
     assert {"best", "last", "do_nothing", "gated_two_cycle", "mpc", "perfect_foresight"} <= policies.keys()
     assert policies["perfect_foresight"]["capture"] == 1.0 > policies["last"]["capture"]
     later = vmax.evaluate(str(folder), checkpoint="last")
-    assert later == tiny.read_json(folder / "evaluation" / "test" / "result.json")
+    assert later == tiny.read_json(folder / "evaluation" / "test-last" / "result.json")
     assert later["evaluation"]["policies"]["last"] == policies["last"] and policies["last"]["violations"] == 0
-    assert (folder / "result.json").read_bytes() == own
+    assert {path: path.read_bytes() for path in own} == own

@@ -1,4 +1,4 @@
-"""The compiled part by itself: what the warm-up puts into the replay."""
+"""The compiled part by itself: what the warm-up puts into the replay, and the priorities that learning notes there."""
 
 import jax
 import numpy as np
@@ -7,7 +7,9 @@ import tiny
 
 from vmax import config, devices, envs
 from vmax.algorithms import make_algorithm
+from vmax.algorithms.algorithm import TD_ERROR
 from vmax.errors import UserError
+from vmax.replay.priorities import NEW
 from vmax.training.run import build_program
 
 
@@ -45,3 +47,29 @@ def test_an_unknown_guide_is_refused(tmp_path):
     settings = config.load(config.compose([*tiny.PENDULUM, "training.warmup_rule=mpc"]))
     with pytest.raises(UserError, match="training.warmup_rule=mpc: must be null or one of none here"):
         build_program(settings, envs.make(settings.env), make_algorithm(settings.algorithm, settings.network))
+
+
+def test_priorities_are_those_of_what_was_learned_and_new_rows_have_none():
+    settings = config.load(
+        config.compose(
+            [
+                *tiny.PENDULUM,
+                "training.replay_capacity=80",
+                "training.warmup_steps=80",
+                "training.priorities.exponent=0.6",
+            ]
+        )
+    )
+    env = envs.make(settings.env)
+    program = build_program(settings, env, make_algorithm(settings.algorithm, settings.network))
+    initialise, warm_up, chunk = program.compiled(1, 20)
+    params = devices.replicate(env.params("train"), 1)
+    state = warm_up(initialise(devices.replicate(jax.random.key(0), 1), params), params)
+    assert (np.asarray(state.replay.priority.mass[0]) == NEW).all()
+    state, record = chunk(state, params)
+    kept = jax.tree.map(lambda leaf: np.asarray(leaf[0]), state.replay.priority)
+    known = kept.mass[kept.mass != NEW]
+    assert 20 < len(known) <= 32 and (known > 0).all()  # 2 updates on 16 samples, out of 80 places
+    assert (kept.mass[:4] == NEW).all()  # the row that was written over, although it may have been drawn
+    assert kept.largest >= known.max() > 1.0  # returns of a pendulum are far from those of a fresh critic
+    assert TD_ERROR not in record

@@ -13,6 +13,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pandas as pd
 
+from vmax.run_folder import RunFolder
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 SIZES = (
     *("device=cpu", "seed=3", "total_steps=1000", "network.hidden=[16,16]", "evaluation.plots=false"),
@@ -25,7 +27,7 @@ PENDULUM = ("algorithm=sac", "env=pendulum", "env.max_steps=50", "algorithm.norm
 
 
 def bess(prices: Path) -> tuple[str, ...]:
-    """A battery on forecasts of the prices in a file; TD3 with memory and three-step returns."""
+    """A battery on forecasts of the prices in a file; TD3 with memory, three-step returns and priorities."""
     memory = ("network=lstm", "network.units=8", "training.sequences.length=6", "training.sequences.stride=3")
     data = (f"env.data.path={prices}", "env.data.timezone=UTC", "env.episode.days=1", "env.information=forecast")
     return (
@@ -35,8 +37,22 @@ def bess(prices: Path) -> tuple[str, ...]:
         "env=bess",
         *memory,
         "training.sequences.burn_in=2",
+        "training.priorities.exponent=0.6",
         *data,
         *SIZES,
+    )
+
+
+def days(prices: Path) -> tuple[str, ...]:
+    """The same by days: three epochs of ten days, beside all that may be recorded.
+
+    The warm-up is 288 steps, three rounds of four days; chunks end at 388, 488, … 1088, checkpoints fall at 588, 888
+    and 1088, evaluations at 688 and 1088.
+    """
+    return (
+        *bess(prices),
+        *("training.schedule=epochs", "training.epochs=3", "training.days_per_epoch=10", "total_steps=null"),
+        "logging.jsonl=true",
     )
 
 
@@ -78,6 +94,11 @@ def assert_same_run(one: Path, other: Path) -> None:
         for name in left:
             np.testing.assert_array_equal(left[name], right[name], err_msg=f"{item}{name}", strict=True)
     assert metrics(one) == metrics(other)
+    for name in ("metrics.jsonl", "days.jsonl"):
+        assert lines(one / name) == lines(other / name), name
+    assert RunFolder(one).season_steps() == RunFolder(other).season_steps()
+    for left in (one / "evaluation" / "seasons").glob("*.csv"):
+        assert left.read_text() == (other / "evaluation" / "seasons" / left.name).read_text(), left.name
     assert timeless(read_json(one / "result.json")) == timeless(read_json(other / "result.json"))
     for left in (one / "evaluation" / "test").glob("*.csv"):
         assert left.read_text() == (other / "evaluation" / "test" / left.name).read_text(), left.name
@@ -102,6 +123,12 @@ def metrics(folder: Path) -> str:
     """metrics.csv without its times and rates."""
     table = pd.read_csv(folder / "metrics.csv", dtype=str)
     return table.drop(columns=[c for c in table if c == "time_s" or c.startswith("speed/")]).to_csv()
+
+
+def lines(path: Path) -> list[Any]:
+    """The rows of a file of JSON lines without times and rates; none where there is no file."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [timeless(json.loads(line)) for line in text.splitlines()]
 
 
 def timeless(value: Any) -> Any:

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from flax import struct
 
 from vmax.algorithms import normaliser, settings
-from vmax.algorithms.algorithm import Batch, Spec
+from vmax.algorithms.algorithm import TD_ERROR, Batch, Spec
 from vmax.algorithms.critic import Critic, Lesson, critic_step, make_critic
 from vmax.algorithms.memory import Recalled, recalled, tiled
-from vmax.algorithms.optimiser import Schedule, Trainable, rate_share, trainable
+from vmax.algorithms.optimiser import Schedule, Trainable, device_mean, rate_share, trainable
 from vmax.networks.mlp import NetworkConfig
 from vmax.networks.recurrent import init_memory, initial_carry, remember, remembers
 from vmax.replay.transitions import History
@@ -64,6 +64,17 @@ class ActorCriticHyper:
     discount: Array
     polyak: Array
     average_actor: Array
+
+
+@struct.dataclass
+class Critics:
+    """What valuing decisions needs of a learner's state."""
+
+    params: Any
+    normaliser: normaliser.Normaliser | None
+    watched: Array | None
+    context: Any
+    discount: Array
 
 
 @dataclass(frozen=True)
@@ -140,6 +151,20 @@ class ActorCritic:
         """The critics that the config asks for."""
         return make_critic(self.network, self.config.num_critics, self.config.post_decision_critic, spec)
 
+    def critics(self, state: Any) -> Critics:
+        """What `value` needs of a state."""
+        return Critics(state.critic.params, state.normaliser, state.watched, state.context, state.hyper.discount)
+
+    def value(self, critics: Critics, observation: Array, action: Array, spec: Spec) -> Array:
+        """The least Q of decisions along N trajectories from their beginnings, `[T, N, D]`, `[T, N, A]` -> `[T, N]`."""
+        critic, count = self.critic(spec), action.shape[0] * action.shape[1]
+        seen = normaliser.normalise(critics.normaliser, observation)
+        memory = None if critics.watched is None else critic.remember(critics.params, seen * critics.watched)
+        memory = None if memory is None else memory.reshape(len(memory), count, -1)
+        seen, done = (leaf.reshape(count, -1) for leaf in (seen, action))
+        values = critic.values(critics.params, seen, done, critics.context, memory)
+        return jnp.min(values, axis=0).reshape(action.shape[:2])
+
     def normalised(self, state: Any, batch: Batch) -> Batch:
         """The batch as the networks see it."""
         seen = lambda observation: normaliser.normalise(state.normaliser, observation)  # noqa: E731
@@ -164,13 +189,13 @@ class ActorCritic:
     ) -> tuple[Trainable, dict[str, Array]]:
         """One step of the critics on a batch `[B]`, at other charges `elsewhere` `[K, B, C]` too, towards `target`.
 
-        `actor` is the one whose decisions the target values.
+        `actor` is the one whose decisions the target values. The metrics hold `TD_ERROR` if priorities want it.
         """
         hyper, critic, copies = state.hyper, self.critic(spec), self.config.counterfactuals + 1
         lesson = critic.lessons(batch, elsewhere, spec.controlled, state.context)
         actor_memory = tiled(self.recall(actor, batch.history).then, copies)
         critic_memory = tiled(critic.recall(state.target_critic, batch.history).then, copies)
-        return critic_step(
+        trained, metrics, error = critic_step(
             critic,
             state.critic,
             lesson,
@@ -184,3 +209,10 @@ class ActorCritic:
             hyper.max_grad_norm,
             spec.axis,
         )
+        return trained, metrics if batch.place is None else {**metrics, TD_ERROR: error}
+
+
+def summarised(metrics: dict[str, Array], batch: Batch, axis: str | None) -> dict[str, Array]:
+    """The metrics of U updates as means over them and the devices, but for this device's `TD_ERROR`, if it is there."""
+    means = device_mean(jax.tree.map(jnp.mean, {k: v for k, v in metrics.items() if k != TD_ERROR}), axis)
+    return means if batch.place is None else {**means, TD_ERROR: metrics[TD_ERROR].reshape(batch.reward.shape)}

@@ -19,7 +19,7 @@ from vmax.algorithms.optimiser import Trainable, descend
 from vmax.errors import UserError
 from vmax.networks.heads import CriticEnsemble
 from vmax.networks.mlp import NetworkConfig
-from vmax.networks.recurrent import RecurrentConfig, init_memory, initial_carry, remembers
+from vmax.networks.recurrent import RecurrentConfig, init_memory, initial_carry, remember, remembers
 from vmax.replay.transitions import History
 
 Array = jax.Array
@@ -50,6 +50,7 @@ class Critic:
 
     network: CriticEnsemble
     post_decision: Callable[[Array, Array, Any], tuple[Array, Array]] | None
+    news_moves: bool = False
 
     def init(self, key: Key, observation: Array, action: Array, context: Any) -> Any:
         """Parameters for observations `[B, D]` and actions `[B, A]`, those of the memories included."""
@@ -76,6 +77,14 @@ class Critic:
 
         return jax.vmap(one)(params["memory"])
 
+    def remember(self, params: Any, observation: Array) -> Array | None:
+        """What every member remembers along N trajectories from their beginnings, `[T, N, D]` -> `[n, T, N, units]`."""
+        config, count = self.network.config, observation.shape[1]
+        if not remembers(config):
+            return None
+        blank = initial_carry(config, count)
+        return jax.vmap(lambda memory: remember(config, {"memory": memory}, observation, blank)[0])(params["memory"])
+
     def values(
         self, params: Any, observation: Array, action: Array, context: Any, memory: Array | None = None
     ) -> Array:
@@ -89,7 +98,9 @@ class Critic:
         Where only decisions move the `controlled` entries of an observation (post-decision critics), the same news
         would have followed any other charge. So one transition also teaches the value at the charges `elsewhere`,
         `[K, B, C]`. The news is then common to K + 1 samples and drops out of the slope between them, which is what an
-        actor follows. What a decision earns beyond its known reward has mean zero and is left out there.
+        actor follows. What a decision earns beyond its known reward has mean zero and is left out there. Where news
+        moves the controlled entries too (`news_moves`), it moves them as far from the other charge, within [-1, 1], and
+        what it earned belongs to the other charges as well.
         Source: Pitis, Creager & Garg (2020), Counterfactual Data Augmentation using Locally Factored Dynamics.
         """
         known, inputs = self._split(batch.observation, batch.action, context)
@@ -98,18 +109,23 @@ class Critic:
         def with_others(taken: Array, others: Array) -> Array:
             return jnp.concatenate([taken, others.reshape(count * size, *taken.shape[1:])])
 
-        def moved(seen: Array) -> Array:
+        def moved(seen: Array, to: Array) -> Array:
             if not count:
                 return jnp.zeros((0, *seen.shape))
-            return jnp.broadcast_to(seen, (count, *seen.shape)).at[..., list(controlled)].set(elsewhere)
+            return jnp.broadcast_to(seen, (count, *seen.shape)).at[..., list(controlled)].set(to)
 
         nothing = jnp.zeros((count, size))
+        earned, landed = nothing, elsewhere
+        if count and self.news_moves:
+            at = list(controlled)
+            earned = jnp.broadcast_to(batch.reward - known, (count, size))
+            landed = jnp.clip(elsewhere + batch.next_observation[:, at] - inputs[:, at], -1.0, 1.0)
         return Lesson(
-            inputs=with_others(inputs, moved(inputs)),
+            inputs=with_others(inputs, moved(inputs, elsewhere)),
             known=with_others(jnp.broadcast_to(known, (size,)), nothing),
-            reward=with_others(batch.reward, nothing),
+            reward=with_others(batch.reward, earned),
             discount=jnp.tile(batch.discount, count + 1),
-            next_observation=with_others(batch.next_observation, moved(batch.next_observation)),
+            next_observation=with_others(batch.next_observation, moved(batch.next_observation, landed)),
         )
 
     def first(self, params: Any) -> tuple[Critic, Any]:
@@ -129,7 +145,7 @@ def make_critic(network: NetworkConfig, num_critics: int, post_decision: bool, s
         raise UserError(
             "algorithm.post_decision_critic=true: this environment offers no post-decision state; set false"
         )
-    return Critic(CriticEnsemble(network, num_critics), spec.post_decision if post_decision else None)
+    return Critic(CriticEnsemble(network, num_critics), spec.post_decision if post_decision else None, spec.news_moves)
 
 
 def draw_elsewhere(key: Key, shape: tuple[int, ...], spec: Spec) -> Array:
@@ -156,7 +172,7 @@ def critic_step(
     eps: Array,
     max_norm: Array,
     axis: str | None,
-) -> tuple[Trainable, dict[str, Array]]:
+) -> tuple[Trainable, dict[str, Array], Array]:
     """One step of every critic on its error to one target `[M]`, δ = Q(s, a) - y:
 
         L = ½ Σ_i mean ( δ̄_i² + w (δ_i - δ̄_i)² ),  δ̄ the mean over the K + 1 samples of one transition
@@ -166,19 +182,20 @@ def critic_step(
 
     `weight` is what each transition counts, `[B]`; `remembered` gives what critics with memory recall at the inputs,
     `[n, M, units]`.
+
+    Returns: the critics, metrics, and |δ| of the decisions that were taken, its mean over the critics, `[B]`.
     """
     chex.assert_rank(target, 1)
 
-    def loss_of(params: Any) -> tuple[Array, Array]:
+    def loss_of(params: Any) -> tuple[Array, tuple[Array, Array]]:
         q = lesson.known + critic.network.apply(params, lesson.inputs, remembered(params))  # pyright: ignore[reportOperatorIssue]
         chex.assert_shape(q, (critic.network.size, *target.shape))
         error = (q - target).reshape(critic.network.size, counterfactuals + 1, -1)
         level = jnp.mean(error, axis=1, keepdims=True)
         square = jnp.square(level) + slope_weight * jnp.square(error - level)
-        return 0.5 * jnp.sum(jnp.mean(weighted(square, weight), axis=(1, 2))), jnp.mean(
-            weighted(q.reshape(error.shape), weight)
-        )
+        loss = 0.5 * jnp.sum(jnp.mean(weighted(square, weight), axis=(1, 2)))
+        return loss, (jnp.mean(weighted(q.reshape(error.shape), weight)), jnp.mean(jnp.abs(error[:, 0]), axis=0))
 
-    (loss, q_mean), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained.params)
+    (loss, (q_mean, taken)), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained.params)
     trained, norm = descend(trained, gradient, learning_rate, eps, max_norm, axis)
-    return trained, {"critic_loss": loss, "q_mean": q_mean, "critic_grad_norm": norm}
+    return trained, {"critic_loss": loss, "q_mean": q_mean, "critic_grad_norm": norm}, taken

@@ -1,4 +1,4 @@
-"""Learning on sequences: every step of them is a sample, beside what a network remembers there."""
+"""Learning on sequences, and with weights: every step is a sample, beside what a network remembers there."""
 
 from __future__ import annotations
 
@@ -26,17 +26,20 @@ class Recalled(NamedTuple):
 def samples_of(inputs: tuple[Batch, Array, Array], axis: str | None) -> tuple[Batch, Array, Array]:
     """The steps of sequences `[L, B]` as M = L B samples; weights are scaled to the mean 1 over all devices.
 
-    Args: a batch, its noise `[..., L, B, A]` and its other charges `[K, L, B, C]`. Single transitions, `[B]`, are given
-    back as they are. `history` stays one of sequences.
+    Args: a batch, its noise `[..., L, B, A]` and its other charges `[K, L, B, C]`. Single transitions, `[B]`, stay as
+    they are but for weights. `history` stays one of sequences.
     """
     batch, noise, elsewhere = inputs
-    if batch.history is None:
+    if batch.weight is None:
         return inputs
-    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), replace(batch, history=None))
-    assert flat.weight is not None
-    share = jnp.maximum(device_mean(jnp.mean(flat.weight), axis), 1e-6)
-    merged = lambda leaf: leaf.reshape(*leaf.shape[:-3], flat.weight.size, leaf.shape[-1])  # noqa: E731
-    return replace(flat, weight=flat.weight / share, history=batch.history), merged(noise), merged(elsewhere)
+    if batch.history is not None:
+        count = batch.weight.size
+        flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), replace(batch, history=None))
+        batch = replace(flat, history=batch.history)
+        noise, elsewhere = (leaf.reshape(*leaf.shape[:-3], count, leaf.shape[-1]) for leaf in (noise, elsewhere))
+    assert batch.weight is not None
+    share = jnp.maximum(device_mean(jnp.mean(batch.weight), axis), 1e-6)
+    return replace(batch, weight=batch.weight / share), noise, elsewhere
 
 
 def weighted(values: Array, weight: Array | None) -> Array:

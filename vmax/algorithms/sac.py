@@ -21,12 +21,12 @@ import jax.numpy as jnp
 from flax import struct
 
 from vmax.algorithms import normaliser, settings
-from vmax.algorithms.actor_critic import ActorCritic, ActorCriticConfig, ActorCriticHyper
+from vmax.algorithms.actor_critic import ActorCritic, ActorCriticConfig, ActorCriticHyper, summarised
 from vmax.algorithms.algorithm import Batch, Spec
 from vmax.algorithms.critic import Critic, Lesson, draw_elsewhere
 from vmax.algorithms.memory import samples_of, weighted
 from vmax.algorithms.noise import shared
-from vmax.algorithms.optimiser import Trainable, average, descend, device_mean, polyak, trainable
+from vmax.algorithms.optimiser import Trainable, average, descend, polyak, trainable
 from vmax.networks.heads import GaussianActor, action_size, squash
 
 Array = jax.Array
@@ -118,7 +118,7 @@ class SAC(ActorCritic):
         elsewhere = draw_elsewhere(elsewhere_key, (updates, self.config.counterfactuals, *samples), spec)
         batch = self.normalised(state, batch)
         state, metrics = jax.lax.scan(partial(self._update_once, spec), state, (batch, noise, elsewhere))
-        return state, device_mean(jax.tree.map(jnp.mean, metrics), spec.axis)
+        return state, summarised(metrics, batch, spec.axis)
 
     def _distribution(self, actor: Any, observation: Array, memory: Array | None) -> tuple[Array, Array]:
         return GaussianActor(self.network, action_size(actor)).apply(actor, observation, memory)  # pyright: ignore[reportReturnType]

@@ -21,12 +21,12 @@ import jax.numpy as jnp
 from flax import struct
 
 from vmax.algorithms import normaliser, settings
-from vmax.algorithms.actor_critic import ActorCritic, ActorCriticConfig, ActorCriticHyper
-from vmax.algorithms.algorithm import Batch, Spec
+from vmax.algorithms.actor_critic import ActorCritic, ActorCriticConfig, ActorCriticHyper, summarised
+from vmax.algorithms.algorithm import TD_ERROR, Batch, Spec
 from vmax.algorithms.critic import Critic, Lesson, draw_elsewhere
 from vmax.algorithms.memory import samples_of, weighted
 from vmax.algorithms.noise import shared
-from vmax.algorithms.optimiser import Trainable, average, descend, device_mean, polyak
+from vmax.algorithms.optimiser import Trainable, average, descend, polyak
 from vmax.errors import UserError
 from vmax.networks.heads import DeterministicActor, action_size
 
@@ -132,7 +132,7 @@ class TD3(ActorCritic):
         rounds = lambda leaf: leaf.reshape(updates // delay, delay, *leaf.shape[1:])  # noqa: E731
         inputs = jax.tree.map(rounds, (batch, noise, elsewhere))
         state, metrics = jax.lax.scan(partial(self._update_round, spec), state, inputs)
-        return state, device_mean(jax.tree.map(jnp.mean, metrics), spec.axis)
+        return state, summarised(metrics, batch, spec.axis)
 
     def _action(self, actor: Any, observation: Array, memory: Array | None) -> Array:
         return DeterministicActor(self.network, action_size(actor)).apply(actor, observation, memory)  # pyright: ignore[reportReturnType]
@@ -151,7 +151,8 @@ class TD3(ActorCritic):
             target_critic=polyak(state.target_critic, state.critic.params, hyper.polyak),
             averaged_actor=average(state.averaged_actor, state.actor.params, hyper.average_actor, state.updates),
         )
-        return state, {**jax.tree.map(jnp.mean, critic_metrics), **actor_metrics}
+        errors = {TD_ERROR: critic_metrics.pop(TD_ERROR)} if TD_ERROR in critic_metrics else {}
+        return state, {**jax.tree.map(jnp.mean, critic_metrics), **errors, **actor_metrics}
 
     def _critic_step(
         self, spec: Spec, state: State, inputs: tuple[Batch, Array, Array]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,7 +36,8 @@ class Table:
 
 
 def main() -> None:
-    """Entry point of the command."""
+    """Entry point of the command; `--peers` is short for peers=true."""
+    sys.argv = ["peers=true" if argument == "--peers" else argument for argument in sys.argv]
     hydra_main(run, "bench")
 
 
@@ -54,20 +57,23 @@ def bench(composed: DictConfig, folder: Path) -> dict[str, Any]:
     mapping["threads"] = devices.configure(device, convert(int | None, mapping.get("threads"), "threads"))
     config = load(mapping)
     check_devices(config, devices.verify(config.device))
+    from vmax.commands.bench_memory import MemoryConfig
     from vmax.commands.bench_peers import PeerConfig, peer_classes
     from vmax.commands.bench_speed import SpeedConfig
 
     groups = section if isinstance(section, dict) else {}
     speed = build(SpeedConfig, groups.get("speed"), "bench.speed")
+    memory = build(MemoryConfig, groups.get("memory"), "bench.memory")
     peer = build(PeerConfig, groups.get("peer"), "bench.peer")
     classes = peer_classes() if peers else {}
     table, hardware = Table(), devices.hardware()
     print(f"{hardware['device']} x {hardware['devices']}, {hardware['processor']}, {hardware['threads']} threads")
     measure(config, speed, table)
+    remember(memory, speed.products, classes, table)
     if peers:
         compare(config, classes, speed, peer, table)
     result = {"hardware": hardware, "versions": versions(), "git": git_revision(), "figures": table.figures}
-    result["bench"] = {"speed": asdict(speed), "peer": asdict(peer) if peers else None}
+    result["bench"] = {"speed": asdict(speed), "memory": asdict(memory), "peer": asdict(peer) if peers else None}
     write_json(folder / "bench.json", result)
     print(f"\nwritten to {folder / 'bench.json'}")
     return result
@@ -111,9 +117,27 @@ def measure(config: RunConfig, speed: Any, table: Table) -> None:
         table.row(name, label, value, "MiB")
 
 
+def remember(memory: Any, products: int, classes: dict[str, Any], table: Table) -> None:
+    """The rows of learning with memory, beside PyTorch where there are peers."""
+    from vmax.commands import bench_memory
+
+    sizes = f"{memory.sequences} sequences x {memory.length} steps, {memory.units} units, "
+    table.head(f"TD3 update with LSTM alone, {sizes}observation {memory.observation}, one action")
+    torch = import_module("torch") if classes else None
+    figures = bench_memory.memory_rates(memory, products, torch)
+    rate = figures["lstm_updates_per_s"]
+    table.row("lstm_updates_per_s", "vmax", rate, "updates/s")
+    table.row("lstm_share_of_gemm", "  share of the matrix-product rate", figures["lstm_share_of_gemm"], "")
+    if classes:
+        theirs = figures["torch_lstm_updates_per_s"]
+        table.row("torch_lstm_updates_per_s", "torch.nn.LSTM, the same maths", theirs, "updates/s")
+        table.row("ratio_torch_lstm", "  vmax : torch", rate / theirs, "x")
+
+
 def compare(config: RunConfig, classes: dict[str, Any], speed: Any, peer: Any, table: Table) -> None:
     """The rows of the peers, and how many times faster vmax is."""
     from vmax.commands.bench_peers import OURS, race, update_rates
+    from vmax.commands.bench_speed import fresh_compile_cache
 
     table.head("SAC with one environment, one update for each step, the same sizes")
     for size, rates in update_rates(classes, speed, peer):
@@ -123,9 +147,10 @@ def compare(config: RunConfig, classes: dict[str, Any], speed: Any, peer: Any, t
             table.row(f"ratio_{name}_{size}", f"observation {size}, {OURS} : {name}", rates[OURS] / rates[name], "x")
     table.head(f"training time to a capture of {peer.capture} on the validation split")
     seconds: dict[str, float | None] = {}
-    for name, value in race(config, classes, speed, peer):
-        seconds[name] = value
-        table.row(f"{name}_capture_s", name, value, "" if value is None else "s", f"> {peer.limit_s / 60:g} min")
+    with fresh_compile_cache():  # the chunk may be in the usual one
+        for name, value in race(config, classes, speed, peer):
+            seconds[name] = value
+            table.row(f"{name}_capture_s", name, value, "" if value is None else "s", f"> {peer.limit_s / 60:g} min")
     ours = seconds[OURS]
     if ours is None:
         return

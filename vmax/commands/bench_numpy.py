@@ -21,7 +21,7 @@ class NumpyBattery:
         """For an environment that `offered` accepts."""
         params = env.params("train")
         scenarios, scales = params.scenarios, params.scales
-        self.site = {name: np.float32(value) for name, value in vars(params.site).items()}
+        self.site = {name: np.float32(value) for name, value in params.site.numbers.items()}
         self.price, self.spread, self.mean = (
             np.asarray(getattr(scenarios, name), np.float32)
             for name in ("price_eur_per_mwh", "spread_eur_per_mwh", "mean_eur_per_mwh")
@@ -84,11 +84,14 @@ def offered(env: Any) -> bool:
     if env.name != "bess" or config.information != "day_ahead" or env.ranged or env.has_pv:
         return False
     site, own = vars(config.battery) | vars(config.plant), ("soc", "price_mean", "price_scale")
+    if config.battery.compat_power_limit:
+        return False
     limits = (config.plant.import_limit_mw, config.plant.export_limit_mw)
     unlimited = all(limit is None or limit >= config.battery.power_mw for limit in limits)
     plain = unlimited and not any(site[n] for n in site if n.endswith(("fee_eur_per_mwh", "loss", "discharge_per_h")))
     unshifted = config.augmentation.price_shift_eur_per_mwh == (0.0, 0.0)
-    return plain and unshifted and config.reward.shaping == "mark" and env.features[:3] == own
+    signed = config.action.mode == "signed"
+    return plain and unshifted and signed and config.reward.shaping == "mark" and env.features[:3] == own
 
 
 def numpy_steps_per_s(env: Any, num_envs: int, environment_steps: int, repeats: int) -> float:

@@ -123,8 +123,8 @@ def race(
 ) -> Iterator[tuple[str, float | None]]:
     """Seconds of training until the capture on the validation split is reached, by name; None: not within the limit.
 
-    vmax trains the default job, compilation and warm-up counted; a peer its own defaults, with one update a step.
-    The time of the evaluations counts for nobody.
+    vmax trains the default job, compilation and warm-up counted (the caller empties the compile cache); a peer its own
+    defaults, with one update a step. The time of the evaluations counts for nobody.
     """
     env = envs.make(run.env)
     if env.assessment is None:

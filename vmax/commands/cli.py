@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import sys
@@ -13,12 +14,12 @@ from typing import Any, NoReturn
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from vmax.config import composition_error, config_dir
+from vmax.config import compose, composition_error, config_dir, is_hydras, to_mapping
 from vmax.errors import UserError
 from vmax.hydra_errors import HYDRA_ERRORS
-from vmax.run_folder import DiskFull
+from vmax.run_folder import DiskFull, unwritable
 
 FLAGS = (
     *("help", "hydra-help", "version", "cfg", "resolve", "package", "run", "multirun", "info", "shell-completion"),
@@ -42,6 +43,9 @@ def hydra_main(task: Callable[[DictConfig], Any], config_name: str) -> None:
     decorate = hydra.main(config_path=str(config_dir()), config_name=config_name, version_base="1.3")
     try:
         check_flags(arguments)
+        if (overrides := asked_to_show(arguments)) is not None:
+            print(OmegaConf.to_yaml(OmegaConf.create(to_mapping(compose(overrides, config_name)))))
+            return
         decorate(lambda composed: _run_job(task, composed))()
     except JobFailed as failure:
         sys.exit(failure.args[0])
@@ -50,6 +54,11 @@ def hydra_main(task: Callable[[DictConfig], Any], config_name: str) -> None:
     except HYDRA_ERRORS as error:
         overrides = [argument for argument in arguments if not argument.startswith("-")]
         _exit(str(composition_error(error, overrides, config_name)))
+    except BrokenPipeError:  # whoever read has seen enough, as head has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(CRASH)
+    except OSError as error:  # a job's own are told by _run_job
+        _exit(str(unwritable(error.filename, error)))
     except KeyboardInterrupt as stop:
         print(": ".join(("interrupted", *map(str, stop.args))), file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -63,6 +72,20 @@ def check_flags(arguments: Sequence[str]) -> None:
             raise UserError(
                 f"{argument}: unknown flag; settings have no dashes: {name}={value or 'VALUE'} (see --help)"
             )
+
+
+def asked_to_show(arguments: Sequence[str]) -> list[str] | None:
+    """The overrides beside `--cfg job`; None where something else is asked for.
+
+    Hydra would show the configuration before the budget is applied.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--cfg", "-c", nargs="?")
+    parser.add_argument("--resolve", action="store_true")
+    known, rest = parser.parse_known_args(arguments)
+    if known.cfg != "job" or any(argument.startswith("-") for argument in rest):
+        return None
+    return [override for override in rest if not is_hydras(override)]
 
 
 def only(mapping: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:

@@ -49,8 +49,8 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Evaluates a checkpoint of the run in the folder `run`, prints the table and writes RUN/evaluation/SPLIT.
 
-    `evaluation` are settings that replace those of the run where they are not None. The run's own result.json stays as
-    it is. Returns what stands in the new one. Raises UserError.
+    `evaluation` are settings that replace those of the run where they are not None. The run's own result.json and its
+    own evaluation stay as they are (`place`). Returns what stands in the new result.json. Raises UserError.
     """
     convert(Which, checkpoint, "checkpoint")
     convert(Split, split, "split")
@@ -70,14 +70,15 @@ def _evaluate(folder: RunFolder, config: Any, checkpoint: Which, split: Split, s
     from vmax.algorithms import make_algorithm
     from vmax.checkpoint import Checkpoints
     from vmax.evaluation.evaluate import evaluate
-    from vmax.evaluation.table import print_comparison
+    from vmax.evaluation.table import print_comparison, print_groups
     from vmax.evaluation.writing import write_evaluation
+    from vmax.training.day_plan import in_days
     from vmax.training.finish import currency, load_policy
     from vmax.training.run import build_program
 
     env = envs.make(config.env)
     algorithm = make_algorithm(config.algorithm, config.network)
-    spec = build_program(config, env, algorithm).spec
+    spec = build_program(in_days(config, env), env, algorithm).spec
     step, policy = load_policy(Checkpoints(folder.checkpoints, config.checkpoint.keep), algorithm, spec, checkpoint)
     evaluation = evaluate(
         env,
@@ -90,8 +91,30 @@ def _evaluate(folder: RunFolder, config: Any, checkpoint: Which, split: Split, s
     )
     trained = json.loads(folder.result.read_text(encoding="utf-8")) if folder.result.exists() else {}
     facts = {**trained.get("run", {}), "folder": str(folder.path), "checkpoint": checkpoint, "checkpoint_step": step}
-    target = folder.evaluation(split)
+    target = place(folder, checkpoint, split, config.evaluation, settings)
     write_evaluation(env, evaluation, target, facts, settings.plots)
     print_comparison(evaluation.result, currency(env))
-    print(f"files: {target}", flush=True)
+    print_groups(evaluation.result)
+    kept = "" if target == folder.evaluation(split) else f" (the run's own stay in {folder.evaluation(split)})"
+    print(f"files: {target}{kept}", flush=True)
     return to_plain({"run": facts, "evaluation": evaluation.result})
+
+
+def place(
+    folder: RunFolder, checkpoint: Which, split: Split, own: EvaluationConfig, settings: EvaluationConfig
+) -> Path:
+    """Where a later evaluation is written: evaluation/SPLIT, or beside it where the run's own evaluation is there.
+
+    Beside it the name says the checkpoint, and days and error draws that differ from the run's: `test-best-28days`.
+    """
+    usual = folder.evaluation(split)
+    if not _made_by_the_run(usual / "result.json"):
+        return usual
+    values = {"days": (settings.days, own.days), "draws": (settings.error_draws, own.error_draws)}
+    differing = [f"{now}{name}" for name, (now, then) in values.items() if now != then]
+    return folder.evaluation("-".join([split, checkpoint, *differing]))
+
+
+def _made_by_the_run(result: Path) -> bool:
+    """Whether a result.json is there and is no later evaluation's, which names its checkpoint."""
+    return result.exists() and "checkpoint" not in json.loads(result.read_text(encoding="utf-8"))["run"]

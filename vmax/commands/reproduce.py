@@ -8,7 +8,7 @@ environment on erroneous forecasts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ import vmax
 from vmax.commands.cli import hydra_main, only
 from vmax.config import to_mapping
 from vmax.conversion import convert
+from vmax.data.splits import Years
 from vmax.envs.bess.battery import Site
 from vmax.envs.bess.optimum import StorageProgram, perfect_foresight
 from vmax.envs.bess.planners import MPC, Calibration, PerfectForesight, fit_calibration
@@ -53,7 +54,7 @@ def main() -> None:
 def run(composed: DictConfig) -> None:
     """One job of the command: prints the tables. Raises UserError."""
     mapping = only(to_mapping(composed), KEYS)
-    years = convert(tuple[int, ...], mapping["years"], "years")
+    years = convert(Years, mapping["years"], "years")
     factors = convert(tuple[float, ...], mapping["factors"], "factors")
     console = Console(width=None if Console().is_terminal else 120)
     if years:
@@ -125,8 +126,8 @@ def captured(env: Any, planners: list[MPC], split: str) -> list[float]:
 
 def host_site(env: Any) -> Site:
     """The numbers of the site as floats."""
-    numbers: dict[str, Any] = vars(env.params("train").site)
-    return Site(**{name: np.float64(value) for name, value in numbers.items()})  # pyright: ignore[reportArgumentType]
+    site = env.params("train").site
+    return replace(site, **{name: np.float64(value) for name, value in site.numbers.items()})
 
 
 def usable_mwh(site: Site) -> float:
@@ -136,7 +137,7 @@ def usable_mwh(site: Site) -> float:
 def replayed_eur(power_mw: np.ndarray, price: np.ndarray, site: Site) -> float:
     """Profit of a course carried out as far as the battery can, after wear; energy above or below the start's is worth
     the mean price of the last day."""
-    s = {name: float(value) for name, value in vars(site).items()}
+    s = {name: float(value) for name, value in site.numbers.items()}
     stored, profit = HALF_SOC * s["capacity_mwh"], 0.0
     for request, p in zip(power_mw, price, strict=True):
         charge = min(max(-request, 0.0), max(s["soc_max"] * s["capacity_mwh"] - stored, 0.0) / s["eta_charge"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from vmax.commands.cli import hydra_main
-from vmax.commands.train import train
+from vmax.commands.train import placed, train
 from vmax.config import compose, load, to_mapping
 from vmax.conversion import convert
+from vmax.data.splits import Years
 from vmax.errors import UserError
 from vmax.run_folder import RunFolder, write_csv, write_json
 
@@ -76,10 +76,12 @@ def new_plan(composed: DictConfig, overrides: Sequence[str]) -> Plan:
     mapping = to_mapping(composed)
     if "data" not in mapping["env"]:
         raise UserError(f"env={mapping['env']['name']}: has no years to test on; allowed: environments with env.data")
+    kept = [override for override in overrides if not _is_own(override)]
+    path = placed(mapping)["env"]["data"]["path"]
     plan = Plan(
-        years=convert(tuple[int, ...], mapping["years"], "years"),
+        years=convert(Years, mapping["years"], "years"),
         train_years=convert(int, mapping["train_years"], "train_years"),
-        overrides=tuple(override for override in overrides if not _is_own(override)),
+        overrides=(*kept, *([] if path is None else [f"env.data.path={json.dumps(path)}"])),
     )
     load(compose(plan.overrides))  # a mistake is told once, before the first year
     return plan
@@ -132,7 +134,7 @@ def run_year(plan: Plan, year: int, path: Path) -> dict[str, Any]:
     except UserError as error:
         return {**record, "reason": str(error), "policies": {}}
     found = result.get("evaluation", {})
-    about = {"policies": found.get("policies", {}), "optimum": found.get("optimum")}
+    about = {"currency": found.get("currency"), "policies": found.get("policies", {}), "optimum": found.get("optimum")}
     return {**record, "status": result["run"]["status"], **about}
 
 
@@ -145,18 +147,14 @@ def finished_result(path: Path) -> dict[str, Any] | None:
 
 
 def _train(plan: Plan, splits: Mapping[str, Sequence[str]], path: Path) -> dict[str, Any]:
-    """A new run, or the rest of one that has a checkpoint; one without starts anew."""
+    """A new run, or the rest of one."""
     days = [f"env.data.{name}=[{first},{last}]" for name, (first, last) in splits.items()]
     overrides = [*plan.overrides, *days]
     composed = compose(overrides)
-    from vmax.checkpoint import Checkpoints
-
-    if RunFolder(path).config.exists() and Checkpoints(path / "checkpoints").steps():
+    if RunFolder(path).config.exists():
         composed.resume = str(path)
         return train(composed, path, [])
-    if RunFolder(path).config.exists():
-        shutil.rmtree(path)
-    elif path.exists() and any(path.iterdir()):
+    if path.exists() and any(path.iterdir()):
         raise UserError(f"{path}: is not empty and holds no run; move it, or set hydra.run.dir= to another folder")
     return train(composed, path, overrides)
 
@@ -173,7 +171,7 @@ def write_record(folder: Path, plan: Plan, records: Sequence[Mapping[str, Any]])
 
 
 def totals(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """By policy, over all completed years: profit in EUR, and capture as the share of the summed uplifts."""
+    """By policy, over all completed years: profit and capture, the share of the summed uplifts."""
     completed = [record for record in records if record["status"] == "completed"]
     years = [record["policies"] for record in completed]
     names = list(years[0]) if years else []
@@ -188,10 +186,11 @@ def totals(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | 
 
 
 def table(records: Sequence[Mapping[str, Any]]) -> Table:
-    """Years in rows; profit in EUR and capture of the policies that tell most."""
+    """Years in rows; profit, in the data's currency, and capture of the policies that tell most."""
     whole = totals(records)
+    currency = next((record["currency"] for record in records if record.get("currency")), "EUR")
     names = [name for name in SHOWN if name in whole]
-    shown = Table(title="Rolling origin: profit in EUR (capture)", title_justify="left", title_style="bold")
+    shown = Table(title=f"Rolling origin: profit in {currency} (capture)", title_justify="left", title_style="bold")
     shown.add_column("test year")
     for name in names:
         shown.add_column(name, justify="right", style="bold cyan" if name == "best" else None)

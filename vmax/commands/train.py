@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +19,13 @@ from vmax.conversion import convert, show
 from vmax.errors import UserError
 from vmax.run_folder import RunFolder
 
-MAY_CHANGE = ("resume", "total_steps")
+LENGTH = {"steps": "total_steps", "epochs": "training.epochs"}
+"""What a resumed run may change, by its schedule: the key that says how long it is."""
+
+UNCHOSEN = ("mode", "experiment")
+"""Groups from which nothing is chosen unless it is said."""
+ABSENT = object()
+"""Stands for the value of a key that is not there; null is a value."""
 
 
 def main() -> None:
@@ -52,14 +59,14 @@ def train(composed: DictConfig, path: Path, overrides: Sequence[str]) -> dict[st
     mapping = to_mapping(composed)
     resume = convert(str | None, mapping.get("resume"), "resume")
     if resume is not None:
-        mapping = resumed(RunFolder.open(resume), mapping, overrides)
+        mapping = resumed(RunFolder.open(resume), placed(mapping), overrides)
     device = convert(Literal["auto", "cpu", "gpu"], mapping.get("device"), "device")
     mapping["threads"] = devices.configure(device, convert(int | None, mapping.get("threads"), "threads"))
     config = load(mapping)
     check_devices(config, devices.verify(config.device))
     folder = RunFolder(path if resume is None else resume)
     if resume is None:
-        folder.save_config(mapping, overrides)
+        folder.save_config(placed(mapping), overrides)
     from vmax.training.loop import train as train_loop
 
     try:
@@ -70,29 +77,54 @@ def train(composed: DictConfig, path: Path, overrides: Sequence[str]) -> dict[st
         raise
 
 
+def placed(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with the full path of the data: what is saved holds from any folder."""
+    path = _value(mapping, "env.data.path")
+    if not isinstance(path, str):
+        return dict(mapping)
+    env = mapping["env"]
+    return {**mapping, "env": {**env, "data": {**env["data"], "path": os.path.abspath(path)}}}
+
+
 def resumed(folder: RunFolder, mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The configuration of the run in the folder, with a new total_steps if one is given.
+    """The configuration of the run in the folder, with a new total_steps (in epochs: training.epochs) if one is given.
 
     Raises UserError for any other override that differs from the run's own.
     """
     saved, given = folder.composed(), folder.given_overrides()
+    length = LENGTH.get(saved.get("training", {}).get("schedule"), "total_steps")
     for override in overrides:
-        key = override.partition("=")[0].lstrip("+~")
-        if key in MAY_CHANGE or key.startswith("hydra") or override in given:
+        key, typed = _parts(override)
+        if key in ("resume", length) or key.startswith("hydra") or override in given:
             continue
         now, then = _value(mapping, key), _value(saved, key)
-        if now is None or now != then:
-            wanted = override if now is None else f"{key}={show(now)}"
-            own = "own choice" if then is None else show(then)
-            raise UserError(f"resume: {wanted} differs from the run's {own}; only total_steps may change")
-    if any(override.startswith("total_steps=") for override in overrides):
-        saved["total_steps"] = mapping["total_steps"]
+        if now is ABSENT:  # a group that leaves no key of its own, as mode does
+            now, then = typed, _chosen(given, key)
+        if then is ABSENT:
+            raise UserError(f"resume: {override}: the run has no {key}; only {length} may change")
+        if now != then:
+            raise UserError(f"resume: {key}={show(now)} differs from the run's {show(then)}; only {length} may change")
+    if any(override.startswith(f"{length}=") for override in overrides):
+        section, name = (saved["training"], "epochs") if length == "training.epochs" else (saved, "total_steps")
+        section[name] = _value(mapping, length)
     return {**saved, "resume": str(folder.path)}
 
 
 def _value(mapping: Mapping[str, Any], key: str) -> Any:
-    """The value at a dotted key; the name of the choice for a group; None where there is no such key."""
+    """The value at a dotted key; the name of the choice for a group; ABSENT where there is no such key."""
     value: Any = mapping
     for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
+        value = value.get(part, ABSENT) if isinstance(value, Mapping) else ABSENT
     return value.get("name") if isinstance(value, Mapping) else value
+
+
+def _parts(override: str) -> tuple[str, str]:
+    """Key and value of an override as it was typed."""
+    key, _, typed = override.lstrip("+~").partition("=")
+    return key, typed
+
+
+def _chosen(given: Sequence[str], group: str) -> str:
+    """What a run's overrides chose of a group, the last that they say."""
+    chosen = [typed for key, typed in map(_parts, given) if key == group]
+    return chosen[-1] if chosen else "null" if group in UNCHOSEN else "own choice"

@@ -29,33 +29,39 @@ MEAN_PRICE_RANGE = (1.0, 5000.0)
 
 @dataclass(frozen=True)
 class ColumnsConfig:
-    """Names of the columns in the file: the step's start, the price per MWh and, or None, the PV output in MW."""
+    """Names of the columns in the file: the step's start, the price per MWh and, or None, the PV output in MW and the
+    imbalance price per MWh, and the prices of upward and downward reserve capacity per MW and hour."""
 
     time: str
     price: str
     pv: str | None
+    imbalance: str | None
+    reserve_up: str | None
+    reserve_down: str | None
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Where the series comes from and how it is read.
 
-    `path` None is the shipped series. `timezone` is the market's: days and years of splits are local there.
-    `naive_time` tells how stamps without an offset are read. Splits are (first, last) local days; None for all three
-    is automatic: fixed years for the shipped series, 70/15/15 % in time order for another file.
+    `path` None is the shipped series. `step_minutes` cuts its steps into shorter ones of the same values. `timezone` is
+    the market's: days and years of splits are local there. `naive_time` tells how stamps without an offset are read.
+    Splits are (first, last) local days; None for all three is automatic: fixed years for the shipped series, 70/15/15 %
+    in time order for another file.
     """
 
     path: str | None
     columns: ColumnsConfig
+    step_minutes: Literal[15, 30, 60] | None
     timezone: str
     naive_time: Literal["utc", "local"]
     currency: str
     missing: Literal["error", "interpolate"]
     missing_max_steps: int
     gaps: Literal["error", "segments"]
-    train: tuple[str, str] | None
-    validation: tuple[str, str] | None
-    test: tuple[str, str] | None
+    train: split_rules.Days | None
+    validation: split_rules.Days | None
+    test: split_rules.Days | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +69,8 @@ class Series:
     """A checked series of T steps of `dt_h` hours; its arrays are read-only.
 
     `utc` (datetime64[s]) are the starts of the steps, ascending, with gaps only between segments. `values` holds
-    `price` (currency per MWh) and, if mapped, `pv` (MW), float64. `local_hour` is the local clock with its fraction,
+    `price` (currency per MWh) and, if mapped, `pv` (MW), `reserve_up` and `reserve_down` (currency per MW and hour),
+    float64. `local_hour` is the local clock with its fraction,
     `local_day` counts local calendar days from the first. `splits` maps train, validation and test to gap-free blocks
     `[start, stop)`. `dropped_blocks` counts blocks left out of the splits because they are shorter than a day,
     `bridged_values` the values that were interpolated.
@@ -105,8 +112,8 @@ def load_series(config: DataConfig) -> Series:
 def _load(config: DataConfig, file_stamp: int) -> Series:
     _check_settings(config)
     names = {"time": config.columns.time, "price": config.columns.price}
-    if config.columns.pv is not None:
-        names["pv"] = config.columns.pv
+    optional = {role: getattr(config.columns, role) for role in ("pv", "imbalance", "reserve_up", "reserve_down")}
+    names |= {role: name for role, name in optional.items() if name is not None}
     table = read_table(config.path if config.path is not None else str(SHIPPED), names)
     table, utc = read_times(table, config.timezone, config.naive_time)
     dt_h, segment = read_steps(table, utc, config.timezone, config.naive_time, config.gaps == "segments")
@@ -114,6 +121,7 @@ def _load(config: DataConfig, file_stamp: int) -> Series:
     read = {role: read_numbers(table, role, segment, *bridge) for role in names if role != "time"}
     values = {role: column for role, (column, _) in read.items()}
     _check_units(table.file, names, values)
+    dt_h, utc, segment, values = _refine(table.file, config.step_minutes, dt_h, utc, segment, values)
     local = local_time(utc, config.timezone)
     given = {name: getattr(config, name) for name in split_rules.SPLITS}
     if config.path is None and not any(given.values()):
@@ -143,6 +151,26 @@ def _load(config: DataConfig, file_stamp: int) -> Series:
     )
 
 
+def _refine(
+    file: str,
+    step_minutes: int | None,
+    dt_h: float,
+    utc: np.ndarray,
+    segment: np.ndarray,
+    values: dict[str, np.ndarray],
+) -> tuple[float, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """The series on shorter steps, each value repeated; as it is without `step_minutes`. Raises UserError."""
+    if step_minutes is None:
+        return dt_h, utc, segment, values
+    minutes = round(dt_h * 60)
+    if minutes % step_minutes:
+        raise UserError(f"env.data.step_minutes={step_minutes}: the steps of {file} have {minutes} minutes already")
+    parts = minutes // step_minutes
+    offset = np.arange(parts) * np.timedelta64(step_minutes * 60, "s")
+    utc = (utc[:, None] + offset).ravel()
+    return step_minutes / 60.0, utc, segment.repeat(parts), {role: v.repeat(parts) for role, v in values.items()}
+
+
 def check_split_lengths(series: Series, episode_days: int) -> None:
     """Raises UserError for a split that holds fewer than two episodes."""
     split_rules.check_split_lengths(series.source, series.splits, series.steps_per_day, episode_days)
@@ -166,3 +194,9 @@ def _check_units(file: str, names: Mapping[str, str], values: Mapping[str, np.nd
             f"{file}: column '{names['pv']}' falls to {values['pv'].min():g} MW; PV output must be at least 0: "
             "set env.data.columns.pv= to another column, or null"
         )
+    for role in ("reserve_up", "reserve_down"):
+        if role in values and values[role].min() < 0.0:
+            raise UserError(
+                f"{file}: column '{names[role]}' falls to {values[role].min():g} per MW and hour; reserve prices must "
+                f"be at least 0: set env.data.columns.{role}= to another column, or null"
+            )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 from itertools import pairwise
+from typing import Annotated
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from vmax.errors import UserError
 SPLITS = ("train", "validation", "test")
 TRAIN_SHARE, TRAIN_AND_VALIDATION_SHARE = 0.70, 0.85
 
-Days = tuple[str, str]
+Days = Annotated[tuple[str, str], "two days such as [2024-01-01,2024-12-31]"]
+"""First and last local day of a split."""
+Years = Annotated[tuple[int, ...], "years such as [2023,2024]"]
 Blocks = tuple[tuple[int, int], ...]
 
 

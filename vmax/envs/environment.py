@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from vmax.spaces import Box, Discrete, Feature
@@ -39,8 +40,43 @@ class Step:
     info: dict[str, Array]
 
 
+@struct.dataclass
+class Day:
+    """A start that `reset` takes in training: where a local day begins. All else is drawn as for any other episode."""
+
+    time: Array
+
+
+class Days(Protocol):
+    """The local days of an environment, for training that passes them one after the other.
+
+    All have `steps` steps. An episode that `reset(key, params, day)` begins is truncated after exactly so many and
+    never terminated: environments side by side begin and end their days together.
+    """
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def totals(self) -> tuple[str, ...]:
+        """The entries of the info that add up over a day: money by stream, and the like."""
+        ...
+
+    def starts(self, params: Params) -> Day:
+        """The days of the split that these params hold, in calendar order, `[D]`."""
+        ...
+
+    def dates(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Host-side: the dates of these days, and of the days of the split that are left out, datetime64[D]."""
+        ...
+
+    def figures(self, state: State, info: dict[str, Array]) -> dict[str, Array]:
+        """What else a record of a day holds, of one environment: from the state before its last step and that step."""
+        ...
+
+
 class Environment(Protocol):
-    """What every environment offers. What is optional, the last four, is explained and has its default in `Plain`."""
+    """What every environment offers. What is optional, the last six, is explained and has its default in `Plain`."""
 
     @property
     def name(self) -> str: ...
@@ -65,7 +101,14 @@ class Environment(Protocol):
         """Host-side: the arrays and numbers of a split, `train`, `validation` or `test`."""
         ...
 
-    def reset(self, key: Array, params: Params, start: Any = None) -> tuple[State, Array]: ...
+    def reset(self, key: Array, params: Params, start: Any = None) -> tuple[State, Array]:
+        """A fresh episode, its start drawn.
+
+        `start` names one instead. A `Day` (one of `days.starts`) is for training: it fixes the time alone, and charge,
+        price factors and whatever else an episode draws are drawn. Anything else is the environment's own and for
+        evaluation, reports and debugging: nothing is drawn then.
+        """
+        ...
 
     def step(self, key: Array, state: State, action: Array, params: Params) -> tuple[State, Step]: ...
 
@@ -79,6 +122,12 @@ class Environment(Protocol):
 
     @property
     def controlled(self) -> tuple[str, ...]: ...
+
+    @property
+    def news_moves(self) -> bool: ...
+
+    @property
+    def days(self) -> Days | None: ...
 
 
 class Plain:
@@ -106,22 +155,44 @@ class Plain:
         """Features of the observation, within [-1, 1], that only decisions move: all others go their own way."""
         return ()
 
+    @property
+    def news_moves(self) -> bool:
+        """Whether what happens after a decision moves the `controlled` features as well, by as much wherever they are.
+
+        The post-decision reward then leaves out what that brings."""
+        return False
+
+    @property
+    def days(self) -> Days | None:
+        """The local days that training may pass in turn (`training.schedule=epochs`); None: there are none.
+
+        Raises UserError where this configuration's episodes are no days.
+        """
+        return None
+
 
 @dataclass(frozen=True)
 class AutoReset:
-    """N environments side by side: where an episode ends, a new one starts, from a fresh draw, in that very step.
+    """N environments side by side: where an episode ends, a new one starts in that very step.
 
-    `step` returns the observations to act on next apart from `Step.observation`, which stay the true final ones.
+    It starts from a fresh draw, or from a start that the caller hands over. `step` returns the observations to act on
+    next apart from `Step.observation`, which stay the true final ones.
     """
 
     environment: Environment
 
-    def reset(self, keys: Array, params: Params) -> tuple[State, Array]:
-        """States and observations `[N, D]` for keys `[N]`."""
-        return jax.vmap(self.environment.reset, in_axes=(0, None))(keys, params)
+    def reset(self, keys: Array, params: Params, starts: Any = None) -> tuple[State, Array]:
+        """States and observations `[N, D]` for keys `[N]` and starts (leaves `[N]`; None: drawn)."""
+        return jax.vmap(self.environment.reset, in_axes=(0, None, 0))(keys, params, starts)
 
-    def step(self, key: Array, states: State, actions: Array, params: Params) -> tuple[State, Array, Step]:
-        """One step of all: `(states, next observations, step)`. Nothing is drawn where no episode ends."""
+    def step(
+        self, key: Array, states: State, actions: Array, params: Params, coming: Callable[[], Any] | None = None
+    ) -> tuple[State, Array, Step]:
+        """One step of all: `(states, next observations, step)`. Nothing is drawn where no episode ends.
+
+        `coming()` gives the starts of the episodes that come next (leaves `[N]`, read where one has ended); it is
+        computed only in steps where one has. None: they are drawn.
+        """
         count = len(actions)
         states, step = jax.vmap(self.environment.step, in_axes=(0, 0, 0, None))(
             _keys(key, count, 0), states, actions, params
@@ -129,7 +200,7 @@ class AutoReset:
         done = step.terminated | step.truncated
 
         def renew(states: State, observations: Array) -> tuple[State, Array]:
-            fresh = self.reset(_keys(key, count, 1), params)
+            fresh = self.reset(_keys(key, count, 1), params, None if coming is None else coming())
             where = jax.vmap(lambda done, a, b: jax.tree.map(partial(jnp.where, done), a, b))
             return where(done, fresh, (states, observations))
 
@@ -157,14 +228,16 @@ class EpisodeStatistics:
 
     environment: AutoReset
 
-    def reset(self, keys: Array, params: Params) -> tuple[EpisodeState, Array]:
-        """States and observations `[N, D]` for keys `[N]`."""
-        inner, observations = self.environment.reset(keys, params)
+    def reset(self, keys: Array, params: Params, starts: Any = None) -> tuple[EpisodeState, Array]:
+        """States and observations `[N, D]` for keys `[N]`, as `AutoReset.reset`."""
+        inner, observations = self.environment.reset(keys, params, starts)
         return EpisodeState(inner, jnp.zeros(len(keys)), jnp.zeros(len(keys), jnp.int32)), observations
 
-    def step(self, key: Array, state: EpisodeState, actions: Array, params: Params) -> tuple[EpisodeState, Array, Step]:
+    def step(
+        self, key: Array, state: EpisodeState, actions: Array, params: Params, coming: Callable[[], Any] | None = None
+    ) -> tuple[EpisodeState, Array, Step]:
         """One step of all, as `AutoReset.step`."""
-        inner, observations, step = self.environment.step(key, state.inner, actions, params)
+        inner, observations, step = self.environment.step(key, state.inner, actions, params, coming)
         total, length = state.episode_return + step.reward, state.episode_length + 1
         info = {**step.info, "episode_return": total, "episode_length": length}
         goes_on = ~(step.terminated | step.truncated)

@@ -96,12 +96,33 @@ def greedy_episodes(env: Any, policy: Policy, params: Any, key: Array, episodes:
 def _greedy_episodes(
     env: Any, kind: type, policy: Policy, params: Any, key: Array, episodes: int
 ) -> tuple[Array, Array]:
+    begin, step = _episodes(env, policy, params, key, episodes)
+    end = jax.lax.while_loop(lambda loop: loop[-1].any(), lambda loop: step(loop)[0], begin)
+    return end[4], end[5]
+
+
+def trace_episodes(env: Any, policy: Policy, params: Any, key: Array, episodes: int, length: int) -> Record:
+    """The first `length` steps of the same episodes: `trace` has `terminated` `[T, episodes]` besides."""
+    return _trace_episodes(env, type(policy), policy, params, key, episodes, length)
+
+
+@partial(jax.jit, static_argnames=("env", "kind", "episodes", "length"))
+def _trace_episodes(
+    env: Any, kind: type, policy: Policy, params: Any, key: Array, episodes: int, length: int
+) -> Record:
+    begin, step = _episodes(env, policy, params, key, episodes)
+    end, seen = jax.lax.scan(lambda loop, _: step(loop), begin, None, length=length)
+    return Record({}, jnp.asarray(end[5], jnp.int32), seen)
+
+
+def _episodes(env: Any, policy: Policy, params: Any, key: Array, episodes: int) -> tuple[Any, Any]:
+    """The beginning of greedy episodes, and their step: loop -> (loop, what was seen)."""
     reset_key, run_key = jax.random.split(key)
     states, observation = jax.vmap(env.reset, in_axes=(0, None))(jax.random.split(reset_key, episodes), params)
     zero = jnp.zeros(episodes)
     begin = (states, observation, policy.initial(env, params, zero), run_key, zero, zero, jnp.ones(episodes, bool))
 
-    def one(loop: Any) -> Any:
+    def one(loop: Any) -> tuple[Any, dict[str, Array]]:
         states, observation, carry, key, total, length, alive = loop
         key, act_key, step_key = jax.random.split(key, 3)
         action, carry = policy.act(env, states, observation, params, carry, act_key)
@@ -110,7 +131,7 @@ def _greedy_episodes(
         )
         total = total + jnp.where(alive, step.reward, 0.0)
         still = alive & ~(step.terminated | step.truncated)
-        return states, step.observation, carry, key, total, length + alive, still
+        seen = {"observation": observation, "action": action, "reward": step.reward, "terminated": step.terminated}
+        return (states, step.observation, carry, key, total, length + alive, still), seen
 
-    end = jax.lax.while_loop(lambda loop: loop[-1].any(), one, begin)
-    return end[4], end[5]
+    return begin, one

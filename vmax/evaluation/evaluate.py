@@ -14,22 +14,34 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from vmax.data.days import DayGroups
 from vmax.envs.rollout import Record, greedy_episodes, rollout
+from vmax.evaluation.groups import QUIET, grouped
 from vmax.evaluation.statistics import block_resamples, interval
 
 NOTHING, OPTIMUM = "do_nothing", "perfect_foresight"
+IDLE, RESERVE_RULE = "idle", "uplift_eur minus that of idle / the same of perfect_foresight; null where not above 0"
+"""Sells reserve and does not trade; among the baselines only where reserve is sold."""
 EPISODES = 100
 RULES = {
-    "profit_eur": "sum of the column: revenue with PV - fees - wear; the value of energy left at the end stands apart",
+    "draws": "how often the period was passed, each time with other forecast errors; money and energy are those of a "
+    "mean draw, violations are counted in all of them",
+    "profit_eur": "sum of the column / draws: revenue with PV - fees - wear; the value of energy left at the end is "
+    "apart",
     "uplift_eur": "profit_eur + terminal_value_eur, minus the same of do_nothing",
     "capture": "uplift_eur / uplift_eur of perfect_foresight; null where that is not above 0",
     "cycles_per_day": "AC energy discharged / usable capacity / days",
     "profit_eur_per_mw_year": "per MW of rated battery power and 8760 h",
     "ci95": "95 % interval of a circular block bootstrap over local days in blocks of 7",
+    "by_season": "sums over the local days of a season; what energy earns on a later day counts there; capture is null "
+    f"where perfect_foresight earns less than {QUIET:.0%} of its mean uplift per day",
+    "by_price_spread": "the same by quartile of the local day's spread, its highest price minus its lowest; the edges "
+    "between the quartiles stand under day_groups",
 }
 
 OF_BOUND = "uplift_eur / uplift_eur of the bound: nobody earns more than optimum.value_eur, perhaps nobody as much"
-"""The rule of capture where no exact optimum is at hand."""
+OF_PLAN = "uplift_eur / uplift_eur of perfect_foresight, a plan for a simpler battery here: others may earn more"
+"""The rules of capture where no exact optimum is at hand."""
 
 
 class Assessment(Protocol):
@@ -44,6 +56,10 @@ class Assessment(Protocol):
         """Leaves `[L]`, one entry per lane, among them `time` and `end`; with `days` the first days of the split."""
         ...
 
+    def day_starts(self, starts: Any) -> np.ndarray:
+        """Which steps `[T, L]` of rollouts from `starts` are the first of a local day."""
+        ...
+
     def baselines(self) -> Mapping[str, Any]:
         """Policies by name, `do_nothing` and `perfect_foresight` among them."""
         ...
@@ -56,8 +72,29 @@ class Assessment(Protocol):
 
     def daily_value_eur(self, table: pd.DataFrame, starts: Any) -> Mapping[str, np.ndarray]: ...
 
+    def daily_cycles(self, table: pd.DataFrame, params: Any, starts: Any) -> np.ndarray:
+        """Cycles of the storage by local day, `[days]`, the days as in `daily_value_eur`."""
+        ...
+
+    def day_groups(self, table: pd.DataFrame) -> Mapping[str, DayGroups]:
+        """The same local days as in `daily_value_eur`, sorted in several ways: `season`, `price_spread`."""
+        ...
+
+    def season_days(self, params: Any, split: str) -> tuple[Any, tuple[str, ...]]:
+        """Starts of one fixed day of each season of a split, and the seasons' names; none for a split without them."""
+        ...
+
+    def season_figure(self, table: pd.DataFrame) -> Figure:
+        """A picture of such days, from a table of `vmax.evaluation.seasons.SeasonDays`."""
+        ...
+
     def bound_eur(self, params: Any, starts: Any) -> np.ndarray | None:
         """Value that no policy exceeds in sum, by local day, `[days]`, where `perfect_foresight` is not the optimum."""
+        ...
+
+    @property
+    def only_plan(self) -> bool:
+        """Whether `perfect_foresight` is no bound, and none is at hand."""
         ...
 
     @property
@@ -111,15 +148,21 @@ def evaluate(
     daily = {name: judge.daily_value_eur(table, starts) for name, table in tables.items()}
     bound = judge.bound_eur(params, starts)
     optimum = compare(figures, daily, bootstrap, seed, bound)
+    optimum["kind"] = "plan" if judge.only_plan else optimum["kind"]
+    groups = judge.day_groups(tables[NOTHING])
+    for name, table in tables.items():
+        add_groups(figures[name], groups, daily, name, judge.daily_cycles(table, params, starts))
     first = tables[NOTHING]["utc"]
     result = {
         "split": split,
         "currency": judge.currency,
+        "draws": int(np.count_nonzero(first == first.min())),
         "start": _stamp(first.min()),
         "end": _stamp(first.max() + pd.Timedelta(hours=env.dt_h)),
-        "rules": RULES if bound is None else {**RULES, "capture": OF_BOUND},
+        "rules": _rules(optimum["kind"], IDLE in figures),
         "optimum": optimum,
         "baseline_settings": dict(judge.settings()),
+        "day_groups": {name: found.described() for name, found in groups.items()},
         "policies": figures,
     }
     traces = [trace_table(env, name, records[name], tables[name]) for name in learned]
@@ -129,6 +172,15 @@ def evaluate(
         timeseries=pd.concat(tables.values(), ignore_index=True),
         trace=pd.concat(traces, ignore_index=True) if traces else pd.DataFrame(),
     )
+
+
+def _rules(kind: str, with_reserve: bool) -> dict[str, str]:
+    """What the figures mean, where only a bound of the optimum or a plan is at hand, and where reserve is sold."""
+    return {
+        **RULES,
+        "capture": {"optimum": RULES["capture"], "bound": OF_BOUND, "plan": OF_PLAN}[kind],
+        **({"reserve_share": RESERVE_RULE} if with_reserve else {}),
+    }
 
 
 def compare(
@@ -157,11 +209,28 @@ def compare(
             "profit_eur": interval(weights @ daily[name]["profit_eur"]),
             "capture": interval(shares) if best > 0 and len(shares) else None,
         }
+        if IDLE in daily:
+            idle = float(uplift[IDLE].sum())
+            values["reserve_share"] = (values["uplift_eur"] - idle) / (best - idle) if best > idle else None
     return {
         "kind": "optimum" if bound_eur is None else "bound",
         "value_eur": best + float(daily[NOTHING]["value_eur"].sum()),
         "uplift_eur": best,
     }
+
+
+def add_groups(
+    values: dict[str, Any],
+    groups: Mapping[str, DayGroups],
+    daily: Mapping[str, Mapping[str, np.ndarray]],
+    name: str,
+    cycles: np.ndarray,
+) -> None:
+    """Adds to the figures of the policy `name` those by group of days, `by_season` and the like."""
+    uplift_eur = {policy: daily[policy]["value_eur"] - daily[NOTHING]["value_eur"] for policy in (name, OPTIMUM)}
+    for key, found in groups.items():
+        profit_eur = daily[name]["profit_eur"]
+        values[f"by_{key}"] = grouped(found, profit_eur, uplift_eur[name], uplift_eur[OPTIMUM], cycles)
 
 
 def trace_table(env: Any, name: str, record: Record, table: pd.DataFrame) -> pd.DataFrame:

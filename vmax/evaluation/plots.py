@@ -59,8 +59,9 @@ def _together(references: Mapping[str, float], apart: float = 0.01) -> list[tupl
 
 
 def monthly_profit(policies: Mapping[str, Mapping[str, Any]], currency: str) -> Figure:
-    """Bars of profit by month for every policy that did anything."""
-    shown = {name: values["profit_eur_by_month"] for name, values in policies.items() if values["uplift_eur"] != 0.0}
+    """Bars of profit by month for every policy that earned or spent anything."""
+    profits = {name: values["profit_eur_by_month"] for name, values in policies.items()}
+    shown = {name: values for name, values in profits.items() if any(values.values())}
     months = sorted({month for values in shown.values() for month in values})
     place, width = np.arange(len(months)), 0.85 / max(len(shown), 1)
     with canvas(12, 4.8) as (figure, axes):

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 LEARNED = ("best", "last")
+BOUNDS = ("do_nothing", "perfect_foresight")
+"""Between them capture is measured."""
 WIDTH = 120
 """Characters of a line where the output is no terminal."""
 
@@ -23,16 +25,48 @@ def print_comparison(evaluation: Mapping[str, Any], currency: str = "EUR") -> No
     console.print(_table(evaluation, currency))
 
 
+def print_groups(evaluation: Mapping[str, Any]) -> None:
+    """Prints what share of the optimum policies reach in each group of days; nothing for episodes."""
+    if "day_groups" not in evaluation:
+        return
+    console = Console()
+    console = console if console.is_terminal else Console(width=WIDTH)
+    console.print(_group_table(evaluation))
+
+
+def _group_table(evaluation: Mapping[str, Any]) -> Table:
+    groups = evaluation["day_groups"]
+    table = Table(title="capture by season and by quartile of the day's price spread", title_justify="left")
+    table.add_column("policy", no_wrap=True)
+    columns = [(f"by_{key}", name) for key, found in groups.items() for name in found["days"]]
+    for _, name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in _ordered(evaluation["policies"]):
+        if name in BOUNDS:
+            continue
+        values = evaluation["policies"][name]
+        captures = [values[key][group]["capture"] for key, group in columns]
+        cells = ["-" if capture is None else f"{capture:.3f}" for capture in captures]
+        table.add_row(name, *cells, style="bold cyan" if name in LEARNED else None)
+    return table
+
+
+def _ordered(policies: Mapping[str, Any]) -> list[str]:
+    """Learned policies first, then by what they earned."""
+    return sorted(policies, key=lambda name: (name not in LEARNED, -policies[name].get("uplift_eur", 0.0)))
+
+
 def _table(evaluation: Mapping[str, Any], currency: str) -> Table:
     period = f", {evaluation['start'][:10]} to {evaluation['end'][:10]} UTC" if evaluation["start"] else ""
     table = Table(title=f"{evaluation['split']} split{period}", title_justify="left", title_style="bold")
     table.add_column("policy", no_wrap=True)
     policies = evaluation["policies"]
     whole_split = any("capture" in values for values in policies.values())
-    share = "of bound" if evaluation.get("optimum", {}).get("kind") == "bound" else "capture"
+    kind = evaluation.get("optimum", {}).get("kind")
+    share = {"bound": "of bound", "plan": "of plan"}.get(kind, "capture")
     for heading in _MONEY_HEADINGS if whole_split else ("return, mean", "return, sd", "episodes"):
         table.add_column(heading.format(currency=currency, share=share), justify="right", no_wrap=True)
-    for name in sorted(policies, key=lambda name: (name not in LEARNED, -policies[name].get("uplift_eur", 0.0))):
+    for name in _ordered(policies):
         values = policies[name]
         cells = _money_cells(values) if whole_split else _return_cells(values)
         table.add_row(name, *cells, style="bold cyan" if name in LEARNED else None)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
 import numpy as np
 
-from vmax.envs.rollout import greedy_episodes, rollout
+from vmax.algorithms.algorithm import Spec, Valuing
+from vmax.envs.rollout import Record, greedy_episodes, rollout, trace_episodes
+from vmax.evaluation.calibration import Calibration, calibration
 from vmax.evaluation.evaluate import EPISODES, NOTHING, OPTIMUM
 from vmax.evaluation.policies import Learned
 
@@ -20,6 +23,7 @@ class Validation:
     Attributes:
       references: the score of `perfect_foresight`, `do_nothing` and the baselines named by `REFERENCES`, for the
         learning curve; computed once. Empty for an environment that is judged by episodes.
+      calibration: the values that the critics gave in the last call, and the returns that followed; None without.
     """
 
     def __init__(
@@ -30,8 +34,14 @@ class Validation:
         error_draws: int,
         days: int | None = None,
         references: tuple[str, ...] = REFERENCES,
+        spec: Spec | None = None,
     ) -> None:
+        """With a `spec`, an algorithm that can value its decisions is asked to."""
         self.env, self.algorithm, self.params = env, algorithm, env.params(split)
+        self.calibration: Calibration | None = None
+        self._value: Any = None
+        if spec is not None and isinstance(algorithm, Valuing):
+            self._value = jax.jit(lambda critics, seen, done: algorithm.value(critics, seen, done, spec))
         self.references: dict[str, float] = {}
         if env.assessment is None:
             return
@@ -44,20 +54,44 @@ class Validation:
         self.best_eur = (values[OPTIMUM] if bound is None else float(bound.sum())) - self.nothing_eur
         self.references = {name: self._capture(value) for name, value in values.items()}
 
-    def __call__(self, weights: Any) -> dict[str, float]:
-        """The figures of the deterministic actor with these weights (what `Algorithm.policy` gives)."""
+    def __call__(self, weights: Any, critics: Any = None) -> dict[str, float]:
+        """The figures of the deterministic actor with these weights (what `Algorithm.policy` gives).
+
+        With `critics` (what `Valuing.critics` gives) those of their calibration too.
+        """
         policy = Learned(weights, self.algorithm)
-        if not self.references:
-            returns, _ = greedy_episodes(self.env, policy, self.params, jax.random.key(0), EPISODES)
-            values = np.asarray(returns, np.float64)
-            return {
-                "score": float(values.mean()),
-                "return_mean": float(values.mean()),
-                "return_std": float(values.std()),
-            }
-        figures = self._summary(policy)
+        critics = None if self._value is None else critics
+        figures = self._by_lanes(policy, critics) if self.references else self._by_episodes(policy, critics)
+        return figures if critics is None or self.calibration is None else figures | self.calibration.figures()
+
+    def _by_lanes(self, policy: Learned, critics: Any) -> dict[str, float]:
+        record = rollout(self.env, policy, self.params, self.starts, trace=critics is not None)
+        figures = self.env.assessment.summary(record, self.params, self.starts)
+        if critics is not None:
+            going_on = np.zeros(len(record.steps), bool)
+            self._calibrate(critics, record, going_on, self.env.assessment.day_starts(self.starts))
         capture = self._capture(figures.pop("value_eur"))
         return {"score": capture, "capture": capture, **figures}
+
+    def _by_episodes(self, policy: Learned, critics: Any) -> dict[str, float]:
+        key = jax.random.key(0)
+        returns, lengths = greedy_episodes(self.env, policy, self.params, key, EPISODES)
+        if critics is not None:
+            longest = 2 ** math.ceil(math.log2(float(np.max(lengths))))  # few lengths, so few compilations
+            record = trace_episodes(self.env, policy, self.params, key, EPISODES, longest)
+            steps = np.asarray(record.steps)
+            ended = np.asarray(record.trace["terminated"])[steps - 1, np.arange(EPISODES)]
+            first = np.tile(np.arange(longest)[:, None] == 0, EPISODES)
+            self._calibrate(critics, record, ended, first)
+        values = np.asarray(returns, np.float64)
+        return {"score": float(values.mean()), "return_mean": float(values.mean()), "return_std": float(values.std())}
+
+    def _calibrate(self, critics: Any, record: Record, ended: np.ndarray, asked: np.ndarray) -> None:
+        trace = record.trace
+        value = self._value(critics, trace["observation"], trace["action"])
+        steps, reward = np.asarray(record.steps), np.asarray(trace["reward"], np.float64)
+        discount = float(critics.discount)
+        self.calibration = calibration(np.asarray(value), reward, steps, ended, asked, discount)
 
     def _summary(self, policy: Any) -> dict[str, float]:
         record = rollout(self.env, policy, self.params, self.starts)

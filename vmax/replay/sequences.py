@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -22,8 +22,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from vmax.errors import UserError
-from vmax.replay import transitions
-from vmax.replay.settings import SequenceConfig
+from vmax.replay import priorities, transitions
+from vmax.replay.settings import PriorityConfig, SequenceConfig
 from vmax.replay.transitions import Batch, History
 
 Array = jax.Array
@@ -37,7 +37,8 @@ class Replay:
     Attributes:
       steps: the transitions.
       age: steps of its episode before each, `[C]`, int32.
-      carry: the actor's memory before the first of every `stride` rows, leaves `[ceil(R / stride) N, units]`.
+      carry: the actor's memory before the first of every `stride` rows, leaves `[ceil(R / stride) N, units]`; of no use
+        for whole episodes.
       coming: age of the step that is written next, `[N]`, int32.
       config: what a sequence is.
     """
@@ -57,19 +58,21 @@ def init(
     example_action: Array,
     example_carry: Any,
     min_episode_steps: int,
+    priority: PriorityConfig | None = None,
 ) -> Replay:
     """An empty buffer, see `transitions.init`; `example_carry` is that of all N environments, leaves `[N, units]`.
 
     Raises: UserError if the ring does not hold two sequences of each environment.
     """
-    steps = transitions.init(capacity, num_envs, example_observation, example_action, min_episode_steps)
+    steps = transitions.init(capacity, num_envs, example_observation, example_action, min_episode_steps, priority)
     if steps.rows < 2 * config.length:
         raise UserError(
             f"training.replay_capacity={capacity} (a device): holds {steps.rows} steps of each of {num_envs} "
             f"environments; must hold at least two sequences of training.sequences.length={config.length}"
         )
-    slots = 0 if config.kind == "episode" else math.ceil(steps.rows / config.stride)
-    carry = jax.tree.map(lambda x: jnp.zeros((slots * num_envs, *x.shape[1:]), x.dtype), example_carry)
+    # whole episodes need none; one row stands there nevertheless, as Orbax saves no empty array
+    kept = 1 if config.kind == "episode" else math.ceil(steps.rows / config.stride) * num_envs
+    carry = jax.tree.map(lambda x: jnp.zeros((kept, *x.shape[1:]), x.dtype), example_carry)
     return Replay(steps, jnp.zeros(capacity, jnp.int32), carry, jnp.zeros(num_envs, jnp.int32), config)
 
 
@@ -123,7 +126,22 @@ def read_before_write(replay: Replay, batch: Batch) -> Replay:
     return replace(replay, steps=transitions.read_before_write(replay.steps, batch))
 
 
-def sample(replay: Replay, key: Key, updates: int, count: int, n_step: int, discount: Any) -> Batch:
+def reprioritise(replay: Replay, batch: Batch, error: Array) -> Replay:
+    """The same buffer after |δ| = `error` `[U, L, B]` was seen along the sequences of a batch; call it before `add`.
+
+    The priority of a sequence goes to all places that lead to it.
+    """
+    steps = replay.steps
+    assert steps.priority is not None and batch.place is not None and batch.weight is not None
+    size = priorities.of_sequences(steps.priority.config, error, batch.weight)[:, None]
+    place = jnp.where((batch.weight > 0.0).any(1, keepdims=True), batch.place, priorities.NOWHERE)
+    learned = priorities.learned(steps.priority, place, jnp.broadcast_to(size, place.shape))
+    return replace(replay, steps=replace(steps, priority=learned))
+
+
+def sample(
+    replay: Replay, key: Key, updates: int, count: int, n_step: int, discount: Any, progress: Array | float = 0.0
+) -> Batch:
     """`count` sequences for each of U updates, drawn with replacement: leaves `[U, L, B, …]`, see `Batch`.
 
     Every step is a sample with its n-step return inside the sequence: the window of a return stops at the end of the
@@ -131,7 +149,8 @@ def sample(replay: Replay, key: Key, updates: int, count: int, n_step: int, disc
     """
     config, steps = replay.config, replay.steps
     capacity, envs, length = steps.capacity, steps.num_envs, config.length
-    start, available, carry = _starts(replay, key, updates * count)
+    origin = _origins(replay, key, updates * count, progress)
+    start, available = origin.start, origin.available
     place = (start + envs * jnp.arange(length + 1)[:, None]) % capacity  # [L + 1, S]
     rows = place[:-1]
     ended = steps.terminated[rows] | steps.truncated[rows]
@@ -147,36 +166,55 @@ def sample(replay: Replay, key: Key, updates: int, count: int, n_step: int, disc
     reward, discounts, reach = _returns(steps, rows, inside, size, n_step, discount)
     successor = jnp.arange(length)[:, None] + reach
     warming = (jnp.arange(length)[:, None] < config.burn_in) & (replay.age[start] > 0)
+    weight = jnp.asarray(inside & ~warming, jnp.float32)
     batch = Batch(
         observation=observation[:-1],
         action=steps.action[rows],
         reward=reward,
         discount=discounts,
         next_observation=jnp.take_along_axis(observation, successor[..., None], axis=0),
-        weight=jnp.asarray(inside & ~warming, jnp.float32),
+        weight=weight if origin.weight is None else weight * origin.weight,
+        place=None if origin.weight is None else _leading(replay, origin, rows, before),
     )
     shared_out = lambda leaf: jnp.moveaxis(leaf.reshape(leaf.shape[0], updates, count, *leaf.shape[2:]), 1, 0)  # noqa: E731
     history = History(
         observation=shared_out(observation),
-        carry=jax.tree.map(lambda leaf: leaf.reshape(updates, count, *leaf.shape[1:]), carry),
+        carry=jax.tree.map(lambda leaf: leaf.reshape(updates, count, *leaf.shape[1:]), origin.carry),
         successor=shared_out(successor),
     )
     return replace(jax.tree.map(shared_out, batch), history=history)
 
 
-def _starts(replay: Replay, key: Key, count: int) -> tuple[Array, Array, Any]:
-    """Where sequences begin, `[S]`; how many rows there are from there to the newest, `[S]`; the carries there.
+class _Origin(NamedTuple):
+    """Where S sequences begin: the place, how many rows there are from it to the newest, and the carry there.
 
-    None are there if the episode begins before the oldest row, as one longer than a sequence may.
+    None are there if the episode begins before the oldest row, as one longer than a sequence may. `drawn` is the place
+    that led to it, and `weight` makes up for the chance of that; None where all are drawn alike.
     """
+
+    start: Array
+    available: Array
+    carry: Any
+    drawn: Array
+    weight: Array | None
+
+
+def _origins(replay: Replay, key: Key, count: int, progress: Array | float) -> _Origin:
     config, steps = replay.config, replay.steps
     envs, rows = steps.num_envs, steps.rows
     reach = config.length if config.kind == "episode" else config.stride
     low = jnp.where(steps.filled == rows, reach - 1, 0)
+    high = jnp.maximum(steps.filled - 1, low + 1)
     oldest = (steps.head - steps.filled) % rows
-    env_key, row_key = jax.random.split(key)
-    env = jax.random.randint(env_key, (count,), 0, envs)
-    offset = jax.random.randint(row_key, (count,), low, jnp.maximum(steps.filled - 1, low + 1))
+    if steps.priority is None:
+        env_key, row_key = jax.random.split(key)
+        env = jax.random.randint(env_key, (count,), 0, envs)
+        offset = jax.random.randint(row_key, (count,), low, high)
+        weight = None
+    else:
+        there = transitions.rows_between(steps, low, high)
+        drawn, weight = priorities.draw(steps.priority, key, count, there, progress)
+        env, offset = drawn % envs, (drawn // envs - oldest) % rows
     row = (oldest + offset) % rows
     age = replay.age[row * envs + env]
     if config.kind == "episode":
@@ -188,7 +226,28 @@ def _starts(replay: Replay, key: Key, count: int) -> tuple[Array, Array, Any]:
         kept = age >= row % config.stride
         carry = jax.tree.map(lambda leaf: jnp.where(kept[:, None], leaf[slot], 0.0), replay.carry)
     start = (row - back) % rows * envs + env
-    return start, jnp.where(offset >= back, steps.filled - offset + back, 0), carry
+    return _Origin(
+        start=start,
+        available=jnp.where(offset >= back, steps.filled - offset + back, 0),
+        carry=carry,
+        drawn=row * envs + env,
+        weight=weight,
+    )
+
+
+def _leading(replay: Replay, origin: _Origin, rows: Array, before: Array) -> Array:
+    """The places that lead to each sequence, the one that was drawn last, `[L + 1, S]`, `NOWHERE` between them.
+
+    Args: the places of its steps, and how often an episode ended before each, `[L, S]`.
+    """
+    config, steps = replay.config, replay.steps
+    ahead = jnp.arange(config.length)[:, None]
+    leads = (before == 0) & (ahead < origin.available)
+    if config.kind == "window":  # up to the next row whose carry is kept
+        first = origin.start // steps.num_envs
+        slot_end = jnp.minimum((first // config.stride + 1) * config.stride, steps.rows)
+        leads &= first + ahead < slot_end
+    return jnp.concatenate([jnp.where(leads, rows, priorities.NOWHERE), origin.drawn[None]])
 
 
 def _returns(

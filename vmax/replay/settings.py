@@ -33,3 +33,27 @@ class SequenceConfig:
         if not 1 <= self.stride <= self.length - self.burn_in:
             most = f"{self.length - self.burn_in}, {key}.length less the burn-in"
             raise UserError(f"{key}.stride={self.stride}: must be within [1, {most}], or steps would never be learned")
+
+
+@dataclass(frozen=True)
+class PriorityConfig:
+    """How much more often a replay draws what surprised the critics.
+
+    Attributes:
+      exponent: a place is drawn in proportion to (|δ| + offset)^exponent; 0: all alike, no priorities are kept.
+      correction: what share of that is taken back by weights in the losses, at the start; it rises to 1 at the end.
+      offset: added to |δ|, so that what was learned well still comes up.
+      max_share: of the largest |δ| in the priority of a sequence; the rest is their mean.
+    """
+
+    exponent: float
+    correction: float
+    offset: float
+    max_share: float
+
+    def __post_init__(self) -> None:
+        for name in ("exponent", "correction", "max_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"training.priorities.{name}={getattr(self, name)}: must be within [0, 1]")
+        if self.offset <= 0:
+            raise UserError(f"training.priorities.offset={self.offset}: must be above 0")

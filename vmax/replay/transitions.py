@@ -28,6 +28,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from vmax.errors import UserError
+from vmax.replay import priorities
+from vmax.replay.settings import PriorityConfig
 
 Array = jax.Array
 Key = jax.Array
@@ -59,6 +61,8 @@ class Batch:
       discount: γ^k, 0 where the world terminated, `[...]`; the target is `reward + discount * value(next_observation)`.
       weight: what each sample counts in every loss, `[...]`, 0 for padding; None: all alike.
       history: the sequences themselves; None for single transitions.
+      place: where the samples are stored whose priority is to be learned, `[U, B]`; for sequences `[U, P, B]`, all
+        places that lead to a sequence and some that no ring has. None: priorities are off.
     """
 
     observation: Array
@@ -68,6 +72,7 @@ class Batch:
     next_observation: Array
     weight: Array | None = None
     history: History | None = None
+    place: Array | None = None
 
 
 @struct.dataclass
@@ -84,6 +89,7 @@ class Replay:
       filled: rows in use, int32.
       final_head: place in the finals that is written next, int32.
       num_envs: N.
+      priority: of each of the C transitions; None: all are drawn alike.
     """
 
     observation: Array
@@ -96,6 +102,7 @@ class Replay:
     filled: Array
     final_head: Array
     num_envs: int = struct.field(pytree_node=False)
+    priority: priorities.Priorities | None = None
 
     @property
     def capacity(self) -> int:
@@ -113,13 +120,19 @@ def finals_needed(capacity: int, num_envs: int, min_episode_steps: int) -> int:
 
 
 def init(
-    capacity: int, num_envs: int, example_observation: Array, example_action: Array, min_episode_steps: int
+    capacity: int,
+    num_envs: int,
+    example_observation: Array,
+    example_action: Array,
+    min_episode_steps: int,
+    priority: PriorityConfig | None = None,
 ) -> Replay:
     """An empty buffer for `capacity` transitions of `num_envs` environments (those of one device).
 
     Args:
       example_observation, example_action: one of each, `[D]` and `[A]`; their dtypes are those of the buffer.
       min_episode_steps: no environment truncates twice within fewer steps.
+      priority: how priorities are kept; None: not at all.
 
     Raises: UserError if the capacity is no multiple of the environments or holds fewer than two rows.
     """
@@ -140,6 +153,7 @@ def init(
         filled=jnp.zeros((), jnp.int32),
         final_head=jnp.zeros((), jnp.int32),
         num_envs=num_envs,
+        priority=priorities.init(priority, capacity),
     )
 
 
@@ -198,6 +212,7 @@ def _add_row(
         head=(replay.head + 1) % replay.rows,
         filled=jnp.minimum(replay.filled + 1, replay.rows),
         final_head=final_start + jnp.sum(truncated, dtype=jnp.int32),
+        priority=priorities.renewed(replay.priority, start, count),
     )
 
 
@@ -212,23 +227,43 @@ def read_before_write(replay: Replay, batch: Batch) -> Replay:
     return replace(replay, head=replay.head + nothing, final_head=replay.final_head + nothing)
 
 
-def sample(replay: Replay, key: Key, count: int, n_step: int, discount: Any) -> Batch:
-    """`count` transitions with n-step returns, drawn uniformly with replacement from those whose n successors are here.
+def reprioritise(replay: Replay, batch: Batch, error: Array) -> Replay:
+    """The same buffer after |δ| = `error` `[U, B]` was seen at the samples of a batch; call it before `add`."""
+    assert replay.priority is not None and batch.place is not None
+    return replace(replay, priority=priorities.learned(replay.priority, batch.place, error))
+
+
+def rows_between(replay: Replay, first: Array | int, last: Array) -> Array:
+    """Which places stand in rows from `first` up to but without `last`, counted from the oldest row, `[C]`."""
+    number = (jnp.arange(replay.rows) - replay.head + replay.filled) % replay.rows
+    return jnp.repeat((number >= first) & (number < last), replay.num_envs, total_repeat_length=replay.capacity)
+
+
+def sample(replay: Replay, key: Key, count: int, n_step: int, discount: Any, progress: Array | float = 0.0) -> Batch:
+    """`count` transitions with n-step returns, drawn with replacement from those whose n successors are here.
 
         G = r_t + γ r_{t+1} + … + γ^{k-1} r_{t+k-1},  bootstrap γ^k v(s_{t+k}),  k <= n
 
     The window stops at a termination (discount 0) and at a truncation (bootstrap from the true final observation).
     The newest n rows wait for their successors; the buffer must hold more than n rows when this is called.
 
-    Args: `discount` γ, a number or a scalar array. Returns: a Batch with leading dimension `[count]`.
+    They are drawn uniformly, or by their priorities if such are kept (`priorities.draw`).
+
+    Args: `discount` γ, a number or a scalar array; `progress` of the training, 0-1, which priorities want to know.
+    Returns: a Batch with leading dimension `[count]`.
     Source: Sutton & Barto (2018), eq. 7.1. Raises: UserError if n_step is no less than the rows of the buffer.
     """
     if not 1 <= n_step < replay.rows:
         raise UserError(f"algorithm.n_step={n_step}: must be within [1, {replay.rows - 1}], the replay's rows less one")
     capacity, envs = replay.capacity, replay.num_envs
     oldest = (replay.head - replay.filled) % replay.rows
-    eligible = jnp.maximum(replay.filled - n_step, 1) * envs
-    first = (oldest * envs + jax.random.randint(key, (count,), 0, eligible)) % capacity
+    eligible = jnp.maximum(replay.filled - n_step, 1)
+    weight = None
+    if replay.priority is None:
+        first = (oldest * envs + jax.random.randint(key, (count,), 0, eligible * envs)) % capacity
+    else:
+        there = rows_between(replay, 0, eligible)
+        first, weight = priorities.draw(replay.priority, key, count, there, progress)
     window = (first + envs * jnp.arange(n_step)[:, None]) % capacity  # [n, count]
 
     terminated, truncated = replay.terminated[window], replay.truncated[window]
@@ -249,4 +284,6 @@ def sample(replay: Replay, key: Key, count: int, n_step: int, discount: Any) -> 
         reward=reward,
         discount=jnp.where(world_ended, 0.0, power[length]),
         next_observation=observations[count:],
+        weight=weight,
+        place=None if weight is None else first,
     )

@@ -9,10 +9,11 @@ import jax
 from vmax.algorithms.algorithm import Spec
 from vmax.checkpoint import Checkpoints
 from vmax.config import RunConfig
+from vmax.evaluation.calibration import calibration_figure
 from vmax.evaluation.evaluate import Evaluation, evaluate
 from vmax.evaluation.plots import learning_curve
 from vmax.evaluation.policies import Learned
-from vmax.evaluation.table import print_comparison
+from vmax.evaluation.table import print_comparison, print_groups
 from vmax.evaluation.writing import write_evaluation
 from vmax.plotting import save
 from vmax.run_folder import to_plain, write_json
@@ -62,14 +63,20 @@ def conclude(run: Run, status: str) -> dict[str, Any]:
     write_json(run.folder.result, result)
     if status == "completed":
         print_comparison(result["evaluation"], currency(run.env))
-        run.say(f"figures: {run.folder.result}; plots: {run.folder.plots} and {run.folder.evaluation(TEST) / 'plots'}")
+        print_groups(result["evaluation"])
+        plots = [str(path) for path in (run.folder.plots, run.folder.evaluation(TEST) / "plots") if path.exists()]
+        run.say(f"figures: {run.folder.result}" + (f"; plots: {' and '.join(plots)}" if plots else ""))
         run.say(f"curves: tensorboard --logdir {run.folder.path}")
     return to_plain(result)
 
 
 def write_plots(run: Run, evaluation: Evaluation) -> None:
-    """The learning curve with the baselines, and the pictures of the evaluation in TensorBoard."""
+    """The learning curve with the baselines, the calibration, and the pictures of the evaluation in TensorBoard."""
     save(learning_curve(run.folder.metrics, run.validation.references), run.folder.plots / "learning_curve.png")
+    if run.folder.calibration.exists():
+        picture = calibration_figure(run.folder.calibration)
+        save(picture, run.folder.plots / "calibration.png")
+        run.logger.figure("eval/calibration", picture, run.counters.step)
     if len(evaluation.timeseries):
         pictures = run.env.assessment.figures(evaluation.timeseries, list(evaluation.result["policies"]))
         for name, figure in pictures.items():
@@ -94,6 +101,7 @@ def run_facts(run: Run, status: str) -> dict[str, Any]:
         "status": status,
         "env_steps": c.step,
         "gradient_updates": c.updates,
+        **({} if run.days is None else {"epochs": run.days.done(c.step) / run.days.per_epoch}),
         "best_step": c.best_step,
         "best_validation_score": c.best_score,
         "wall_time_s": c.wall_time_s,
@@ -105,10 +113,13 @@ def run_facts(run: Run, status: str) -> dict[str, Any]:
 
 
 def hparams(config: RunConfig) -> dict[str, Any]:
-    """The settings that TensorBoard's table shows."""
-    algorithm = {f"algorithm.{k}": v for k, v in vars(config.algorithm).items()}
-    training = {f"training.{k}": v for k, v in vars(config.training).items()}
-    return {"seed": config.seed, "env": config.env.name, **algorithm, **training}
+    """The settings that TensorBoard's table shows: of the environment those that are one value."""
+    env = {
+        f"env.{k}": v for k, v in vars(config.env).items() if k != "name" and isinstance(v, bool | int | float | str)
+    }
+    groups = {"algorithm": config.algorithm, "network": config.network, "training": config.training}
+    chosen = {f"{group}.{k}": v for group, settings in groups.items() for k, v in vars(settings).items()}
+    return {"name": config.name or "", "seed": config.seed, "env": config.env.name, **env, **chosen}
 
 
 def headline(evaluation: Evaluation) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The figures of a run: metrics.csv and TensorBoard, from one record per chunk."""
+"""The figures of a run: metrics.csv, metrics.jsonl and TensorBoard, from one record per chunk; the days of an epoch."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import csv
 import math
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tensorboardX import SummaryWriter
-
-from vmax.run_folder import RunFolder, disk_guard, read_metrics, write_csv
+from vmax.run_folder import RunFolder, append_jsonl, disk_guard, read_metrics, write_csv
+from vmax.training.events import EventFile
 
 TIME = "time_s"
 """Unix time of a row; a column that two equal runs do not share."""
@@ -22,17 +21,19 @@ class Logger:
 
     Names are TensorBoard tags: `train/…`, `eval/…`, `speed/…`. A name that appears later adds a column; cells that
     were not given, or are not finite, are empty. Opened on a folder with a metrics.csv, it writes the event file anew
-    from it: after `RunFolder.cut_back` nothing beyond the checkpoint is left in either.
+    from it: after `RunFolder.cut_back` nothing beyond the checkpoint is left in either. With `jsonl` each row also
+    becomes a line of metrics.jsonl; what is not finite is null there. Raises DiskFull.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
+    def __init__(self, folder: RunFolder, jsonl: bool = False) -> None:
+        self.folder, self.jsonl = folder, jsonl
         self.columns, rows = read_metrics(folder.metrics)
         shutil.rmtree(folder.tensorboard, ignore_errors=True)
-        self.writer = SummaryWriter(str(folder.tensorboard))
+        self.events = EventFile(folder.tensorboard)
         for row in rows:
             cells = dict(zip(self.columns, row, strict=True))
             self._plot(int(cells["step"]), float(cells[TIME]), {k: float(v) for k, v in cells.items() if v})
+        self.events.write()
 
     def record(self, step: int, scalars: Mapping[str, Any]) -> None:
         """Adds one row. `step`: environment steps so far. Raises DiskFull."""
@@ -43,30 +44,30 @@ class Logger:
         cells |= {name: repr(value) if math.isfinite(value) else "" for name, value in values.items()}
         with disk_guard(self.folder.metrics), self.folder.metrics.open("a", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow([cells.get(column, "") for column in self.columns])
+        if self.jsonl:
+            append_jsonl(self.folder.metrics_jsonl, [{"step": step, TIME: round(now, 3), **values}])
         self._plot(step, now, values)
+        self.events.write()
+
+    def days(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Adds lines to days.jsonl, one for each day that was trained on. Raises DiskFull."""
+        append_jsonl(self.folder.days, rows)
 
     def figure(self, tag: str, figure: Any, step: int = 0) -> None:
-        """Shows a Matplotlib figure in TensorBoard; the caller closes it."""
-        self.writer.add_figure(tag, figure, step, close=False)
+        """Shows a Matplotlib figure in TensorBoard; the caller closes it. Raises DiskFull."""
+        self.events.add_figure(tag, figure, step)
+        self.events.write()
 
     def hparams(self, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """Enters the run, once at its end, into TensorBoard's table of settings and results."""
+        """Enters the run, once at its end, into TensorBoard's table of settings and results. Raises DiskFull."""
         plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in settings.items()}
-        finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
-        self.writer.add_hparams(plain, finite, name="hparams")
-
-    def flush(self) -> None:
-        """Brings the event file up to date."""
-        self.writer.flush()
-
-    def close(self) -> None:
-        """Writes out and closes the event file."""
-        self.writer.close()
+        table = EventFile(self.folder.tensorboard / "hparams")
+        table.add_hparams(plain, {name: float(value) for name, value in metrics.items() if math.isfinite(value)})
+        table.write()
 
     def _plot(self, step: int, when: float, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            if name not in ("step", TIME) and math.isfinite(value):
-                self.writer.add_scalar(name, value, step, walltime=when)
+        shown = {name: v for name, v in values.items() if name not in ("step", TIME) and math.isfinite(v)}
+        self.events.add_scalars(shown, step, when)
 
     def _add_columns(self, names: list[str]) -> None:
         """Rewrites metrics.csv with the columns that are new; earlier rows are empty there."""

@@ -20,16 +20,19 @@ from omegaconf import DictConfig
 
 from vmax import devices, envs
 from vmax.algorithms import make_algorithm
+from vmax.algorithms.algorithm import Valuing
 from vmax.checkpoint import Checkpoints, disk_need
 from vmax.config import RunConfig
 from vmax.errors import UserError
 from vmax.evaluation.validation import Validation
 from vmax.run_folder import DiskFull, RunFolder, Status
+from vmax.training.day_plan import DayCount, in_days
 from vmax.training.finish import conclude
 from vmax.training.logger import Logger
-from vmax.training.program import RunState
+from vmax.training.program import DAYS, RunState
 from vmax.training.progress import ProgressReport
 from vmax.training.run import Counters, Run, Stages, trace
+from vmax.training.seasons import season_log
 from vmax.training.signals import StopRequest, terminated_as_exit
 
 
@@ -49,21 +52,29 @@ def train(config: RunConfig, folder_path: Path, composed: DictConfig) -> dict[st
     """
     began, folder = time.monotonic(), RunFolder(folder_path)
     env = envs.make(config.env)
+    config = in_days(config, env)
     algorithm = make_algorithm(config.algorithm, config.network)
     stages = trace(config, env, algorithm)  # mistakes that only tracing finds, before anything is written
     checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep, warn=lambda line: _warn(folder, line))
     counters, state = Counters(), None
     if config.resume is not None:  # refused or not, before run.json says that the run goes on
-        counters, state = _restore(config, folder, checkpoints, stages)
+        if checkpoints.steps() or folder.record().get("status") == "completed":
+            counters, state = _restore(config, folder, checkpoints, stages)
+        else:
+            _begin_anew(folder, checkpoints)
         settings = {str(key): value for key, value in composed.items()}
         folder.save_config(settings, [], new=False)  # total_steps may have been raised
     folder.start(config.seed, devices.hardware(), name=config.name)
     try:
         with terminated_as_exit():
-            validation = Validation(env, algorithm, "validation", config.evaluation.error_draws, config.evaluation.days)
+            settings, spec = config.evaluation, stages.program.spec
+            validation = Validation(env, algorithm, "validation", settings.error_draws, settings.days, spec=spec)
             began -= counters.wall_time_s
-            logger = Logger(folder)
-            run = Run(config, folder, env, algorithm, stages, validation, checkpoints, logger, counters, began)
+            logger, days = Logger(folder, config.logging.jsonl), DayCount.of(config, env)
+            seasons = season_log(config, env, algorithm, folder, logger)
+            run = Run(
+                config, folder, env, algorithm, stages, validation, checkpoints, logger, counters, began, days, seasons
+            )
             return _train(run, state)
     except (KeyboardInterrupt, SystemExit):
         folder.finish("interrupted", "ended by a signal without saving")
@@ -81,9 +92,7 @@ def _train(run: Run, state: RunState | None) -> dict[str, Any]:
     run.say(_introduction(run, state))
     status = _loop(run, state, chunk)
     counters.wall_time_s = time.monotonic() - run.began
-    run.logger.flush()
     result = conclude(run, status)
-    run.logger.close()
     run.folder.finish(status, None if status == "completed" else f"stopped at step {counters.step}; go on with resume=")
     return result
 
@@ -128,13 +137,13 @@ def _loop(run: Run, state: RunState, chunk: Any) -> Status:
                 figures = _figures(run, pending)
                 _lap(counters, started)
                 _log(run, pending, figures, _evaluate(run, state) if evaluating else {})
-                run.logger.flush()
                 pending = None
                 if saving:
                     _save(run, state)
                 started = time.monotonic()
-            note = "" if counters.last_score is None else f"validation {counters.last_score:.3f}"
-            report.update(counters.step, counters.updates, note)
+            notes = [] if run.days is None else [run.days.progress(counters.step)]
+            notes += [] if counters.last_score is None else [f"validation {counters.last_score:.3f}"]
+            report.update(counters.step, counters.updates, ", ".join(notes))
             if stopping:
                 break
     if stopping and counters.step < end:
@@ -145,7 +154,8 @@ def _loop(run: Run, state: RunState, chunk: Any) -> Status:
 
 def _figures(run: Run, pending: Pending) -> dict[str, float]:
     """The figures of a chunk; waits until it is computed. Raises UserError for the first that is not finite."""
-    figures = {name: float(value) for name, value in devices.fetch(pending.record).items()}
+    scalars = {name: value for name, value in pending.record.items() if name != DAYS}
+    figures = {name: float(value) for name, value in devices.fetch(scalars).items()}
     finite = figures.pop("finite")
     bad = next((name for name, value in figures.items() if not math.isfinite(value)), None)
     if bad or not finite:
@@ -172,6 +182,10 @@ def _log(run: Run, pending: Pending, figures: dict[str, float], evaluated: dict[
     unknown = () if figures["episodes"] else ("episode_return", "episode_length")
     row = {f"train/{name}": value for name, value in figures.items() if name not in unknown}
     row |= {f"eval/{name}": value for name, value in evaluated.items()}
+    if run.days is not None:
+        row["train/epochs"] = run.days.done(pending.step) / run.days.per_epoch
+        if run.config.logging.days:
+            run.logger.days(run.days.rows(pending.step, devices.gather(pending.record[DAYS])))
     row["speed/env_steps_per_s"] = (pending.step - run.config.training.warmup_steps) / elapsed
     row["speed/updates_per_s"] = pending.updates / elapsed
     run.logger.record(pending.step, row)
@@ -180,7 +194,10 @@ def _log(run: Run, pending: Pending, figures: dict[str, float], evaluated: dict[
 def _evaluate(run: Run, state: RunState) -> dict[str, float]:
     """Figures of the current policy on the validation split; the best one is saved. Raises UserError."""
     policy = devices.fetch(run.algorithm.policy(state.learner, averaged=True))
-    figures = run.validation(policy)
+    valuing = isinstance(run.algorithm, Valuing)
+    figures = run.validation(policy, devices.fetch(run.algorithm.critics(state.learner)) if valuing else None)
+    if run.validation.calibration is not None:
+        run.validation.calibration.write(run.folder.calibration)
     score, counters = figures["score"], run.counters
     if not math.isfinite(score):
         raise _not_finite(run, counters.step, "eval/score")
@@ -188,6 +205,8 @@ def _evaluate(run: Run, state: RunState) -> dict[str, float]:
     if counters.best_score is None or score > counters.best_score:
         counters.best_score, counters.best_step = score, counters.step
         run.checkpoints.save_best(counters.step, {"policy": policy}, {"score": score})
+    if run.seasons is not None:
+        run.seasons.record(counters.step, policy)
     run.folder.append_log(f"step {counters.step}: " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
     return figures
 
@@ -224,8 +243,9 @@ def _restore(
     counters = Counters(**restored.meta["counters"])
     planned = config.planned_steps
     if counters.step >= planned and folder.record().get("status") == "completed":
+        longer = "total_steps" if config.training.schedule == "steps" else "training.epochs"
         raise UserError(
-            f"resume={folder.path}: the run is done at step {counters.step} of {planned}; raise total_steps to go on"
+            f"resume={folder.path}: the run is done at step {counters.step} of {planned}; raise {longer} to go on"
         )
     folder.cut_back(counters.step, restored.meta["log_bytes"])
     checkpoints.sweep()
@@ -240,12 +260,21 @@ def _restore(
     return counters, replace(state, replay=replay, learner=replace(state.learner, hyper=hyper))
 
 
+def _begin_anew(folder: RunFolder, checkpoints: Checkpoints) -> None:
+    """Empties the folder of a run that ended before its first checkpoint: what it logged is done once more."""
+    folder.cut_back(0, 0)
+    checkpoints.sweep()
+    checkpoints.discard_after(0)
+    folder.append_log("begun anew: the run ended before its first checkpoint")
+
+
 def _introduction(run: Run, state: RunState) -> str:
     items = _items(run, state)
     need = disk_need(items, {"policy": items["policy"]}, run.config.checkpoint.keep)
     marks = ", ".join(f"{name} {score:.3f}" for name, score in run.validation.references.items())
     return (
-        f"{run.algorithm.name} on {run.env.name}: {run.config.planned_steps:,} steps with "
+        f"{run.algorithm.name} on {run.env.name}: {run.config.planned_steps:,} steps"
+        f"{f' ({run.days.introduction()})' if run.days else ''} with "
         f"{run.config.training.num_envs} environments on {devices.count()} device(s); "
         f"checkpoints need up to {need / 2**20:,.0f} MiB in {run.folder.path}"
         + (f"; on the validation split: {marks}" if marks else "")

@@ -14,18 +14,24 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from vmax.algorithms.algorithm import Algorithm, Batch, Spec
+from vmax.algorithms.algorithm import TD_ERROR, Algorithm, Batch, Spec
 from vmax.devices import AXIS, parallel
 from vmax.envs.environment import AutoReset, Environment, EpisodeStatistics
 from vmax.envs.rollout import Policy
 from vmax.errors import UserError
 from vmax.networks.recurrent import forget
 from vmax.replay import sequences, transitions
+from vmax.replay.settings import PriorityConfig
+from vmax.training.days import DayEpisodes, DaySchedule
 
 Array = jax.Array
 
 SUMS = ("episodes", "episode_return", "episode_length", "reward")
 """Figures of an iteration that add up over a chunk; the others are averaged."""
+DAYS = "days"
+"""What an iteration tells of the days under way, and a record of those that ended, where days are scheduled."""
+ORDER = 2**31 - 1
+"""Folded into a run's key for the order of its days."""
 
 
 @struct.dataclass
@@ -51,6 +57,7 @@ class Sizes:
     replay_capacity: int
     n_step: int
     sequences: sequences.SequenceConfig
+    priorities: PriorityConfig
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,8 @@ class Guide:
 class Program:
     """Compiles a run: `initialise`, `warm_up` and `chunk`, each over all devices.
 
-    `guide` acts during the warm-up; None: uniformly random actions.
+    `guide` acts during the warm-up; None: uniformly random actions. `schedule` names the days that episodes are; None:
+    their starts are drawn.
     """
 
     environment: Environment
@@ -73,16 +81,21 @@ class Program:
     spec: Spec
     sizes: Sizes
     guide: Guide | None = None
+    schedule: DaySchedule | None = None
 
     @cached_property
-    def wrapped(self) -> EpisodeStatistics:
+    def wrapped(self) -> Any:
+        """The environments side by side: `EpisodeStatistics`, or `DayEpisodes` where days are scheduled."""
+        if self.schedule is not None:
+            return DayEpisodes(self.environment, self.schedule)
         return EpisodeStatistics(AutoReset(self.environment))
 
     def initialise(self, key: Array, params: Any) -> RunState:
         """First state on one device; called inside the device map."""
         learner_key, env_key, run_key = jax.random.split(key, 3)
         env_keys = jax.random.split(_own(env_key), self.sizes.num_envs)
-        environment, observation = self.wrapped.reset(env_keys, params)
+        order_key = () if self.schedule is None else (jax.random.fold_in(key, ORDER),)
+        environment, observation = self.wrapped.reset(env_keys, params, *order_key)
         learner = self.algorithm.init(learner_key, self.spec)
         carry = self.algorithm.initial_carry(self.sizes.num_envs)
         return RunState(learner, run_key, environment, observation, carry, self._empty_replay(observation[0], carry))
@@ -92,21 +105,34 @@ class Program:
         sizes, least = self.sizes, self.environment.min_episode_steps
         action = jnp.zeros(self.environment.action_space.size)
         if not self.remembers:
-            return transitions.init(sizes.replay_capacity, sizes.num_envs, observation, action, least)
+            return transitions.init(sizes.replay_capacity, sizes.num_envs, observation, action, least, sizes.priorities)
         if sizes.sequences.kind == "episode" and least > sizes.sequences.length:
             raise UserError(
                 f"training.sequences.length={sizes.sequences.length}: an episode has {least} steps; set at least that, "
                 "or training.sequences.kind=window"
             )
-        return sequences.init(sizes.sequences, sizes.replay_capacity, sizes.num_envs, observation, action, carry, least)
+        return sequences.init(
+            sizes.sequences,
+            sizes.replay_capacity,
+            sizes.num_envs,
+            observation,
+            action,
+            carry,
+            least,
+            sizes.priorities,
+        )
 
     @cached_property
     def remembers(self) -> bool:
         """Whether the policy carries anything from step to step."""
         return bool(jax.tree.leaves(self.algorithm.initial_carry(1)))
 
-    def collect(self, state: RunState, key: Array, params: Any, warming_up: bool) -> tuple[RunState, Any, dict]:
-        """Step all environments `unroll` times; returns the block of transitions `[T, N, …]` and episode sums."""
+    def collect(self, state: RunState, key: Array, params: Any, warming_up: bool) -> tuple[RunState, Any, dict, dict]:
+        """Step all environments `unroll` times.
+
+        Returns: the state, the block of transitions `[T, N, …]`, episode sums, and with a schedule what each step told
+        of the days under way (`DAYS`).
+        """
         policy = self.algorithm.policy(state.learner)
 
         def one(carry: Any, step_key: Array) -> tuple[Any, Any]:
@@ -115,7 +141,8 @@ class Program:
             action, following_memory, _ = self.algorithm.act(policy, observation, memory, act_key, explore=True)
             if warming_up:
                 action = self._first_actions(environment, observation, params, act_key)
-            environment, following, step = self.wrapped.step(env_key, environment, action, params)
+            moved, following, step = self.wrapped.step(env_key, environment, action, params)
+            days = {} if self.schedule is None else {DAYS: self.wrapped.told(environment, moved, step)}
             done = step.terminated | step.truncated
             sums = {
                 "episodes": done.sum(),
@@ -125,15 +152,15 @@ class Program:
             }
             block = (observation, action, step.reward, step.terminated, step.truncated, step.observation)
             block += (memory,) if self.remembers else ()
-            return (environment, following, forget(following_memory, done)), (block, sums)
+            return (moved, following, forget(following_memory, done)), (block, sums, days)
 
         start = (state.environment, state.observation, state.carry)
-        (environment, observation, memory), (block, sums) = jax.lax.scan(
+        (environment, observation, memory), (block, sums, days) = jax.lax.scan(
             one, start, jax.random.split(_own(key), self.sizes.unroll)
         )
         learner = self.algorithm.observe(state.learner, block[0].reshape(-1, block[0].shape[-1]), self.spec)
         state = replace(state, environment=environment, observation=observation, carry=memory, learner=learner)
-        return state, block, jax.tree.map(lambda x: x.sum(0), sums)
+        return state, block, jax.tree.map(lambda x: x.sum(0), sums), days
 
     def _first_actions(self, environment: Any, observation: Array, params: Any, key: Array) -> Array:
         """Actions of the warm-up, `[N, A]`."""
@@ -145,26 +172,31 @@ class Program:
         return jnp.clip(told + self.guide.noise * jax.random.normal(key, shape), -1.0, 1.0)
 
     def iteration(self, state: RunState, params: Any) -> tuple[RunState, dict[str, Array]]:
-        """Collect one block, learn from what was stored before it, then store it."""
+        """Collect one block, learn from what was stored before it, note its new priorities if any, then store it."""
         key, collect_key, sample_key, update_key = jax.random.split(state.key, 4)
         batch = self._sample(state, _own(sample_key))
-        state, block, sums = self.collect(state, collect_key, params, warming_up=False)
-        replay = self._kind.add(self._kind.read_before_write(state.replay, batch), *block)
+        state, block, sums, days = self.collect(state, collect_key, params, warming_up=False)
         learner, metrics = self.algorithm.update(state.learner, batch, update_key, self.spec)
-        return replace(state, key=key, replay=replay, learner=learner), {**metrics, **_global(sums)}
+        replay = self._kind.read_before_write(state.replay, batch)
+        if batch.place is not None:
+            replay = self._kind.reprioritise(replay, batch, metrics.pop(TD_ERROR))
+        replay = self._kind.add(replay, *block)
+        return replace(state, key=key, replay=replay, learner=learner), {**metrics, **_global(sums), **days}
 
     @property
     def _kind(self) -> Any:
-        """The module of the replay: `init`, `add`, `sample`, `read_before_write`."""
+        """The module of the replay: `init`, `add`, `sample`, `read_before_write`, `reprioritise`."""
         return sequences if self.remembers else transitions
 
     def _sample(self, state: RunState, key: Array) -> Batch:
         """What all updates of an iteration learn from, `[U, B]` or `[U, L, B]`, in one gather."""
         updates, count, n_step = self.sizes.updates, self.sizes.batch_size, self.sizes.n_step
-        discount = state.learner.hyper.discount
+        hyper, progress = state.learner.hyper, 0.0
+        if self.sizes.priorities.exponent:
+            progress = jnp.minimum(state.learner.updates / hyper.total_updates, 1.0)
         if self.remembers:
-            return sequences.sample(state.replay, key, updates, count, n_step, discount)
-        flat = transitions.sample(state.replay, key, updates * count, n_step, discount)
+            return sequences.sample(state.replay, key, updates, count, n_step, hyper.discount, progress)
+        flat = transitions.sample(state.replay, key, updates * count, n_step, hyper.discount, progress)
         return jax.tree.map(lambda x: x.reshape(updates, count, *x.shape[1:]), flat)
 
     def warm_up(self, state: RunState, params: Any, iterations: int) -> RunState:
@@ -172,7 +204,7 @@ class Program:
 
         def one(state: RunState, _: None) -> tuple[RunState, None]:
             key, collect_key = jax.random.split(state.key)
-            state, block, _sums = self.collect(state, collect_key, params, warming_up=True)
+            state, block, _sums, _days = self.collect(state, collect_key, params, warming_up=True)
             return replace(state, key=key, replay=self._kind.add(state.replay, *block)), None
 
         return jax.lax.scan(one, state, None, length=iterations)[0]
@@ -180,6 +212,7 @@ class Program:
     def chunk(self, state: RunState, params: Any, iterations: int) -> tuple[RunState, dict[str, Array]]:
         """Several iterations; the record is reduced to scalars: sums over episodes, means of learning metrics."""
         state, metrics = jax.lax.scan(lambda s, _: self.iteration(s, params), state, None, length=iterations)
+        told = metrics.pop(DAYS, None)
         episodes = jnp.maximum(metrics["episodes"].sum(), 1)
         record = {name: values.mean() for name, values in metrics.items() if name not in SUMS}
         learned = state.learner.replace(hyper=None, context=None)  # numbers that were given may be infinite
@@ -191,6 +224,9 @@ class Program:
             "reward": metrics["reward"].sum() / transitions_seen,
             "finite": jnp.stack([jnp.isfinite(x).all() for x in _floats(learned)]).all(),
         }
+        if told is not None:
+            told = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), told)
+            record[DAYS] = self.wrapped.finished(state.environment.key, told, params)
         return state, record
 
     def compiled(self, iterations: int, warm_up_iterations: int) -> tuple[Any, Any, Any]:

@@ -17,8 +17,10 @@ from vmax.envs.rollout import Courseful, Policy
 from vmax.errors import UserError
 from vmax.evaluation.validation import Validation
 from vmax.run_folder import RunFolder
+from vmax.training.day_plan import DayCount, day_schedule
 from vmax.training.logger import Logger
 from vmax.training.program import Guide, Program, RunState, Sizes
+from vmax.training.seasons import SeasonLog
 
 
 @dataclass
@@ -57,7 +59,10 @@ class Stages:
 
 @dataclass
 class Run:
-    """A run in progress: what was configured, the compiled parts, and where it stands."""
+    """A run in progress: what was configured, the compiled parts, and where it stands.
+
+    `days` counts the days of a run by days, `seasons` looks at the fixed days of the seasons; None: neither is done.
+    """
 
     config: RunConfig
     folder: RunFolder
@@ -69,6 +74,8 @@ class Run:
     logger: Logger
     counters: Counters
     began: float
+    days: DayCount | None
+    seasons: SeasonLog | None
 
     def say(self, line: str) -> None:
         """Tells the user and train.log."""
@@ -94,7 +101,7 @@ def trace(config: RunConfig, env: Environment, algorithm: Any) -> Stages:
 
 
 def build_program(config: RunConfig, env: Environment, algorithm: Any) -> Program:
-    """The compiled part for this configuration; sizes are shared out over the devices. Raises: UserError."""
+    """The compiled part for a configuration from `in_days`; sizes are shared out over devices. Raises: UserError."""
     t, n = config.training, devices.count()
     updates = (config.planned_steps - t.warmup_steps) // (t.num_envs * t.unroll) * t.updates_per_iteration
     context = None
@@ -108,6 +115,7 @@ def build_program(config: RunConfig, env: Environment, algorithm: Any) -> Progra
         post_decision=env.post_decision,
         context=context,
         controlled=env.observation_space.entries(env.controlled),
+        news_moves=env.news_moves,
     )
     sizes = Sizes(
         num_envs=t.num_envs // n,
@@ -117,8 +125,10 @@ def build_program(config: RunConfig, env: Environment, algorithm: Any) -> Progra
         replay_capacity=t.replay_capacity // n,
         n_step=config.algorithm.n_step,
         sequences=t.sequences,
+        priorities=t.priorities,
     )
-    return Program(env, algorithm, spec, sizes, _guide(t.warmup_rule, t.warmup_noise, env))
+    guide = _guide(t.warmup_rule, t.warmup_noise, env)
+    return Program(env, algorithm, spec, sizes, guide, day_schedule(config, env))
 
 
 def _guide(name: str | None, noise: float, env: Environment) -> Guide | None:

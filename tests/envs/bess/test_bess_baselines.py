@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from small_bess import bess_on, small_bess, wavy_prices
 
-from vmax.envs.bess.baselines import CheapDear, Threshold, TwoCycle, block_prices
-from vmax.envs.bess.known import Known
+from vmax.envs.bess.baselines import CheapDear, Threshold, TwoCycle
+from vmax.envs.bess.known import Known, block_prices
 from vmax.envs.bess.planners import MPC, Calibration, PerfectForesight, calibrated, lane_sites, repeat_last_day
 from vmax.envs.bess.tuning import tuned_settings
 from vmax.envs.rollout import rollout
@@ -30,6 +30,7 @@ def known_at(hour: int, day: list[float], mask_from: int = 36) -> Known:
         mask=jnp.asarray(window < mask_from),
         past_price_eur_per_mwh=jnp.asarray(prices[hour : 24 + hour]),
         last_error_eur_per_mwh=jnp.asarray(zero),
+        error_age=jnp.int32(1),
         profile_eur_per_mwh=jnp.full(36, 45.0),
         pv_mw=jnp.zeros(36),
         local_hour=jnp.asarray((hour + window) % 24, jnp.float32),

@@ -1,5 +1,7 @@
 """The battery's physics: laws for every input, and numbers worked by hand."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from vmax.envs.bess.battery import (
     BatteryConfig,
     Site,
+    Switches,
     dispatch,
     energy_residual_mwh,
     feasible_power,
@@ -112,4 +115,43 @@ def test_round_trip_loses_what_the_efficiencies_say():
 
 def test_limits_that_cross_are_refused():
     with pytest.raises(UserError, match=r"env.battery.soc_min=0.95: must be below env.battery.soc_max=0.9"):
-        BatteryConfig(3.5, 1.5, 0.95, 0.9, 0.97, 0.97, 0.0, 0.0, 15.0)
+        BatteryConfig(3.5, 1.5, 0.95, 0.9, 0.97, 0.97, 0.0, 0.0, 15.0, False, False)
+
+
+def with_switches(**switches) -> Site:
+    return replace(make_site(), switches=Switches(**switches))
+
+
+def test_limits_without_the_efficiency_by_hand():
+    """Hours 1 and 7 of the reference's first day: 0.4 · 3.5 MWh of room, and 0.258 · 3.5 MWh above the lower limit."""
+    site = with_switches(compat_power_limit=True)
+    flows = dispatch(site, jnp.float32(0.5), jnp.float32(-1.5), jnp.float32(0), jnp.float32(50), 1.0)
+    assert float(flows.charge_mw) == pytest.approx(1.4)  # 1.4 / 0.97 fills it
+    assert float(flows.soc_end) == pytest.approx(0.5 + 1.4 * 0.97 / 3.5)
+    clipped = with_switches(compat_power_limit=True, compat_soc_clip=True)
+    for where, power_mw in ((site, 0.25 * 3.5 * 0.97), (clipped, 0.25 * 3.5)):
+        flows = dispatch(where, jnp.float32(0.35), jnp.float32(1.5), jnp.float32(0), jnp.float32(50), 1.0)
+        assert float(flows.discharge_mw) == pytest.approx(power_mw)
+        assert float(flows.soc_end) == pytest.approx(0.1)
+
+
+@given(soc=st.floats(0.1, 0.9), request_mw=st.floats(-2, 2), clip=st.booleans(), limit=st.booleans())
+def test_energy_appears_where_the_clip_acts_and_nowhere_else(soc, request_mw, clip, limit):
+    site = with_switches(compat_power_limit=limit, compat_soc_clip=clip)
+    soc = jnp.float32(soc)
+    flows = dispatch(site, soc, jnp.float32(request_mw), jnp.float32(0), jnp.float32(50), 1.0)
+    stored_mwh = (float(soc) - 0.1) * 3.5
+    taken_mwh = min(max(request_mw, 0.0), 1.5, stored_mwh) / 0.97
+    gift_mwh = max(taken_mwh - stored_mwh, 0.0) if clip and limit else 0.0
+    assert float(energy_residual_mwh(site, soc, flows, 1.0)) == pytest.approx(gift_mwh, abs=3e-6)
+    assert 0.1 - 1e-6 <= float(flows.soc_end) <= 0.9 + 1e-6
+
+
+@pytest.mark.parametrize(("price", "limit_mw", "used_mw"), [(-50.0, 5.0, 3.0), (-50.0, 2.0, 2.0), (50.0, 2.0, 2.0)])
+def test_pv_that_is_curtailed_for_want_of_room_alone(price, limit_mw, used_mw):
+    site = replace(
+        make_site(pv_capacity_mw=5.0, inverter_mw=5.0, export_limit_mw=limit_mw), switches=Switches(curtailment="limit")
+    )
+    flows = dispatch(site, jnp.float32(0.8), jnp.float32(1.5), jnp.float32(3.0), jnp.float32(price), dt_h=1.0)
+    assert float(flows.pv_mw) == pytest.approx(used_mw)
+    assert float(flows.discharge_mw) == pytest.approx(min(1.5, limit_mw - used_mw))

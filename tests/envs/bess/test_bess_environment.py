@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import vmax
+from vmax.envs.bess import action as actions
 from vmax.envs.bess import observation
 from vmax.envs.bess.planners import Calibration, fit_calibration
 from vmax.envs.bess.scenarios import row_of
@@ -117,11 +118,13 @@ def test_post_decision_knows_reward_and_charge(prices, action):
 
 def test_dead_band_and_its_inverse(prices):
     env = make(prices)
-    site = env.params("train").site
-    assert float(env.to_power(jnp.array([0.09]), site)) == 0.0
-    assert float(env.to_power(jnp.array([-1.0]), site)) == -1.5
+    params, config = env.params("train"), env.config.action
+    state, _ = env.reset(jax.random.key(0), params)
+    assert float(actions.power_mw(config, jnp.float32(0.09), params.site, None)) == 0.0
+    assert float(actions.power_mw(config, jnp.float32(-1.0), params.site, None)) == -1.5
     for power in (-1.5, -0.4, 0.2, 1.5):
-        assert float(env.to_power(env.action_for_power(power, site), site)) == pytest.approx(power, abs=1e-6)
+        action = env.action_for_power(power, state, params)[0]
+        assert float(actions.power_mw(config, action, params.site, None)) == pytest.approx(power, abs=1e-6)
 
 
 def test_energy_left_is_valued_at_the_end_only_and_by_the_charge_gained(prices):
@@ -179,7 +182,8 @@ def test_scales_are_fitted_on_training_data_alone(prices, tmp_path):
 
 def test_every_feature_stands_where_it_is_declared(prices):
     names = [*observation.OWN, *observation.EXOGENOUS]
-    env = make(prices, f"env.observation.features=[{','.join(names)}]", "env.battery.capacity_mwh=[2,4]")
+    chosen = f"env.observation.features=[{','.join(names)}]"
+    env = make(prices, chosen, "env.battery.capacity_mwh=[2,4]", "env.reserve.product=up_and_down")
     params = env.params("train")
     state, seen = env.reset(jax.random.key(0), params)
     assert seen.shape == env.observation_space.shape
@@ -187,7 +191,7 @@ def test_every_feature_stands_where_it_is_declared(prices):
     assert (seen >= env.observation_space.low).all() and (seen <= env.observation_space.high).all()
     known = env.known(state, params)
     now = row_of(state.time, env.dt_h)
-    view = observation.View(known, params.scenarios.calendar[now], env.dt_h)
+    view = observation.View(known, params.scenarios.calendar[now], env.dt_h, env.config.observation.ranges)
     for name in observation.EXOGENOUS:
         value = np.asarray(seen[env.observation_space.slice(name)])
         raw = np.asarray(observation.EXOGENOUS[name].compute(view))
@@ -312,7 +316,7 @@ def test_a_pv_column_is_taken_in_mw(prices, tmp_path):
 
 def test_forecast_errors_are_correlated_by_the_hour_whatever_the_step():
     config = vmax.make_env("bess").config.forecast
-    hourly, quarterly = (config.path(dt_h) for dt_h in (1.0, 0.25))
+    hourly, quarterly = (config.path(dt_h, "test") for dt_h in (1.0, 0.25))
     for path, lag in ((hourly, 1), (quarterly, 4)):
         assert np.corrcoef(path[:-lag], path[lag:])[0, 1] == pytest.approx(0.8, abs=0.01)
 

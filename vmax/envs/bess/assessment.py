@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from vmax.envs.bess import kpis, plots
-from vmax.envs.bess.baselines import CheapDear, DoNothing, Threshold, TwoCycle
+from vmax.data.days import DayGroups, local_dates, season_groups, spread_groups, spread_of_days, typical_days
+from vmax.envs.bess import foresight, kpis, plots
+from vmax.envs.bess.baselines import CheapDear, DoNothing, Idle, Threshold, TwoCycle
 from vmax.envs.bess.planners import MPC, PerfectForesight, YesterdaysPlan, bound_eur, fit_calibration, lane_sites
+from vmax.envs.bess.reserve_planners import ReserveForesight, ReserveMPC
 from vmax.envs.bess.tuning import tuned_settings
 from vmax.envs.rollout import Record
 
@@ -33,6 +37,13 @@ class BessAssessment:
     def starts(self, params: Any, split: str, error_draws: int, days: int | None = None) -> Any:
         """The lanes that cover a split, or its first `days`; leaves `[L]`, among them `time` and `end`."""
         return self.env.evaluation_starts(params, split, error_draws, days)
+
+    def day_starts(self, starts: Any) -> np.ndarray:
+        """Which steps `[T, L]` of rollouts from `starts` are the first of a local day."""
+        day, time = self.env.series.local_day, np.asarray(starts.time)
+        first = np.append(True, np.diff(day) != 0)
+        steps = np.arange(np.max(np.asarray(starts.end) - time))[:, None]
+        return first[np.minimum(time + steps, len(day) - 1)]
 
     def baselines(self) -> dict[str, Any]:
         """All policies to compare with, by name; the tuned ones tuned."""
@@ -61,6 +72,38 @@ class BessAssessment:
         draws, series = _draws(starts), self.env.series
         profit = kpis.daily_eur(table, draws, series, "profit_eur")
         return {"profit_eur": profit, "value_eur": profit + kpis.daily_eur(table, draws, series, "terminal_value_eur")}
+
+    def daily_cycles(self, table: pd.DataFrame, params: Any, starts: Any) -> np.ndarray:
+        """AC energy discharged by local day, in units of the usable capacity, `[days]`."""
+        sites, draws = lane_sites(self.env, params, starts), _draws(starts)
+        usable_mwh = float(np.mean([(site.soc_max - site.soc_min) * site.capacity_mwh for site in sites]))
+        _, day = kpis.days_of(table, self.env.series)
+        discharged_mwh = np.bincount(day, table["discharge_mw"].to_numpy(np.float64)) * self.env.dt_h
+        return discharged_mwh / draws / usable_mwh
+
+    def day_groups(self, table: pd.DataFrame) -> dict[str, DayGroups]:
+        """The local days by season and by quartile of the spread of their prices."""
+        steps, day = kpis.days_of(table, self.env.series)
+        spread = spread_of_days(table["price_eur_per_mwh"].to_numpy(np.float64), day)
+        dates = local_dates(self.env.series, steps)
+        return {"season": season_groups(dates), "price_spread": spread_groups(spread)}
+
+    def season_days(self, params: Any, split: str) -> tuple[Any, tuple[str, ...]]:
+        """Starts and seasons of the typical days of a split, from local midnight at SOC 0.5, first draw of errors."""
+        time, seasons = typical_days(self.env.series, split)
+        first = jax.tree.map(lambda leaf: leaf[0], self.env.evaluation_starts(params, split))
+        starts = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(time),)), first)
+        first, last = (jnp.asarray(steps, jnp.int32) for steps in (time, time + self.env.steps_per_day))
+        return starts.replace(time=first, end=last), seasons
+
+    def season_figure(self, table: pd.DataFrame) -> Figure:
+        """Price, power and charge of such days, a column for each."""
+        return plots.season_days(table, self.env.series.timezone, self.env.series.currency)
+
+    @property
+    def only_plan(self) -> bool:
+        """Whether a policy may earn more than `perfect_foresight`, and nothing is known that bounds it."""
+        return foresight.kind(self.env) == "plan"
 
     def bound_eur(self, params: Any, starts: Any) -> np.ndarray | None:
         """Where `perfect_foresight` is not the optimum: value that no policy exceeds in sum, by local day, `[days]`."""
@@ -106,7 +149,9 @@ _SETTING = {"gated_two_cycle": "gate_eur_per_mwh", "n_cheap_n_dear": "hours", "t
 
 @lru_cache(maxsize=8)
 def _baselines(env: Bess) -> dict[str, Any]:
-    tuned = tuned_settings(env)
+    tuned, calibration = tuned_settings(env), fit_calibration(env)
+    sold = env.config.reserve.sold
+    planner = ReserveMPC if sold else MPC
     return {
         "do_nothing": DoNothing(),
         "two_cycle": TwoCycle(-np.inf),
@@ -114,9 +159,11 @@ def _baselines(env: Bess) -> dict[str, Any]:
         "n_cheap_n_dear": CheapDear(tuned["n_cheap_n_dear"]),
         "threshold": Threshold(tuned["threshold"]),
         "lp_yesterday": YesterdaysPlan(),
-        "mpc": MPC(),
-        "mpc_calibrated": MPC(fit_calibration(env)),
-        "perfect_foresight": PerfectForesight(),
+        **({"idle": Idle()} if sold else {}),
+        "mpc": planner(),
+        "mpc_calibrated": planner(calibration),
+        **({"mpc_estimate": planner("estimate")} if env.config.uncertain else {}),
+        "perfect_foresight": ReserveForesight() if sold else PerfectForesight(),
     }
 
 

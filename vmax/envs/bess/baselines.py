@@ -8,14 +8,16 @@ from `env.known`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from vmax.envs.bess.battery import Site
-from vmax.envs.bess.known import Known
+from vmax.envs.bess.battery import Site, feasible_power
+from vmax.envs.bess.known import Known, block_prices
+from vmax.envs.bess.reserve import full_commitment
 
 if TYPE_CHECKING:
     from vmax.envs.bess.environment import Bess
@@ -44,8 +46,8 @@ class Rule(ABC):
         """Actions `[L, 1]` for the states of L lanes."""
 
         def one(state: Any) -> Array:
-            site = env.site(state, params)
-            return env.action_for_power(self.power_mw(env.known(state, params), site, env.dt_h), site)
+            power_mw = self.power_mw(env.known(state, params), env.site(state, params), env.dt_h)
+            return env.action_for_power(power_mw, state, params)
 
         return jax.vmap(one)(states), carry
 
@@ -106,19 +108,28 @@ class Threshold(Rule):
         return jnp.where(jnp.abs(deviation) > self.width, jnp.sign(deviation), 0.0) * site.power_mw
 
 
-def block_prices(known: Known, block_h: int, dt_h: float) -> tuple[Array, Array]:
-    """Prices of the local block of hours (half-day, day) that contains this step, and this step's place in it.
+@struct.dataclass
+class Idle:
+    """Sells reserve and does not trade: charges once until it backs rated power each way that is sold (or as much as
+    the battery can), keeps that charge, and bids all of it."""
 
-    What has passed is read from the actual prices, the rest from the known window; +inf marks unknown steps. The place
-    follows the local clock, so on the two days of a clock change the block is off by one hour.
+    def initial(self, env: Bess, params: Any, starts: Any) -> tuple[()]:
+        """It carries nothing."""
+        return ()
 
-    Returns: `(price [block_h / dt_h], place [])`.
-    """
-    size, past = round(block_h / dt_h), known.past_price_eur_per_mwh.shape[0]
-    place = jnp.round((known.local_hour[0] % block_h) / dt_h).astype(jnp.int32)
-    future = jnp.where(known.mask, known.price_eur_per_mwh, jnp.inf)
-    everything = jnp.concatenate([known.past_price_eur_per_mwh, future])
-    return jax.lax.dynamic_slice(everything, (past - place,), (size,)), place
+    def act(
+        self, env: Bess, states: Any, observation: Array, params: Any, carry: tuple[()], key: Array
+    ) -> tuple[Array, tuple[()]]:
+        """Actions `[L, A]`."""
+
+        def one(state: Any) -> Array:
+            site = env.site(state, params)
+            up_mw, down_mw, lowest, highest = full_commitment(env.config.reserve, params.reserve.backing_h, site)
+            charge_mw, _ = feasible_power(replace(site, soc_max=lowest), state.soc, -site.power_mw, env.dt_h)
+            _, discharge_mw = feasible_power(replace(site, soc_min=highest), state.soc, site.power_mw, env.dt_h)
+            return env.action_for_power(discharge_mw - charge_mw, state, params, up_mw, down_mw)
+
+        return jax.vmap(one)(states), carry
 
 
 def _rank(values: Array) -> Array:

@@ -6,6 +6,7 @@ Limits are applied before the state of charge moves, so no later clip can create
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,8 @@ class BatteryConfig:
     quadratic_loss: Number
     self_discharge_per_h: Number
     wear_eur_per_mwh: Number
+    compat_power_limit: bool
+    compat_soc_clip: bool
 
     def __post_init__(self) -> None:
         for name in ("capacity_mwh", "power_mw"):
@@ -47,10 +50,12 @@ class BatteryConfig:
 
 @dataclass(frozen=True)
 class PlantConfig:
-    """PV plant (capacity 0: none) and grid connection (limit None: none)."""
+    """PV plant (capacity 0: none), inverter and grid connection (limit None: none)."""
+
+    curtailment: Literal["price", "limit"]
 
     pv_capacity_mw: Number
-    inverter_mw: Number
+    inverter_mw: Number | None
     import_limit_mw: Number | None
     export_limit_mw: Number | None
     import_fee_eur_per_mwh: Number
@@ -83,6 +88,21 @@ def _require(config: object, name: str, low: float, high: float, group: str = "b
         raise UserError(f"env.{group}.{name}={shown}: must be {'above 0' if low == 1e-9 else allowed}")
 
 
+@dataclass(frozen=True)
+class Switches:
+    """What of the config changes formulas and not numbers; as it is here energy is conserved and PV sold where it pays.
+
+    The two for compatibility reproduce another simulator (docs/fidelity.md): `compat_power_limit` leaves the
+    efficiency out of the limits that the charge sets, so that charging stops short of full; where discharging would
+    then take more than is stored, its power is still cut, unless `compat_soc_clip` lets it be and clips the charge
+    afterwards, so that energy appears.
+    """
+
+    compat_power_limit: bool = False
+    compat_soc_clip: bool = False
+    curtailment: Literal["price", "limit"] = "price"
+
+
 @struct.dataclass
 class Site:
     """The numbers of battery, plant and money as arrays: scalars, or `[2]` for a range not drawn yet."""
@@ -102,12 +122,20 @@ class Site:
     export_limit_mw: Array
     import_fee_eur_per_mwh: Array
     export_fee_eur_per_mwh: Array
+    switches: Switches = struct.field(pytree_node=False, default=Switches())
 
     @classmethod
     def of(cls, battery: BatteryConfig, plant: PlantConfig) -> Site:
         """The numbers of the config; no limit is an infinite one."""
-        numbers = {**vars(battery), **vars(plant)}
-        return cls(**{k: jnp.asarray(jnp.inf if v is None else v, jnp.float32) for k, v in numbers.items()})
+        values = {**vars(battery), **vars(plant)}
+        switches = Switches(**{name: values.pop(name) for name in vars(Switches())})
+        numbers = {k: jnp.asarray(jnp.inf if v is None else v, jnp.float32) for k, v in values.items()}
+        return cls(**numbers, switches=switches)
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """All but the switches, by name."""
+        return {name: value for name, value in vars(self).items() if name != "switches"}
 
 
 @struct.dataclass
@@ -145,6 +173,7 @@ def feasible_power(site: Site, soc: Array, request_mw: Array, dt_h: float) -> tu
       `(charge_mw, discharge_mw)`, non-negative, at most one of them positive.
     """
     kept = soc * (1.0 - site.self_discharge_per_h * dt_h)
+    kept = jnp.maximum(kept, jnp.minimum(site.soc_min, soc))  # the grid keeps it from falling below (see `next_soc`)
     room_mw = jnp.maximum(site.soc_max - kept, 0.0) * site.capacity_mwh / dt_h
     stored_mw = jnp.maximum(kept - site.soc_min, 0.0) * site.capacity_mwh / dt_h
     loss = site.quadratic_loss / site.power_mw
@@ -155,6 +184,9 @@ def feasible_power(site: Site, soc: Array, request_mw: Array, dt_h: float) -> tu
     most_discharge = (
         2.0 * stored_mw / (1.0 / site.eta_discharge + jnp.sqrt(site.eta_discharge**-2 + 4 * loss * stored_mw))
     )
+    if site.switches.compat_power_limit:
+        most_charge = room_mw
+        most_discharge = stored_mw if site.switches.compat_soc_clip else most_discharge
     charge_mw = jnp.clip(-request_mw, 0.0, jnp.minimum(site.power_mw, most_charge))
     discharge_mw = jnp.clip(request_mw, 0.0, jnp.minimum(site.power_mw, most_discharge))
     return charge_mw, discharge_mw
@@ -164,7 +196,7 @@ def next_soc(site: Site, soc: Array, charge_mw: Array, discharge_mw: Array, dt_h
     """State of charge after the step and the standby power that the grid had to add, `(soc_end, standby_mw)`.
 
     A battery that self-discharges at its lower limit stands still there; the grid covers the loss and is paid for it.
-    The final projection moves less than a float32 rounding.
+    The final projection moves less than a float32 rounding (but for `compat_soc_clip`).
     """
     kept = soc * (1.0 - site.self_discharge_per_h * dt_h)
     missing = jnp.maximum(jnp.minimum(site.soc_min, soc) - kept, 0.0)
@@ -181,10 +213,12 @@ def dispatch(
 
     The battery keeps to what the connection leaves: discharge up to the export limit less PV, charging up to the import
     limit plus PV. PV that finds no room is curtailed. The inverter feeds in only where that pays at this price
-    after the fee, and where even taking from the grid is paid for, it covers no more than the grid cannot.
+    after the fee, and where even taking from the grid is paid for, it covers no more than the grid cannot; with
+    `curtailment=limit` it feeds in whatever the price.
     """
     available_mw = jnp.minimum(pv_mw, site.inverter_mw)
-    feeding_in_pays = price_eur_per_mwh >= site.export_fee_eur_per_mwh
+    regardless = site.switches.curtailment == "limit"
+    feeding_in_pays = (price_eur_per_mwh >= site.export_fee_eur_per_mwh) | regardless
     taking_costs = price_eur_per_mwh > -site.import_fee_eur_per_mwh
     fed_in_mw = jnp.where(feeding_in_pays, available_mw, 0.0)
     request_mw = jnp.clip(

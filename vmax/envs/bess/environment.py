@@ -12,16 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from vmax.data.series import Series
-from vmax.envs.bess import battery, market, observation, post_decision
-from vmax.envs.bess.battery import Dispatch, Site
-from vmax.envs.bess.degradation import WearModel, WearStep, make_wear
+from vmax.envs.bess import action as actions
+from vmax.envs.bess import auction, market, observation, operation, post_decision, reserve
+from vmax.envs.bess.battery import Site
+from vmax.envs.bess.degradation import WearModel, make_wear
 from vmax.envs.bess.known import Known, look
-from vmax.envs.bess.market import Money
 from vmax.envs.bess.params import BessParams, build_params, series_of
-from vmax.envs.bess.scenarios import WINDOW_H, row_of
+from vmax.envs.bess.reserve_rules import BIDS
+from vmax.envs.bess.scenarios import WINDOW_H, information_row, row_of
 from vmax.envs.bess.settings import BessConfig
-from vmax.envs.bess.state import CAPACITY, INFO, OVERFLOW, Start, State
-from vmax.envs.environment import Step
+from vmax.envs.bess.state import AUCTION_INFO, CAPACITY, INFO, OVERFLOW, Start, State
+from vmax.envs.environment import Day, Step
 from vmax.spaces import Box, Feature
 
 Array = jax.Array
@@ -29,7 +30,8 @@ Array = jax.Array
 
 @dataclass(frozen=True)
 class Bess:
-    """Battery environment. Action: one number in [-1, 1], discharge positive. Episodes are only ever truncated."""
+    """Battery environment. Action: power in [-1, 1], and the bids of a reserve product. Episodes are truncated, or with
+    `episode.end=settled` terminated."""
 
     config: BessConfig
     series: Series = field(init=False)
@@ -83,27 +85,36 @@ class Bess:
 
     @cached_property
     def observation_space(self) -> Box:
-        limits = {n: 10.0 for n, d in observation.EXOGENOUS.items() if d.fitted} | {
-            "price_mean": 20.0,
-            "price_scale": 20.0,
-        }
-        return observation.observation_space(self.features, self.window, self._own_sizes, limits)
+        return observation.observation_space(self.features, self.window, self._own_sizes)
 
     @property
     def _own_sizes(self) -> dict[str, int]:
-        """Sizes of the features that are there wherever they tell something: 0 elsewhere."""
+        """Sizes of the features that are no single number or there wherever they tell something: 0 elsewhere."""
         wear, feedback = self.wear, self.config.degradation.feedback
         remembered = {"half_day_start": int(wear.by_half_day), "soh": int(feedback), "wear": wear.observed_size}
-        return {**remembered, "site": len(self.ranged)}
+        promised = 2 if "reserve_committed" in self.config.observation.features else 0
+        return {**remembered, "reserve_committed": promised, "site": len(self.ranged)}
 
     @property
     def action_space(self) -> Box:
-        return Box((Feature("power", "rated power, discharge positive"),))
+        bids = BIDS[self.config.reserve.product]
+        return Box((Feature("power", "rated power, discharge positive"), *(Feature(n, "rated power") for n in bids)))
 
     @property
     def info_space(self) -> tuple[Feature, ...]:
         capacity, overflow = self.config.degradation.feedback, self.wear.stacked
-        return (*INFO, *([CAPACITY] if capacity else []), *([OVERFLOW] if overflow else []))
+        return (
+            *INFO,
+            *(AUCTION_INFO if self.sells_ahead else ()),
+            *(reserve.INFO if self.config.reserve.sold else ()),
+            *([CAPACITY] if capacity else []),
+            *([OVERFLOW] if overflow else []),
+        )
+
+    @property
+    def sells_ahead(self) -> bool:
+        """Whether days are sold in an auction."""
+        return self.config.market.kind == "auction"
 
     def params(self, split: str) -> BessParams:
         """Arrays and numbers of `train`, `validation` or `test`; scales and estimates are fitted on `train` alone."""
@@ -142,24 +153,27 @@ class Bess:
             profile_eur_per_mwh=state.price(known.profile_eur_per_mwh),
             mean_eur_per_mwh=state.price(known.mean_eur_per_mwh),
             spread_eur_per_mwh=state.difference(known.spread_eur_per_mwh),
+            reserve=None if known.reserve is None else known.reserve.scaled(state.difference),
         )
 
     def observe(self, state: State, params: BessParams) -> Array:
         """The observation, `[D]`: own features, then those of the outside world (from the table where there is one)."""
-        row = row_of(state.time, self.dt_h)
         site, scenarios = self.site(state, params), params.scenarios
+        now, row = row_of(state.time, self.dt_h), information_row(scenarios, state.time, self.dt_h)
         spread = state.difference(scenarios.spread_eur_per_mwh[row])
         mean = state.price(scenarios.mean_eur_per_mwh[row])
         own = {
-            "soc": observation.soc_feature(site, state.soc),
+            "soc": observation.soc_feature(site, state.seen_soc),
             "previous_soc": observation.soc_feature(site, state.previous_soc),
             "price_mean": jnp.arcsinh(mean / spread) / params.scales["price_mean"],
             "price_scale": jnp.arcsinh(observation.SCALE_REFERENCE_EUR / spread) / params.scales["price_scale"],
-            "half_day_start": jnp.where(self._starts_half(params, row), 1.0, -1.0),
+            "half_day_start": jnp.where(self._starts_half(params, now), 1.0, -1.0),
         }
         if state.soh_loss is not None:
             own["soh"] = 2.0 * self.soh(state, params) - 1.0
-        parts = [own[n][None] for n in self.features if n in own]
+        if state.reserve is not None:
+            own |= state.reserve.features(site, scenarios.reserve.opens[now])
+        parts = [jnp.atleast_1d(own[n]) for n in self.features if n in own]
         if self.wear.observed_size:
             parts.append(self.wear.observed(state.wear, state.soc))
         if self.ranged:
@@ -172,17 +186,20 @@ class Bess:
         else:
             known = self.known(state, params)
             per_capacity = known.pv_mw / jnp.maximum(site.pv_capacity_mw, 1e-9)
-            view = observation.View(replace(known, pv_mw=per_capacity), scenarios.calendar[row], self.dt_h)
+            known, ranges = replace(known, pv_mw=per_capacity), self.config.observation.ranges
+            view = observation.View(known, scenarios.calendar[now], self.dt_h, ranges)
             outside = observation.exogenous(view, self.features) / params.scales["exogenous"]
         return jnp.concatenate([*parts, outside]).astype(jnp.float32)
 
     # --- what happens -----------------------------------------------------------------------------------------------
 
-    def reset(self, key: Array, params: BessParams, start: Start | None = None) -> tuple[State, Array]:
+    def reset(self, key: Array, params: BessParams, start: Start | Day | None = None) -> tuple[State, Array]:
         """A fresh episode: start hour, charge, forecast errors, price factor and ranged numbers are drawn.
 
-        `start` (evaluation, debugging) names time, end, charge and errors instead and leaves prices as they are.
+        A `Day` names the start hour alone. A `Start` (evaluation, debugging) names time, end, charge and errors instead
+        and leaves prices as they are.
         """
+        day, start = (start, None) if isinstance(start, Day) else (None, start)
         keys = jax.random.split(key, 6)
         drawn = {}
         for i, name in enumerate(self.ranged):
@@ -194,7 +211,7 @@ class Bess:
             state = State(start.time, start.end, soc, soc, soc, start.error_offset, one, zero, drawn, **self._new(soc))
             return state, self.observe(state, params)
         index = jax.random.randint(keys[1], (), 0, params.scenarios.starts.shape[0])
-        time = params.scenarios.starts[index]
+        time = params.scenarios.starts[index] if day is None else day.time
         soc = jax.random.uniform(keys[2], (), minval=params.start_soc[0], maxval=params.start_soc[1])
         site = replace(params.site, **drawn)
         soc = jnp.clip(soc, site.soc_min, site.soc_max)
@@ -206,10 +223,12 @@ class Bess:
         return state, self.observe(state, params)
 
     def _new(self, soc: Array) -> dict[str, Any]:
-        """Entries of the state about wear at the start of an episode."""
+        """Entries of the state about wear, sales and reserve at the start of an episode."""
         return {
             "wear": self.wear.initial(soc),
             "soh_loss": jnp.zeros_like(soc) if self.config.degradation.feedback else None,
+            "plan": auction.begin(soc) if self.sells_ahead else None,
+            "reserve": reserve.Commitment.none() if self.config.reserve.sold else None,
         }
 
     def _starts_half(self, params: BessParams, row: Array) -> Array:
@@ -218,68 +237,36 @@ class Bess:
         return (hour[row] < 12.0) != (hour[row - 1] < 12.0)
 
     def step(self, key: Array, state: State, action: Array, params: BessParams) -> tuple[State, Step]:
-        """One step. Reward: (profit + shaping) / (trailing spread · 1 h at rated power)."""
+        """One step. Reward: (profit + shaping) / `reward.scale_eur`, or / (trailing spread · 1 h at rated power)."""
         del key
-        scenarios, site = params.scenarios, self.site(state, params)
-        row = row_of(state.time, self.dt_h)
-        price = state.price(scenarios.price_eur_per_mwh[row])
-        pv_mw = scenarios.pv_per_mw[row] * site.pv_capacity_mw
-        flows = battery.dispatch(site, state.soc, self.to_power(action, site), pv_mw, price, self.dt_h)
+        site, row = self.site(state, params), row_of(state.time, self.dt_h)
+        price = state.price(params.scenarios.price_eur_per_mwh[row])
+        done = operation.carry_out(self, state, action, site, params, price)
         new = replace(site, capacity_mwh=state.drawn.get("capacity_mwh", params.site.capacity_mwh))
         memory, wear = self.wear.step(
-            params.wear, state.wear, new, state.soc, flows, self._starts_half(params, row), self.dt_h
+            params.wear, state.wear, new, state.soc, done.flows, self._starts_half(params, row), self.dt_h
         )
-        money = market.settle(site, flows, price, wear.cost_eur, self.dt_h)
-        mark, next_mark = (state.price(scenarios.mean_eur_per_mwh[r]) for r in (row, row + 1))
-        shaping = market.shaping_eur(self.config.reward, site, state.soc, flows.soc_end, mark, next_mark)
-        scale = state.difference(scenarios.spread_eur_per_mwh[row]) * site.power_mw
-        following = replace(state, time=state.time + 1, soc=flows.soc_end, previous_soc=state.soc, wear=memory)
-        if state.soh_loss is not None:
-            following = replace(following, soh_loss=state.soh_loss + wear.soh_loss)
+        soh_loss = None if state.soh_loss is None else state.soh_loss + wear.soh_loss
+        following = replace(operation.follow(self, state, done, site, params), wear=memory, soh_loss=soh_loss)
+        info = operation.tell(self, state, following, done, wear, site, params, price)
+        shaping = operation.shaping_eur(self, state, done, site, params)
+        scale = self.config.reward.scale_eur or self._scale_eur(state, site, params)
+        ends, settled = following.time >= state.end, self.config.episode.end == "settled"
+        earned_eur = info["profit_eur"] + shaping
+        if settled and self.config.reward.shaping == "none":
+            left_eur = done.flows.soc_end * site.capacity_mwh * self.terminal_price(params, following, site)
+            earned_eur = earned_eur + jnp.where(ends, left_eur, 0.0)
         return following, Step(
             observation=self.observe(following, params),
-            reward=(money.profit_eur + shaping) / scale,
-            terminated=jnp.array(False),
-            truncated=following.time >= state.end,
-            info=self._info(state, following, site, params, price, flows, money, wear, shaping),
+            reward=earned_eur / scale,
+            terminated=ends & settled,
+            truncated=ends & (not settled),
+            info={**info, "shaping_eur": shaping},
         )
 
-    def _info(
-        self,
-        state: State,
-        following: State,
-        site: Site,
-        params: BessParams,
-        price: Array,
-        flows: Dispatch,
-        money: Money,
-        wear: WearStep,
-        shaping: Array,
-    ) -> dict[str, Array]:
-        left_mwh = (flows.soc_end - state.start_soc) * site.capacity_mwh
-        value = left_mwh * self.terminal_price(params, following, site)
-        about_wear = {"capacity_mwh": site.capacity_mwh} if state.soh_loss is not None else {}
-        if self.wear.stacked:
-            about_wear["wear_overflow"] = jnp.asarray(wear.overflow)
-        return {
-            "price_eur_per_mwh": price,
-            "charge_mw": flows.charge_mw,
-            "discharge_mw": flows.discharge_mw,
-            "soc": state.soc,
-            "soc_end": flows.soc_end,
-            "pv_mw": flows.pv_mw + flows.curtailed_mw,
-            "curtailed_mw": flows.curtailed_mw,
-            "standby_mw": flows.standby_mw,
-            "energy_revenue_eur": money.energy_revenue_eur,
-            "fee_eur": money.fee_eur,
-            "wear_cost_eur": money.wear_cost_eur,
-            "soh_loss": wear.soh_loss,
-            "profit_eur": money.profit_eur,
-            "shaping_eur": shaping,
-            "terminal_value_eur": jnp.where(following.time >= state.end, value, 0.0),
-            "time": state.time,
-            **about_wear,
-        }
+    def _scale_eur(self, state: State, site: Site, params: BessParams) -> Array:
+        """The trailing spread of prices for an hour at rated power."""
+        return state.difference(params.scenarios.spread_eur_per_mwh[row_of(state.time, self.dt_h)]) * site.power_mw
 
     def terminal_price(self, params: BessParams, state: State, site: Site) -> Array:
         """EUR per MWh stored when the step before `state` has ended: the mean price of the 168 hours before that step,
@@ -287,17 +274,26 @@ class Bess:
         mean = params.scenarios.mean_eur_per_mwh[row_of(state.time, self.dt_h) - 1]
         return market.stored_value_eur_per_mwh(site, state.price(mean))
 
-    def to_power(self, action: Array, site: Site) -> Array:
-        """Requested AC power in MW, discharge positive, of an action `[1]`; 0 within the dead band."""
-        band, full = self.config.action.dead_band, self.config.action.full_band
-        size = jnp.clip((jnp.abs(action[0]) - band) / (1.0 - band - full), 0.0, 1.0)
-        return jnp.sign(action[0]) * size * site.power_mw
+    def peak(self, state: State, params: BessParams) -> Array | None:
+        """Whether this step lies in a peak window; None where an action is signed and nobody has to know."""
+        if self.config.action.mode == "signed":
+            return None
+        return actions.in_peak_window(self.known(state, params), self.dt_h)
 
-    def action_for_power(self, power_mw: Any, site: Site) -> Array:
-        """The action `[..., 1]` that requests exactly this power: inverse of `to_power`."""
-        band, full = self.config.action.dead_band, self.config.action.full_band
-        share = jnp.clip(jnp.asarray(power_mw) / site.power_mw, -1.0, 1.0)
-        return (jnp.sign(share) * (band + jnp.abs(share) * (1.0 - band - full)))[..., None]
+    def to_bids(self, action: Array, site: Site) -> tuple[Array, Array]:
+        """Upward and downward reserve in MW that an action `[A]` bids, before any cut."""
+        return actions.bids_mw(self.config.action, BIDS[self.config.reserve.product], action[1:], site)
+
+    def action_for_power(
+        self, power_mw: Any, state: State, params: BessParams, up_mw: Any = 0.0, down_mw: Any = 0.0
+    ) -> Array:
+        """The action `[A]` that requests exactly this AC power (MW, discharge positive; idle where there is none) and
+        bids this reserve. What the product does not offer is left out; of a symmetric one the upward bid counts."""
+        site, peak = self.site(state, params), self.peak(state, params)
+        power = actions.action_for(self.config.action, power_mw, site, peak)
+        bids = {"reserve": up_mw, "reserve_up": up_mw, "reserve_down": down_mw}
+        names = BIDS[self.config.reserve.product]
+        return jnp.stack([power, *(actions.action_for_bid(self.config.action, bids[n], site) for n in names)])
 
     # --- for critics, checks and evaluation -------------------------------------------------------------------------
 
@@ -308,12 +304,24 @@ class Bess:
 
     @property
     def controlled(self) -> tuple[str, ...]:
-        """The charge, and what is remembered of wear."""
+        """The charge and what is remembered of wear."""
         return tuple(name for name in ("soc", "soh", "wear") if name in self.observation_space)
+
+    @property
+    def news_moves(self) -> bool:
+        """Calls of reserve move the charge too."""
+        return self.config.reserve.called
 
     def post_decision_context(self, params: BessParams) -> Any:
         """The numbers that `post_decision` reads. Raises UserError if the observation lacks a feature that it needs."""
         return post_decision.context(self, params)
+
+    @property
+    def days(self) -> Any:
+        """The whole local days of a split. Raises UserError where an episode is longer than one."""
+        from vmax.envs.bess.days import BessDays
+
+        return BessDays(self)
 
     @property
     def assessment(self) -> Any:
@@ -327,11 +335,13 @@ class Bess:
         return bool(np.max(self.config.plant.pv_capacity_mw) > 0)
 
     def evaluation_starts(self, params: BessParams, split: str, error_draws: int = 1, days: int | None = None) -> Start:
-        """Lanes that cover the split, or its first `days`: one per gap-free block (and error draw, in `forecast`).
+        """Lanes that cover the split, or its first `days`: one per gap-free block (and draw of forecast errors
+        or of calls, where there are any).
 
         Each starts from SOC 0.5, or the nearest that the window allows.
         """
-        draws = error_draws if self.config.information == "forecast" else 1
+        drawn = self.config.information == "forecast" or self.config.reserve.called  # imbalance prices are data
+        draws = error_draws if drawn else 1
         blocks = self.series.splits[split]
         stop = blocks[-1][1] if days is None else blocks[0][0] + days * self.steps_per_day
         covered = [(first, min(last, stop)) for first, last in blocks if first < stop]

@@ -8,6 +8,7 @@ others.
 | depth buckets of a self-discharging battery | rest; linear programs at some prices of throughput | the bound |
 | rainflow, Xu et al. | the same, and the bound's program with its wear times some factors | the bound |
 | any with SOH feedback | as without it, at the capacity of the start | the bound |
+| see `kind` | as without peak windows, without reserve, without energy that appears | the plan: it is no bound |
 
 Of several plans the one counts that earns most in the environment. The bound stands in `wear_bound.py`.
 """
@@ -72,8 +73,16 @@ class Lane:
         )
 
 
-def kind(env: Bess) -> Literal["optimum", "bound"]:
-    """Whether the plan with perfect foresight is the optimum, or only an upper bound on it is at hand."""
+def kind(env: Bess) -> Literal["optimum", "bound", "plan"]:
+    """Whether the plan with perfect foresight is the optimum, only an upper bound on that is at hand, or neither.
+
+    Neither where it plans for another battery: one whose action is free of peak windows, whose wear has a constant
+    price beside reserve, to which no energy is given.
+    """
+    given = env.config.battery.compat_power_limit and env.config.battery.compat_soc_clip
+    beside = env.config.reserve.sold and (env.wear.observed_size > 0 or env.config.degradation.feedback)
+    if env.config.action.mode == "peak_windows" or given or beside:
+        return "plan"
     if env.config.degradation.feedback:
         return "bound"
     if isinstance(env.wear, CardoMiota):

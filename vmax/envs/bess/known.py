@@ -7,9 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from vmax.envs.bess.scenarios import HISTORY_H, WINDOW_H, Scenarios, row_of
+from vmax.envs.bess.reserve_market import KnownReserve, look_at_reserve
+from vmax.envs.bess.scenarios import HISTORY_H, WINDOW_H, Scenarios, row_of, span_steps
 
 Array = jax.Array
+
+FIT_ROWS = 40_000
+"""So many samples at least are drawn for the price estimate."""
 
 
 @struct.dataclass
@@ -21,12 +25,16 @@ class Known:
       expected_price_eur_per_mwh: the best estimate, `[W]`: the same in `day_ahead`; in `forecast` the linear
         least-squares one from forecast, last error, trailing profile and past prices, fitted on the training split.
       mask: whether anything is known of a step, `[W]` bool.
-      past_price_eur_per_mwh: actual prices of the last 24 hours, oldest first, `[H]`.
-      last_error_eur_per_mwh: forecast minus actual price of the step before (0 in `day_ahead`).
+      past_price_eur_per_mwh: prices of the last 24 hours, oldest first, `[H]`: actual ones; in an auction the forecasts
+        of those hours of the local day that come before this one.
+      last_error_eur_per_mwh: forecast minus actual price of the last step whose price is known (0 in `day_ahead`).
+      error_age: how many steps that one lies back: 1 but in an auction, where all hours of a day are sold on what was
+        known before it.
       profile_eur_per_mwh: trailing 14-day mean price at the same clock hour, `[W]`.
       pv_mw: PV now (measured) and expected (trailing 7-day mean at the same hour), `[W]`.
       local_hour: of each step, `[W]`.
       mean_eur_per_mwh: trailing 168-hour mean price. spread_eur_per_mwh: trailing 28-day mean of the within-day sd.
+      reserve: what is known of the reserve market; None where no reserve is sold.
     """
 
     price_eur_per_mwh: Array
@@ -34,19 +42,25 @@ class Known:
     mask: Array
     past_price_eur_per_mwh: Array
     last_error_eur_per_mwh: Array
+    error_age: Array
     profile_eur_per_mwh: Array
     pv_mw: Array
     local_hour: Array
     mean_eur_per_mwh: Array
     spread_eur_per_mwh: Array
+    reserve: KnownReserve | None = None
 
 
 def forecast_errors(scenarios: Scenarios, factor: Array, time: Array, offset: Array, row: Array, window: int) -> Array:
     """Forecast errors of the step before `time` and of the window from it, EUR/MWh, `[W + 1]`.
 
-    One draw per target step and episode: the episode's `offset` places it on one long stationary AR(1) path.
+    One draw per target step and episode: the episode's `offset` places it on one long stationary AR(1) path. Where
+    another price is quoted beforehand (`market=imbalance`) it is the forecast, and its errors are those of the data.
     """
     length = window + 1
+    if scenarios.quoted_eur_per_mwh is not None:
+        error = scenarios.quoted_eur_per_mwh - scenarios.price_eur_per_mwh
+        return jax.lax.dynamic_slice(error, (row - 1,), (length,))
     start = (time - 1 + offset) % (scenarios.error_path.shape[0] - length)
     unit = jax.lax.dynamic_slice(scenarios.error_path, (start,), (length,))
     return factor * unit * jax.lax.dynamic_slice(scenarios.spread_eur_per_mwh, (row - 1,), (length,))
@@ -68,66 +82,112 @@ def look(
     capacity_mw: Array,
     dt_h: float,
 ) -> Known:
-    """What is known at `time`; `weights` `[W + H + 2, W]` of the price estimate, None where prices are published."""
-    window, history = round(WINDOW_H / dt_h), round(HISTORY_H / dt_h)
+    """What is known at `time`; `weights` `[S + H + 2, S]` of the price estimate, None where prices are published.
+
+    S are the steps from the information on: W, and in an auction a day more. There all is looked up at the beginning of
+    the local day, before which the day was sold, and cut to the window from `time` on.
+    """
+    window, history, span = round(WINDOW_H / dt_h), round(HISTORY_H / dt_h), span_steps(scenarios, dt_h)
     row = row_of(time, dt_h)
-    ahead = lambda values: jax.lax.dynamic_slice(values, (row,), (window,))  # noqa: E731
-    behind = lambda values: jax.lax.dynamic_slice(values, (row - history,), (history,))  # noqa: E731
+    origin = time if scenarios.issued is None else scenarios.issued[row]
+    lag, source = time - origin, row_of(origin, dt_h)
+    ahead = lambda values: jax.lax.dynamic_slice(values, (source,), (span,))  # noqa: E731
+    behind = lambda values: jax.lax.dynamic_slice(values, (source - history,), (history,))  # noqa: E731
     mask = time + jnp.arange(window) < scenarios.known_until[row]
-    first_day = jnp.arange(window) * dt_h < 24
-    profile = jnp.where(first_day, ahead(scenarios.profile_day1_eur_per_mwh), ahead(scenarios.profile_day2_eur_per_mwh))
-    price, spread = ahead(scenarios.price_eur_per_mwh), scenarios.spread_eur_per_mwh[row]
+    profile = profile_ahead(scenarios, source, dt_h)
+    price, spread = ahead(scenarios.price_eur_per_mwh), scenarios.spread_eur_per_mwh[source]
     past, error = behind(scenarios.price_eur_per_mwh), jnp.zeros_like(spread)
     expected = price
     if weights is not None:
-        errors = forecast_errors(scenarios, factor, time, offset, row, window)
+        errors = forecast_errors(scenarios, factor, origin, offset, source, span)
         price, error = price + errors[1:], errors[0]
         past_profile = behind(scenarios.profile_day1_eur_per_mwh)
-        x = regressors(jnp.where(mask, price, profile), error, past, past_profile, profile, spread)
+        quoted = jnp.where(origin + jnp.arange(span) < scenarios.known_until[source], price, profile)
+        x = regressors(quoted, error, past, past_profile, profile, spread)
         expected = profile + spread * (x @ weights)
-    pv = ahead(scenarios.pv_profile_per_mw).at[0].set(scenarios.pv_per_mw[row])
+    pv = ahead(scenarios.pv_profile_per_mw)
+    if scenarios.issued is None:
+        pv = pv.at[0].set(scenarios.pv_per_mw[row])  # measured
+    else:
+        past = jax.lax.dynamic_slice(jnp.concatenate([past, price]), (lag,), (history,))
+        price, expected, profile, pv = (
+            jax.lax.dynamic_slice(values, (lag,), (window,)) for values in (price, expected, profile, pv)
+        )
     return Known(
         price_eur_per_mwh=jnp.where(mask, price, 0.0),
         expected_price_eur_per_mwh=jnp.where(mask, expected, 0.0),
         mask=mask,
         past_price_eur_per_mwh=past,
         last_error_eur_per_mwh=error,
+        error_age=lag + 1,
         profile_eur_per_mwh=profile,
         pv_mw=pv * capacity_mw,
-        local_hour=ahead(scenarios.local_hour),
-        mean_eur_per_mwh=scenarios.mean_eur_per_mwh[row],
+        local_hour=jax.lax.dynamic_slice(scenarios.local_hour, (row,), (window,)),
+        mean_eur_per_mwh=scenarios.mean_eur_per_mwh[source],
         spread_eur_per_mwh=spread,
+        reserve=None if scenarios.reserve is None else look_at_reserve(scenarios.reserve, time, row, window, history),
     )
 
 
-def fit_price_estimate(scenarios: Scenarios, factor: Array, times: np.ndarray, dt_h: float, seed: int) -> Array:
-    """Weights of the linear price estimate by ridge regression on training steps, `[W + H + 2, W]`.
+def profile_ahead(scenarios: Scenarios, row: Array, dt_h: float) -> Array:
+    """Trailing mean price at the same clock hour for the steps from `row` on, made of prices before it, `[S]`."""
+    span = span_steps(scenarios, dt_h)
+    ahead = lambda values: jax.lax.dynamic_slice(values, (row,), (span,))  # noqa: E731
+    day = jnp.arange(span) * dt_h // 24
+    first, second = ahead(scenarios.profile_day1_eur_per_mwh), ahead(scenarios.profile_day2_eur_per_mwh)
+    profile = jnp.where(day < 1, first, second)
+    if scenarios.profile_day3_eur_per_mwh is None:
+        return profile
+    return jnp.where(day < 2, profile, ahead(scenarios.profile_day3_eur_per_mwh))
 
-    Four error draws a step; targets are (price − profile) / spread. Ridge 1e-3 of the mean feature variance.
+
+def block_prices(known: Known, block_h: int, dt_h: float) -> tuple[Array, Array]:
+    """Prices of the local block of hours (half-day, day) that contains this step, and this step's place in it.
+
+    What has passed is read from the actual prices, the rest from the known window; +inf marks unknown steps. The place
+    follows the local clock, so on the two days of a clock change the block is off by one hour.
+
+    Returns: `(price [block_h / dt_h], place [])`.
     """
-    window, history = round(WINDOW_H / dt_h), round(HISTORY_H / dt_h)
-    size = window + history + 2
+    size, past = round(block_h / dt_h), known.past_price_eur_per_mwh.shape[0]
+    place = jnp.round((known.local_hour[0] % block_h) / dt_h).astype(jnp.int32)
+    future = jnp.where(known.mask, known.price_eur_per_mwh, jnp.inf)
+    everything = jnp.concatenate([known.past_price_eur_per_mwh, future])
+    return jax.lax.dynamic_slice(everything, (past - place,), (size,)), place
+
+
+def fit_price_estimate(scenarios: Scenarios, factor: Array, times: np.ndarray, dt_h: float, seed: int) -> Array:
+    """Weights of the linear price estimate by ridge regression on training steps `times`, `[S + H + 2, S]`.
+
+    Four error draws a step, more where the steps are few; targets are (price − profile) / spread. Ridge 1e-3 of the
+    mean feature variance. In an auction `times` are the beginnings of days.
+    """
+    history, span = round(HISTORY_H / dt_h), span_steps(scenarios, dt_h)
+    size = span + history + 2
 
     def sample(time: Array, offset: Array) -> tuple[Array, Array]:
         row = row_of(time, dt_h)
-        zero = jnp.zeros((size, window))
-        known = look(scenarios, zero, factor, time, offset, jnp.float32(0.0), dt_h)
-        past_profile = jax.lax.dynamic_slice(scenarios.profile_day1_eur_per_mwh, (row - history,), (history,))
-        actual = jax.lax.dynamic_slice(scenarios.price_eur_per_mwh, (row,), (window,))
+        ahead = lambda values: jax.lax.dynamic_slice(values, (row,), (span,))  # noqa: E731
+        behind = lambda values: jax.lax.dynamic_slice(values, (row - history,), (history,))  # noqa: E731
+        actual, spread = ahead(scenarios.price_eur_per_mwh), scenarios.spread_eur_per_mwh[row]
+        profile = profile_ahead(scenarios, row, dt_h)
+        errors = forecast_errors(scenarios, factor, time, offset, row, span)
+        quoted = time + jnp.arange(span) < scenarios.known_until[row]
         x = regressors(
-            known.price_eur_per_mwh,
-            known.last_error_eur_per_mwh,
-            known.past_price_eur_per_mwh,
-            past_profile,
-            known.profile_eur_per_mwh,
-            known.spread_eur_per_mwh,
+            jnp.where(quoted, actual + errors[1:], profile),
+            errors[0],
+            behind(scenarios.price_eur_per_mwh),
+            behind(scenarios.profile_day1_eur_per_mwh),
+            profile,
+            spread,
         )
-        return x, (actual - known.profile_eur_per_mwh) / known.spread_eur_per_mwh
+        return x, (actual - profile) / spread
 
-    draws = np.random.default_rng(seed).integers(0, scenarios.error_path.shape[0] - window - 1, (4, len(times)))
+    draws = max(4, -(-FIT_ROWS // len(times)))
+    paths = np.random.default_rng(seed).integers(0, scenarios.error_path.shape[0] - span - 1, (draws, len(times)))
     batched = jax.jit(jax.vmap(sample))
-    gram, moment = np.zeros((size, size)), np.zeros((size, window))
-    for offsets in draws:
+    gram, moment = np.zeros((size, size)), np.zeros((size, span))
+    for offsets in paths:
         x, y = (np.asarray(a, np.float64) for a in batched(jnp.asarray(times), jnp.asarray(offsets, jnp.int32)))
         gram, moment = gram + x.T @ x, moment + x.T @ y
     ridge = 1e-3 * np.trace(gram) / len(gram)

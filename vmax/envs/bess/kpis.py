@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vmax.data.days import SEASONS
 from vmax.data.series import Series
+from vmax.envs.bess import reserve
 from vmax.envs.bess.battery import Site
+from vmax.envs.bess.state import AUCTION_INFO
 
 COLUMNS = (
     "price_eur_per_mwh",
@@ -28,13 +31,13 @@ COLUMNS = (
     "terminal_value_eur",
 )
 """Info entries that make up the time series, after `utc`, `policy` and `lane`."""
-OF_SOME_MODELS = ("capacity_mwh", "wear_overflow")
-"""Further ones, where the model of wear gives them."""
+RESERVE_COLUMNS = tuple(feature.name for feature in reserve.INFO)
+AUCTION_COLUMNS = tuple(feature.name for feature in AUCTION_INFO)
+OPTIONAL = (*AUCTION_COLUMNS, *RESERVE_COLUMNS, "capacity_mwh", "wear_overflow")
+"""Those that only some markets and models of wear have."""
 YEAR_H = 8760.0
 TOLERANCE = 1e-6
 """Float32 rounding of a state of charge near 1; powers are allowed the same share of rated power."""
-SEASONS = np.repeat(["winter", "spring", "summer", "autumn", "winter"], [2, 3, 3, 3, 1])
-"""Of each month from January on."""
 
 
 def timeseries(name: str, info: dict[str, Any], steps: Any, series: Series) -> pd.DataFrame:
@@ -48,7 +51,7 @@ def timeseries(name: str, info: dict[str, Any], steps: Any, series: Series) -> p
     table = pd.DataFrame({"utc": series.utc[column("time")]})
     table["policy"] = name
     table["lane"] = np.concatenate([np.full(count, lane, np.int32) for lane, count in lanes])
-    return table.assign(**{key: column(key) for key in (*COLUMNS, *OF_SOME_MODELS) if key in info})
+    return table.assign(**{key: column(key) for key in (*COLUMNS, *OPTIONAL) if key in info})
 
 
 def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: int, series: Series) -> dict[str, Any]:
@@ -58,9 +61,9 @@ def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: 
     errors). `profit_eur` is the sum of its column; the value of the energy left at the end stands apart. A cycle is the
     usable energy discharged once, measured at the AC terminals.
     """
-    values = {key: table[key].to_numpy(np.float64) for key in (*COLUMNS, *OF_SOME_MODELS) if key in table}
+    values = {key: table[key].to_numpy(np.float64) for key in (*COLUMNS, *OPTIONAL) if key in table}
     hours = len(table) * dt_h / draws
-    site = {key: np.asarray([getattr(s, key) for s in sites])[table["lane"].to_numpy()] for key in vars(sites[0])}
+    site = {key: np.asarray([getattr(s, key) for s in sites])[table["lane"].to_numpy()] for key in sites[0].numbers}
     usable_mwh = float(np.mean((site["soc_max"] - site["soc_min"]) * site["capacity_mwh"]))
     site["capacity_mwh"] = values.get("capacity_mwh", site["capacity_mwh"])
     profit_eur = values["profit_eur"].sum() / draws
@@ -76,6 +79,7 @@ def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: 
         "wear_cost_eur": values["wear_cost_eur"].sum() / draws,
         "soh_loss": values["soh_loss"].sum() / draws,
         "soh_percent_per_year": 100.0 * values["soh_loss"].sum() / draws * YEAR_H / hours,
+        **_of_auction(table, draws, dt_h),
         "cycles_per_day": values["discharge_mw"].sum() * dt_h / draws / usable_mwh / (hours / 24.0),
         "curtailed_mwh": values["curtailed_mw"].sum() * dt_h / draws,
         "violations": int(violations(table, values, site).sum()),
@@ -88,6 +92,39 @@ def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: 
         "profit_eur_by_season": {
             str(s): float(values["profit_eur"][seasons == s].sum() / draws) for s in np.unique(seasons)
         },
+        **(_reserve_figures(table, site, dt_h, draws) if RESERVE_COLUMNS[0] in table else {}),
+    }
+
+
+def _reserve_figures(table: pd.DataFrame, site: dict[str, np.ndarray], dt_h: float, draws: int) -> dict[str, Any]:
+    """Figures of reserve: its streams of money, mean power held, energy called, and rows that break its rules.
+
+    A row breaks them if the schedule leaves no room for what is held; a step with more than rounding
+    (`reserve.TOLERANCE` of rated power) not delivered is a non-delivery.
+    """
+    values = {key: table[key].to_numpy(np.float64) for key in (*RESERVE_COLUMNS, "charge_mw", "discharge_mw")}
+    up_mw, down_mw, moved_mwh = (values[key] for key in ("reserve_up_mw", "reserve_down_mw", "activated_mwh"))
+    planned_mw = values["discharge_mw"] - values["charge_mw"] - moved_mwh / dt_h
+    rated = site["power_mw"] * (1.0 + 2.0 * TOLERANCE)
+    sums = ("reserve_revenue_eur", "activation_revenue_eur", "penalty_eur", "non_delivered_mwh")
+    return {
+        **{key: float(values[key].sum() / draws) for key in sums},
+        "mean_reserve_up_mw": float(up_mw.mean()),
+        "mean_reserve_down_mw": float(down_mw.mean()),
+        "activated_up_mwh": float(np.maximum(moved_mwh, 0.0).sum() / draws),
+        "activated_down_mwh": float(np.maximum(-moved_mwh, 0.0).sum() / draws),
+        "non_deliveries": int((values["non_delivered_mwh"] > reserve.TOLERANCE * site["power_mw"] * dt_h).sum()),
+        "reserve_violations": int(((planned_mw + up_mw > rated) | (planned_mw - down_mw < -rated)).sum()),
+    }
+
+
+def _of_auction(table: pd.DataFrame, draws: int, dt_h: float) -> dict[str, float]:
+    """What an auction adds: energy that was not delivered as sold, and its price."""
+    if "sold_mw" not in table:
+        return {}
+    return {
+        "imbalance_mwh": float(np.abs(table["imbalance_mw"].to_numpy(np.float64)).sum()) * dt_h / draws,
+        "imbalance_cost_eur": float(table["imbalance_cost_eur"].to_numpy(np.float64).sum()) / draws,
     }
 
 
@@ -125,6 +162,12 @@ def energy_residual_mwh(values: dict[str, np.ndarray], site: dict[str, np.ndarra
 
 def daily_eur(table: pd.DataFrame, draws: int, series: Series, column: str) -> np.ndarray:
     """Sum of a money column by local day, `[days]`, days in order of time; lanes of the same period averaged."""
-    day = series.local_day[np.searchsorted(series.utc, table["utc"].to_numpy())]
-    _, index = np.unique(day, return_inverse=True)
+    _, index = days_of(table, series)
     return np.bincount(index, table[column].to_numpy(np.float64)) / draws
+
+
+def days_of(table: pd.DataFrame, series: Series) -> tuple[np.ndarray, np.ndarray]:
+    """The local days of a table: a step of the series in each, `[days]`, in order of time, and the day of each row."""
+    step = np.searchsorted(series.utc, table["utc"].to_numpy())
+    _, first, index = np.unique(series.local_day[step], return_index=True, return_inverse=True)
+    return step[first], index

@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from vmax.envs.bess import day_features as day
 from vmax.envs.bess.battery import Site
 from vmax.envs.bess.known import Known
+from vmax.envs.bess.reserve_market import KnownReserve
 from vmax.spaces import Box, Feature
 
 Array = jax.Array
@@ -26,6 +28,14 @@ QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 COUNT_HORIZONS_H = (6, 12, 24)
 
 
+@dataclass(frozen=True)
+class Ranges:
+    """What features in plain prices are mapped to [-1, 1] from: energy in EUR/MWh, reserve in EUR per MW and hour."""
+
+    energy: tuple[float, float]
+    reserve: tuple[float, float]
+
+
 @struct.dataclass
 class View:
     """What a feature may read of the outside world: what is known, the calendar, how prices are scaled."""
@@ -33,6 +43,7 @@ class View:
     known: Known
     calendar: Array
     dt_h: float = struct.field(pytree_node=False)
+    ranges: Ranges = struct.field(pytree_node=False)
 
     @property
     def relative(self) -> Array:
@@ -46,12 +57,21 @@ class View:
 
 @dataclass(frozen=True)
 class Definition:
-    """One selectable feature: how many numbers, their unit, how they are computed, whether they are scaled by a fit."""
+    """One selectable feature: how many numbers, their unit, how they are computed, whether they are scaled by a fit.
+
+    `absolute`: of plain prices, mapped from their range; such a feature changes with an episode's price factor.
+    """
 
     size: Callable[[int], int]
     unit: str
     compute: Callable[[View], Array]
     fitted: bool = True
+    absolute: bool = False
+
+    @property
+    def limit(self) -> float:
+        """The declared bound."""
+        return 10.0 if self.fitted or self.absolute else 1.0
 
 
 def _window(view: View) -> Array:
@@ -60,7 +80,10 @@ def _window(view: View) -> Array:
 
 def _extremes(view: View, sign: float) -> Array:
     """Highest (sign 1) or lowest (−1) known price up to some horizons, relative to the current one."""
-    running = sign * jax.lax.cummax(sign * view.relative, axis=0)
+    return _up_to_horizons(view, sign * jax.lax.cummax(sign * view.relative, axis=0))
+
+
+def _up_to_horizons(view: View, running: Array) -> Array:
     last = [min(view.steps(h), running.shape[0] - 1) for h in MAX_HORIZONS_H]
     return jnp.arcsinh(running[jnp.asarray(last)])
 
@@ -108,6 +131,17 @@ def _past(view: View) -> Array:
     return jnp.arcsinh(relative)
 
 
+def _plain(size: int, price: Callable[[View], Array], market: str = "energy") -> Definition:
+    """A feature of plain prices of `energy` or `reserve`."""
+    compute = lambda v: day.ranged(price(v), *getattr(v.ranges, market))  # noqa: E731
+    return Definition(lambda w: size, f"range of {market} prices", compute, fitted=False, absolute=True)
+
+
+def _of_day(size: int, unit: str, compute: Callable[[Known, float], Array]) -> Definition:
+    """A feature of the local day, within [-1, 1]."""
+    return Definition(lambda w: size, unit, lambda v: compute(v.known, v.dt_h), fitted=False)
+
+
 def _spread_forward(view: View) -> Array:
     """Best later sale minus purchase within some horizons: max over i < j of price j minus price i, in spreads."""
     relative = jnp.where(view.known.mask, view.relative, -jnp.inf)
@@ -115,6 +149,29 @@ def _spread_forward(view: View) -> Array:
     best = jax.lax.cummax(jnp.where(view.known.mask, relative - lowest, 0.0), axis=0)
     last = [min(view.steps(h), best.shape[0] - 1) for h in (6, 12, 24, 36)]
     return jnp.arcsinh(best[jnp.asarray(last)])
+
+
+def _of_reserve(view: View) -> KnownReserve:
+    assert view.known.reserve is not None  # the settings ask for a product where its features are chosen
+    return view.known.reserve
+
+
+def _reserve_prices(view: View, direction: str) -> Array:
+    """Prices of reserve capacity in spreads, this step's first, 0 where unknown."""
+    return jnp.arcsinh(getattr(_of_reserve(view), f"{direction}_eur_per_mw_h") / view.known.spread_eur_per_mwh)
+
+
+def _net_prices(view: View) -> Array:
+    """Energy price less that of upward reserve, which a sale displaces, minus the current energy price, `[W]`; −∞:
+    unknown."""
+    known, told = view.known, _of_reserve(view)
+    net = known.expected_price_eur_per_mwh - told.up_eur_per_mw_h - known.expected_price_eur_per_mwh[0]
+    return jnp.where(known.mask & told.mask, net / known.spread_eur_per_mwh, -jnp.inf)
+
+
+def _net_window(view: View) -> Array:
+    net = _net_prices(view)
+    return jnp.where(jnp.isfinite(net), jnp.arcsinh(net), 0.0)
 
 
 EXOGENOUS: dict[str, Definition] = {
@@ -138,6 +195,29 @@ EXOGENOUS: dict[str, Definition] = {
     "calendar": Definition(lambda w: 6, "1", lambda v: v.calendar, fitted=False),
     "pv_now": Definition(lambda w: 1, "capacity", lambda v: v.known.pv_mw[:1], fitted=False),
     "pv_forecast": Definition(lambda w: w - 1, "capacity", lambda v: v.known.pv_mw[1:], fitted=False),
+    "hour": Definition(lambda w: 1, "day", lambda v: day.clock(v.known), fitted=False),
+    "weekday": Definition(lambda w: 1, "week", lambda v: day.weekday(v.calendar), fitted=False),
+    "season": Definition(lambda w: 1, "year", lambda v: day.season(v.calendar), fitted=False),
+    "price_now": _plain(1, lambda v: v.known.price_eur_per_mwh[:1]),
+    "day_peak_prices": _plain(2, lambda v: day.peak_prices(v.known, v.dt_h)),
+    "day_peak_hours": _of_day(2, "day", day.peak_hours),
+    "day_lowest_price": _plain(1, lambda v: day.lowest_price(v.known, v.dt_h)),
+    "day_lowest_hour": _of_day(1, "day", day.lowest_hour),
+    "hours_to_peak": _of_day(1, "21 h", day.hours_to_peak),
+    "is_peak": _of_day(1, "±1", day.is_peak),
+    "is_cheap_before_peak": _of_day(1, "±1", day.is_cheap_before_peak),
+    "reserve_up_prices": Definition(lambda w: w, "spread", lambda v: _reserve_prices(v, "up")),
+    "reserve_down_prices": Definition(lambda w: w, "spread", lambda v: _reserve_prices(v, "down")),
+    "net_price_window": Definition(lambda w: w, "spread", _net_window),
+    "net_price_maxima": Definition(
+        lambda w: len(MAX_HORIZONS_H), "spread", lambda v: _up_to_horizons(v, jax.lax.cummax(_net_prices(v), axis=0))
+    ),
+    "reserve_mask": Definition(
+        lambda w: w - 1, "1", lambda v: _of_reserve(v).mask[1:].astype(jnp.float32), fitted=False
+    ),
+    "reserve_block_left": Definition(lambda w: 1, "block", lambda v: _of_reserve(v).left[None], fitted=False),
+    "reserve_price_now": _plain(1, lambda v: _of_reserve(v).up_eur_per_mw_h[:1], "reserve"),
+    "day_reserve_prices": _plain(2, lambda v: day.reserve_extremes(v.known, v.dt_h), "reserve"),
 }
 """Features of the outside world: the same for every battery at one time, so they can be tabulated once."""
 
@@ -148,18 +228,27 @@ OWN: dict[str, str] = {
     "price_scale": "1",
     "half_day_start": "1",
     "soh": "share of capacity",
+    "reserve_committed": "rated power",
+    "last_call": "commitment",
     "wear": "share of capacity",
     "site": "range",
 }
 """Features of this battery and episode: charge within the SOC window as [-1, 1], the trailing mean price and 10 EUR/MWh
 in units of the (scaled) spread; what wear depends on, each only where it does: 1 where a local half-day begins (else
-−1), the capacity left, `WearModel.observed`; and the numbers that the config gives as ranges, each as [-1, 1] over its
+−1), the capacity left, `WearModel.observed`; the reserve promised upward and downward for the running block (0 where a
+new one begins) and the last call of it; and the numbers that the config gives as ranges, each as [-1, 1] over its
 range."""
+
+OF_RESERVE = (
+    "reserve_up_prices", "reserve_down_prices", "net_price_window", "net_price_maxima", "reserve_mask",
+    "reserve_block_left", "reserve_committed", "last_call", "reserve_price_now", "day_reserve_prices",
+)  # fmt: skip
+"""Features that need a reserve product."""
 
 NEEDED_BY_POST_DECISION = ("soc", "price_level", "price_mean", "price_scale")
 
 
-def observation_space(features: tuple[str, ...], window: int, sizes: dict[str, int], limits: dict[str, float]) -> Box:
+def observation_space(features: tuple[str, ...], window: int, sizes: dict[str, int]) -> Box:
     """The declared space: sizes, units and bounds of the chosen features, in the chosen order.
 
     `sizes`: of own features that are not one number; what has none is left out.
@@ -168,10 +257,9 @@ def observation_space(features: tuple[str, ...], window: int, sizes: dict[str, i
     for name in features:
         if name in EXOGENOUS:
             definition = EXOGENOUS[name]
-            limit = limits.get(name, 1.0)
-            parts.append(Feature(name, definition.unit, -limit, limit, definition.size(window)))
+            parts.append(Feature(name, definition.unit, -definition.limit, definition.limit, definition.size(window)))
         elif sizes.get(name, 1):
-            limit = 1.001 if OWN[name] in ("window", "range") else limits.get(name, 1.0)
+            limit = 20.0 if name in ("price_mean", "price_scale") else 1.001
             parts.append(Feature(name, OWN[name], -limit, limit, sizes.get(name, 1)))
     return Box(tuple(parts))
 

@@ -59,7 +59,8 @@ class StorageProgram:
 
     def __init__(self, n: int, dt_h: float, site: Site, end_mwh: float | None = None) -> None:
         self.n, self.dt_h = n, dt_h
-        self.site = {name: float(np.asarray(value)) for name, value in vars(site).items()}
+        self.site = {name: float(np.asarray(value)) for name, value in site.numbers.items()}
+        self.switches = site.switches
         self.segments = SEGMENTS if self.site["quadratic_loss"] > 0 else 1
         self.with_pv = self.site["pv_capacity_mw"] > 0
         self._highs = highspy.Highs()
@@ -95,14 +96,56 @@ class StorageProgram:
             choice = self._highs.getNumCol()
             self._highs.addVar(0.0, 1.0)
             self._highs.changeColIntegrality(choice, highspy.HighsVarType.kInteger)
-            charge = np.append(self._of("charge")[step], choice).astype(np.int32)
-            discharge = np.append(self._of("discharge")[step], choice).astype(np.int32)
+            charge = np.append(self.columns_of("charge")[step], choice).astype(np.int32)
+            discharge = np.append(self.columns_of("discharge")[step], choice).astype(np.int32)
             ones = np.ones(self.segments)
             self._highs.addRow(-np.inf, 0.0, len(charge), charge, np.append(ones, -power))
             self._highs.addRow(-np.inf, power, len(discharge), discharge, np.append(ones, power))
         return steps
 
-    def _of(self, name: str) -> np.ndarray:
+    # --- what a program that adds to this one uses ------------------------------------------------------------------
+
+    @property
+    def num_columns(self) -> int:
+        return self._highs.getNumCol()
+
+    def add_variables(self, upper: np.ndarray, cost: np.ndarray | None = None) -> np.ndarray:
+        """Variables from 0 to `upper` `[m]`, with costs `[m]` (default 0); returns their columns."""
+        first, count = self.num_columns, len(upper)
+        nothing, no_start = np.zeros(0), np.zeros(0, np.int32)
+        costs = np.zeros(count) if cost is None else cost
+        self._highs.addCols(count, costs, np.zeros(count), upper, 0, no_start, no_start, nothing)
+        return np.arange(first, first + count)
+
+    def add_rows(self, lower: float, upper: float, matrix: sparse.csr_matrix) -> np.ndarray:
+        """Rows `lower ≤ matrix · x ≤ upper`, `matrix` `[m, columns]`; returns their numbers."""
+        first, count = self._highs.getNumRow(), matrix.get_shape()[0]
+        index, start = np.asarray(matrix.indices, np.int32), np.asarray(matrix.indptr, np.int32)[:-1]
+        bounds = np.full(count, lower), np.full(count, upper)
+        self._highs.addRows(count, *bounds, matrix.nnz, start, index, matrix.data.astype(np.float64))
+        return np.arange(first, first + count)
+
+    def set_costs(self, columns: np.ndarray, costs: np.ndarray) -> None:
+        self._highs.changeColsCost(len(columns), columns.astype(np.int32), costs)
+
+    def set_column_bounds(self, columns: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:
+        self._highs.changeColsBounds(len(columns), columns.astype(np.int32), lower, upper)
+
+    def set_row_bounds(self, rows: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:
+        for row, low, high in zip(rows.tolist(), lower.tolist(), upper.tolist(), strict=True):
+            self._highs.changeRowBounds(row, low, high)
+
+    def solution(self) -> np.ndarray:
+        """All variables after the last solve, by column."""
+        return np.asarray(self._highs.getSolution().col_value)
+
+    def cell_power(self) -> tuple[np.ndarray, np.ndarray]:
+        """Power into the cells and out of them per MW at the AC terminals, of each segment `[segments]`."""
+        s, k = self.site, self.segments
+        middle = (2 * np.arange(k) + 1) / k  # slope of the chord of (p/P)² over each segment
+        return s["eta_charge"] - s["quadratic_loss"] * middle, 1.0 / s["eta_discharge"] + s["quadratic_loss"] * middle
+
+    def columns_of(self, name: str) -> np.ndarray:
         """Column numbers of a variable, `[n]` or, for the two powers, `[n, segments]`."""
         k, n = self.segments, self.n
         if name in ("charge", "discharge"):
@@ -131,7 +174,9 @@ class StorageProgram:
 
     def _set_available_pv(self, pv_mw: np.ndarray) -> None:
         upper = np.minimum(np.asarray(pv_mw, np.float64), self.site["inverter_mw"])
-        self._highs.changeColsBounds(self.n, self._of("pv").astype(np.int32), np.zeros(self.n), upper)
+        forced = self.switches.curtailment == "limit"
+        lower = np.minimum(upper, self.site["export_limit_mw"]) if forced else np.zeros(self.n)
+        self._highs.changeColsBounds(self.n, self.columns_of("pv").astype(np.int32), lower, upper)
 
     def _run(self) -> Schedule:
         self._highs.run()
@@ -142,9 +187,9 @@ class StorageProgram:
             raise RuntimeError(f"storage program: HiGHS ended with {self._highs.getModelStatus()}")
         values = np.asarray(self._highs.getSolution().col_value)
         return Schedule(
-            charge_mw=values[self._of("charge")].sum(axis=1),
-            discharge_mw=values[self._of("discharge")].sum(axis=1),
-            stored_mwh=values[self._of("stored")],
+            charge_mw=values[self.columns_of("charge")].sum(axis=1),
+            discharge_mw=values[self.columns_of("discharge")].sum(axis=1),
+            stored_mwh=values[self.columns_of("stored")],
             objective_eur=-self._highs.getInfo().objective_function_value,
         )
 
@@ -153,7 +198,7 @@ class StorageProgram:
         missing = self._highs.getNumCol()
         self._highs.addVar(0.0, np.inf)
         self._highs.changeColCost(missing, SHORTFALL_EUR_PER_MWH)
-        columns = np.array([self._of("stored")[-1], missing], np.int32)
+        columns = np.array([self.columns_of("stored")[-1], missing], np.int32)
         self._highs.addRow(end_mwh, np.inf, 2, columns, np.ones(2))
 
     def _model(self) -> highspy.HighsLp:
@@ -178,7 +223,7 @@ class StorageProgram:
             most_discharge = min(most_discharge, s["export_limit_mw"])
         standby = s["soc_min"] * s["capacity_mwh"] * s["self_discharge_per_h"] / s["eta_charge"]
         lower = np.zeros(2 * n * k + 2 * n)
-        lower[self._of("stored")] = s["soc_min"] * s["capacity_mwh"]
+        lower[self.columns_of("stored")] = s["soc_min"] * s["capacity_mwh"]
         upper = [np.full(n * k, most_charge / k), np.full(n * k, most_discharge / k)]
         upper += [np.full(n, s["soc_max"] * s["capacity_mwh"]), np.full(n, standby)]
         if self.with_pv:
@@ -189,9 +234,7 @@ class StorageProgram:
     def _balance(self) -> sparse.csc_matrix:
         """Rows: stored energy of each step, then (with PV) power at the grid connection of each step."""
         s, n, k, dt = self.site, self.n, self.segments, self.dt_h
-        middle = (2 * np.arange(k) + 1) / k  # slope of the chord of (p/P)² over each segment
-        intake = s["eta_charge"] - s["quadratic_loss"] * middle
-        outtake = 1.0 / s["eta_discharge"] + s["quadratic_loss"] * middle
+        intake, outtake = self.cell_power()
         identity = sparse.identity(n)
         kept = -(1.0 - s["self_discharge_per_h"] * dt) * sparse.eye(n, k=-1)
         row = [sparse.kron(identity, -dt * intake), sparse.kron(identity, dt * outtake), identity + kept]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -16,7 +16,8 @@ from vmax.envs.bess import observation
 from vmax.envs.bess.battery import Site
 from vmax.envs.bess.degradation import WearNumbers
 from vmax.envs.bess.known import fit_price_estimate, look
-from vmax.envs.bess.scenarios import WINDOW_H, Scenarios, build_scenarios, pv_per_mw, row_of
+from vmax.envs.bess.reserve import ReserveNumbers
+from vmax.envs.bess.scenarios import WINDOW_H, Scenarios, build_scenarios, information_row, pv_per_mw, row_of
 from vmax.envs.bess.settings import BessConfig
 
 Array = jax.Array
@@ -32,11 +33,14 @@ class BessParams:
     Attributes:
       site: numbers of battery, plant and money; `[2]` where the config gives a range.
       wear: numbers of the wear models.
-      estimate: weights of the linear price estimate (`forecast`), else None.
+      estimate: weights of the linear price estimate, where prices are not certain, else None.
+      penalty_eur_per_mwh: of delivering more or less than was sold.
       table: scaled features of the outside world for each step from `table_first`, `[R, E]`, where they depend on
         nothing but the time; else None.
       scales: fitted constants by which features are divided: `exogenous` `[E]`, `price_mean`, `price_scale`.
       level_scale: the one of `price_level`.
+      reserve: numbers of the reserve product and its calls; None where none is sold.
+      reserve_scales: the constants of the features `reserve_up_prices` and `reserve_down_prices`, `[2]`.
     """
 
     scenarios: Any
@@ -44,6 +48,7 @@ class BessParams:
     wear: WearNumbers
     estimate: Array | None
     forecast_factor: Array
+    penalty_eur_per_mwh: Array
     table: Array | None
     table_first: Array
     scales: dict[str, Array]
@@ -51,6 +56,8 @@ class BessParams:
     start_soc: Array
     log_factor: Array
     shift: Array
+    reserve: ReserveNumbers | None
+    reserve_scales: Array
 
 
 def series_of(config: BessConfig) -> Series:
@@ -66,7 +73,7 @@ def build_params(config: BessConfig, series: Series, split: str, features: tuple
     pv = pv_per_mw(series, config.solar, config.plant.pv_capacity_mw)
     forecast = config.forecast if config.information == "forecast" else None
     steps = config.episode.days * round(24 / series.dt_h)
-    scenarios = build_scenarios(series, pv, split, forecast, steps)
+    scenarios = build_scenarios(series, pv, split, forecast, steps, config.market, config.reserve)
     pair = lambda value: jnp.asarray(np.broadcast_to(np.asarray(value, np.float32), (2,)))  # noqa: E731
     params = BessParams(
         scenarios=scenarios,
@@ -74,6 +81,7 @@ def build_params(config: BessConfig, series: Series, split: str, features: tuple
         wear=WearNumbers.of(config.degradation),
         estimate=None,
         forecast_factor=jnp.float32(config.forecast.factor),
+        penalty_eur_per_mwh=jnp.float32(config.market.penalty_eur_per_mwh),
         table=None,
         table_first=jnp.int32(0),
         scales={},
@@ -81,45 +89,63 @@ def build_params(config: BessConfig, series: Series, split: str, features: tuple
         start_soc=pair(config.episode.start_soc),
         log_factor=jnp.log(pair(config.augmentation.price_factor)),
         shift=pair(config.augmentation.price_shift_eur_per_mwh),
+        reserve=ReserveNumbers.of(config.reserve) if config.reserve.sold else None,
+        reserve_scales=jnp.ones(2),
     )
-    fitted = (
-        _fit(params, series.dt_h, features, forecast)
-        if split == "train"
-        else build_params(config, series, "train", features)
+    shown = Shown(features, series.dt_h, config.observation.ranges)
+    seed = config.forecast.seed if config.uncertain else None
+    fitted = _fit(params, shown, seed) if split == "train" else build_params(config, series, "train", features)
+    params = replace(
+        params,
+        estimate=fitted.estimate,
+        scales=fitted.scales,
+        level_scale=fitted.level_scale,
+        reserve_scales=fitted.reserve_scales,
     )
-    params = replace(params, estimate=fitted.estimate, scales=fitted.scales, level_scale=fitted.level_scale)
-    return params if forecast else _tabulate(params, series, split, features)
+    untold = forecast or (shown.absolute and config.augmentation.changes_prices)
+    return params if untold else _tabulate(params, series, split, shown)
 
 
-def _raw_features(
-    scenarios: Scenarios, estimate: Array | None, factor: Array, time: Array, dt_h: float, features: tuple[str, ...]
-) -> Array:
+@dataclass(frozen=True)
+class Shown:
+    """What is to be computed of the outside world, and how plain prices are scaled."""
+
+    features: tuple[str, ...]
+    dt_h: float
+    ranges: observation.Ranges
+
+    @property
+    def absolute(self) -> bool:
+        """Whether any of it is a plain price."""
+        return any(name in observation.EXOGENOUS and observation.EXOGENOUS[name].absolute for name in self.features)
+
+
+def _raw_features(scenarios: Scenarios, estimate: Array | None, factor: Array, time: Array, shown: Shown) -> Array:
     """Unscaled features of the outside world at one time, error path at offset 0, `[E]`."""
-    known = look(scenarios, estimate, factor, time, jnp.int32(0), jnp.float32(1.0), dt_h)
-    calendar = scenarios.calendar[row_of(time, dt_h)]
-    return observation.exogenous(observation.View(known, calendar, dt_h), features)
+    known = look(scenarios, estimate, factor, time, jnp.int32(0), jnp.float32(1.0), shown.dt_h)
+    view = observation.View(known, scenarios.calendar[row_of(time, shown.dt_h)], shown.dt_h, shown.ranges)
+    return observation.exogenous(view, shown.features)
 
 
-def _fit(params: BessParams, dt_h: float, features: tuple[str, ...], forecast: Any) -> BessParams:
-    """Feature scales (root mean squares) and, in `forecast`, the price estimate: on training steps alone."""
-    scenarios, starts = params.scenarios, np.asarray(params.scenarios.starts)
+def _fit(params: BessParams, shown: Shown, seed: int | None) -> BessParams:
+    """Feature scales (root mean squares) and, with a seed for its draws, the price estimate: on training steps."""
+    scenarios, starts, dt_h = params.scenarios, np.asarray(params.scenarios.starts), shown.dt_h
     times = starts[np.linspace(0, len(starts) - 1, min(FIT_SAMPLE, len(starts))).astype(int)]
     estimate = None
-    if forecast:
-        estimate = fit_price_estimate(scenarios, params.forecast_factor, starts, dt_h, forecast.seed)
-    compute = jax.jit(
-        jax.vmap(lambda s, e, f, t: _raw_features(s, e, f, t, dt_h, features), in_axes=(None, None, None, 0))
-    )
+    if seed is not None:
+        days = starts if scenarios.issued is None else np.unique(np.asarray(scenarios.issued)[row_of(starts, dt_h)])
+        estimate = fit_price_estimate(scenarios, params.forecast_factor, days, dt_h, seed)
+    compute = jax.jit(jax.vmap(partial(_raw_features, shown=shown), in_axes=(None, None, None, 0)))
     raw = np.asarray(compute(scenarios, estimate, params.forecast_factor, jnp.asarray(times)))
-    window, position, sizes, level = round(WINDOW_H / dt_h), 0, [], 1.0
-    for name in (n for n in features if n in observation.EXOGENOUS):
+    window, position, sizes, named = round(WINDOW_H / dt_h), 0, [], {}
+    for name in (n for n in shown.features if n in observation.EXOGENOUS):
         definition = observation.EXOGENOUS[name]
         block = raw[:, position : position + definition.size(window)]
         scale = max(_size(block), 1e-6) if definition.fitted else 1.0
         sizes.append(np.full(block.shape[1], scale))
-        level = scale if name == "price_level" else level
+        named[name] = scale
         position += block.shape[1]
-    row = row_of(times, dt_h)
+    row = np.asarray(information_row(scenarios, jnp.asarray(times), dt_h))
     spread, mean = np.asarray(scenarios.spread_eur_per_mwh)[row], np.asarray(scenarios.mean_eur_per_mwh)[row]
     own = {
         "price_mean": _size(np.arcsinh(mean / spread)),
@@ -127,24 +153,30 @@ def _fit(params: BessParams, dt_h: float, features: tuple[str, ...], forecast: A
     }
     scales = {name: jnp.float32(value) for name, value in own.items()}
     scales["exogenous"] = jnp.asarray(np.concatenate(sizes) if sizes else np.zeros(0), jnp.float32)
-    return replace(params, estimate=estimate, scales=scales, level_scale=jnp.float32(level))
+    reserve = [named.get(name, 1.0) for name in ("reserve_up_prices", "reserve_down_prices")]
+    return replace(
+        params,
+        estimate=estimate,
+        scales=scales,
+        level_scale=jnp.float32(named.get("price_level", 1.0)),
+        reserve_scales=jnp.asarray(reserve, jnp.float32),
+    )
 
 
 def _size(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(values))))
 
 
-def _tabulate(params: BessParams, series: Series, split: str, features: tuple[str, ...]) -> BessParams:
+def _tabulate(params: BessParams, series: Series, split: str, shown: Shown) -> BessParams:
     """Features of the outside world for every step of the split, computed once through `known`.
 
-    They depend on the time alone: a price factor or shift changes neither (price − price) / spread nor ranks.
+    They depend on the time alone: a price factor or shift changes neither (price − price) / spread nor ranks. Plain
+    prices are tabulated only where there is neither.
     """
     blocks = series.splits[split]
     first, last = blocks[0][0], blocks[-1][1]
     if (last + 1 - first) * params.scales["exogenous"].size * 4 > TABLE_LIMIT_BYTES:
         return params
-    compute = jax.jit(
-        jax.vmap(lambda s, f, t: _raw_features(s, None, f, t, series.dt_h, features), in_axes=(None, None, 0))
-    )
-    table = compute(params.scenarios, params.forecast_factor, jnp.arange(first, last + 1))
+    compute = jax.jit(jax.vmap(partial(_raw_features, shown=shown), in_axes=(None, None, None, 0)))
+    table = compute(params.scenarios, params.estimate, params.forecast_factor, jnp.arange(first, last + 1))
     return replace(params, table=table / params.scales["exogenous"], table_first=jnp.int32(first))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +50,11 @@ class Calibration:
     weight: float
 
 
+Belief = Calibration | Literal["as_is", "estimate"]
+"""What a planner makes of forecasts: takes them as they are, corrects them, or reads the estimate that observations
+hold."""
+
+
 class BatteryPlanner(ABC):
     """What the planners of a battery share (the contract is `vmax.envs.course.Planner`): they decide on an AC power."""
 
@@ -63,11 +68,13 @@ class BatteryPlanner(ABC):
 
     @abstractmethod
     def decide(self, view: View, active: np.ndarray, memory: Any) -> np.ndarray:
-        """AC power `[L]` in MW, discharge positive, for the lanes that are `active`; `memory` is changed in place."""
+        """AC power in MW, discharge positive, `[L]`, or with upward and downward bids `[L, 3]`, for the lanes that are
+        `active`; `memory` is changed in place."""
 
     def action(self, env: Bess, state: Any, params: Any, decision: Array) -> Array:
-        """The action `[1]` of a decision, for one environment."""
-        return env.action_for_power(decision, env.site(state, params))
+        """The action `[A]` of a decision, for one environment."""
+        power_mw, *bids_mw = jnp.atleast_1d(decision)
+        return env.action_for_power(power_mw, state, params, *bids_mw)
 
     def course(self, env: Bess, params: Any, starts: Any) -> Course:
         """What the planner does in the lanes `starts`."""
@@ -82,15 +89,12 @@ class MPC(BatteryPlanner):
     hour-of-day mean). Energy stored at the end of the window is valued at the window's mean price.
     """
 
-    calibration: Calibration | None = None
+    belief: Belief = "as_is"
 
     def view(self, env: Bess, state: Any, params: Any) -> View:
         known = env.known(state, params)
-        if self.calibration is None:
-            price = repeat_last_day(known, env.steps_per_day)
-        else:
-            price = calibrated(known, self.calibration.persistence, self.calibration.weight)
-        return View(price, known.pv_mw, state.soc, known.local_hour[0])
+        price = believed_prices(known, env.steps_per_day, self.belief)
+        return View(price, known.pv_mw, state.seen_soc, known.local_hour[0])
 
     def start(self, env: Bess, params: Any, starts: Any) -> list[StorageProgram]:
         return [StorageProgram(env.window, env.dt_h, site) for site in lane_sites(env, params, starts)]
@@ -121,7 +125,7 @@ class YesterdaysPlan(BatteryPlanner):
     def view(self, env: Bess, state: Any, params: Any) -> View:
         known = env.known(state, params)
         day = env.steps_per_day
-        return View(known.past_price_eur_per_mwh[-day:], known.pv_mw[:day], state.soc, known.local_hour[0])
+        return View(known.past_price_eur_per_mwh[-day:], known.pv_mw[:day], state.seen_soc, known.local_hour[0])
 
     def start(self, env: Bess, params: Any, starts: Any) -> list[DayPlan]:
         return [
@@ -162,22 +166,20 @@ class PerfectForesight:
         power_mw = np.zeros((len(schedules), max(len(schedule.power_mw) for schedule in schedules)))
         for row, schedule in zip(power_mw, schedules, strict=True):
             row[: len(schedule.power_mw)] = schedule.power_mw
-        sites = lane_sites(env, params, starts)
-        batch = jax.tree.map(lambda *values: jnp.asarray(values, jnp.float32)[:, None], *sites)
-        return Course(env.action_for_power(jnp.asarray(power_mw, jnp.float32), batch))
+        return Course(actions_of(env, params, starts, jnp.asarray(power_mw, jnp.float32)))
 
     def schedule(self, env: Bess, params: Any, start: Any, site: Site) -> tuple[Schedule, float]:
         """The best schedule of one lane (the first plan where there are several), and its profit by its own reckoning
         with the value of the change in stored energy, EUR."""
-        value = float(_terminal_price(env, params, start))
-        schedule = foresight.plans(env, params, Lane.of(env, params, start, site, value))[0]
-        return schedule, schedule.objective_eur - value * float(start.soc) * float(site.capacity_mwh)
+        lane = lane_of(env, params, start, site)
+        schedule = foresight.plans(env, params, lane)[0]
+        return schedule, schedule.objective_eur - lane.end_value_eur_per_mwh * lane.soc * float(site.capacity_mwh)
 
 
 def bound_eur(env: Bess, params: Any, starts: Any) -> list[np.ndarray] | None:
     """Of each lane what no policy exceeds in sum, by step (`foresight.bound_eur`); None where perfect foresight is the
-    optimum."""
-    if foresight.kind(env) == "optimum":
+    optimum, or where there is none."""
+    if foresight.kind(env) != "bound":
         return None
     return [foresight.bound_eur(env, params, lane) for lane in _lanes(env, params, starts)]
 
@@ -186,8 +188,13 @@ def _lanes(env: Bess, params: Any, starts: Any) -> list[Lane]:
     lanes = []
     for number, site in enumerate(lane_sites(env, params, starts)):
         start = jax.tree.map(lambda leaf: leaf[number], starts)  # noqa: B023
-        lanes.append(Lane.of(env, params, start, site, float(_terminal_price(env, params, start))))
+        lanes.append(lane_of(env, params, start, site))
     return lanes
+
+
+def lane_of(env: Bess, params: Any, start: Any, site: Site) -> Lane:
+    """What is known beforehand of the lane that begins at `start`."""
+    return Lane.of(env, params, start, site, float(_terminal_price(env, params, start)))
 
 
 def _earned_eur(env: Bess, course: Course, params: Any, starts: Any) -> np.ndarray:
@@ -200,8 +207,8 @@ def _earned_eur(env: Bess, course: Course, params: Any, starts: Any) -> np.ndarr
 
 def lane_sites(env: Bess, params: Any, starts: Any) -> list[Site]:
     """The numbers of the site in each lane, on the host."""
-    columns = {name: np.asarray(value, np.float64) for name, value in vars(_sites(env, params, starts)).items()}
-    return [Site(**{name: column[lane] for name, column in columns.items()}) for lane in range(len(starts.time))]
+    columns = jax.tree.map(lambda value: np.asarray(value, np.float64), _sites(env, params, starts))
+    return [jax.tree.map(lambda column: column[lane], columns) for lane in range(len(starts.time))]  # noqa: B023
 
 
 @partial(jax.jit, static_argnames="env")
@@ -217,20 +224,48 @@ def _terminal_price(env: Bess, params: Any, start: Any) -> Array:
     return env.terminal_price(params, state, env.site(state, params))
 
 
+def actions_of(env: Bess, params: Any, starts: Any, *decision: Array) -> Array:
+    """Actions `[L, T, A]` that request powers, and bid reserve, `[L, T]` each, from the first step of each lane on."""
+
+    def lane(start: Any, *decision: Array) -> Array:
+        state = env.reset(jax.random.key(0), params, start)[0]
+
+        def at(step: Array, power_mw: Array, *bids_mw: Array) -> Array:
+            return env.action_for_power(power_mw, replace(state, time=state.time + step), params, *bids_mw)
+
+        return jax.vmap(at)(jnp.arange(len(decision[0])), *decision)
+
+    return jax.vmap(lane)(starts, *decision)
+
+
+def believed_prices(known: Known, steps_per_day: int, belief: Belief) -> Array:
+    """The prices that an MPC plans with, `[W]`: known or forecast, continued, corrected or estimated."""
+    if isinstance(belief, Calibration):
+        return calibrated(known, belief.persistence, belief.weight)
+    if belief == "estimate":
+        return jnp.where(known.mask, known.expected_price_eur_per_mwh, known.profile_eur_per_mwh)
+    return repeat_last_day(known, steps_per_day)
+
+
 def repeat_last_day(known: Known, steps_per_day: int) -> Array:
     """Known prices, continued by the last known price of the same clock hour, `[W]`."""
-    window, past = known.mask.shape[0], known.past_price_eur_per_mwh.shape[0]
-    count = known.mask.sum()
+    return continued(known.past_price_eur_per_mwh, known.price_eur_per_mwh, known.mask, steps_per_day)
+
+
+def continued(before: Array, ahead: Array, mask: Array, steps_per_day: int) -> Array:
+    """Values `ahead` `[W]` as far as the mask goes, then the last of the same clock hour, from `before` `[H]` on."""
+    window, past = mask.shape[0], before.shape[0]
+    count = mask.sum()
     step = jnp.arange(window)
     days_back = jnp.maximum(-(-(step - count + 1) // steps_per_day), 0)
-    everything = jnp.concatenate([known.past_price_eur_per_mwh, known.price_eur_per_mwh])
+    everything = jnp.concatenate([before, ahead])
     return everything[past + step - days_back * steps_per_day]
 
 
 def calibrated(known: Known, persistence: Any, weight: Any) -> Array:
-    """Corrected prices m + w·(f − ρ^k·e − m), k = 1 at the first step; m (trailing hour-of-day mean) where nothing is
-    known, `[W]`."""
-    ahead = 1 + jnp.arange(known.mask.shape[0])
+    """Corrected prices m + w·(f − ρ^k·e − m), k steps after the last error; m (trailing hour-of-day mean) where
+    nothing is known, `[W]`."""
+    ahead = known.error_age + jnp.arange(known.mask.shape[0])
     forecast = known.price_eur_per_mwh - persistence**ahead * known.last_error_eur_per_mwh
     mean = known.profile_eur_per_mwh
     return jnp.where(known.mask, mean + weight * (forecast - mean), mean)
@@ -241,27 +276,28 @@ def fit_calibration(env: Bess, samples: int = 4096) -> Calibration:
     """Persistence and weight by least squares over steps spread evenly over the training split.
 
     A plan lives on price differences within its window, so the weight is fitted to these: the window's mean is taken
-    out of both sides. Published prices need no correction.
+    out of both sides. Published prices need no correction. In an auction the steps are the beginnings of days.
     """
-    if env.config.information == "day_ahead":
+    if not env.config.uncertain:
         return Calibration(0.0, 1.0)
     params = env.params("train")
     lanes = env.evaluation_starts(params, "train")
     first, last = np.asarray(lanes.time), np.asarray(lanes.end) - env.window - 1
     times = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)])
+    if params.scenarios.issued is not None:
+        times = times[np.asarray(params.scenarios.issued)[row_of(times, env.dt_h)] == times]
     times = times[np.linspace(0, len(times) - 1, min(samples, len(times))).astype(int)]
     pick = jnp.zeros(len(times), jnp.int32)
     starts = replace(jax.tree.map(lambda leaf: leaf[pick], lanes), time=jnp.asarray(times, jnp.int32))
 
-    def look(start: Any) -> tuple[Known, Array, Array]:
+    def look(start: Any) -> tuple[Known, Array]:
         state = env.reset(jax.random.key(0), params, start)[0]
-        now = env.known(state, params)
-        following = env.known(replace(state, time=state.time + 1), params)
         row = row_of(state.time, env.dt_h)
         actual = jax.lax.dynamic_slice(params.scenarios.price_eur_per_mwh, (row,), (env.window,))
-        return now, following.last_error_eur_per_mwh, actual
+        return env.known(state, params), actual
 
-    now, next_error, actual = jax.jit(jax.vmap(look))(starts)
+    now, actual = jax.jit(jax.vmap(look))(starts)
+    next_error = now.price_eur_per_mwh[:, 0] - actual[:, 0]
     error = now.last_error_eur_per_mwh / now.spread_eur_per_mwh
     if not error.any():
         return Calibration(0.0, 1.0)

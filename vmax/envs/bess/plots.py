@@ -52,6 +52,27 @@ def charge_by_hour(timeseries: pd.DataFrame, policies: list[str], timezone: str)
     return figure
 
 
+def season_days(table: pd.DataFrame, timezone: str, currency: str) -> Figure:
+    """Price, power and state of charge of one day of each season, side by side in local hours."""
+    seasons, apart, marks = list(dict.fromkeys(table["season"])), 30, (0, 6, 12, 18, 24)
+    with canvas(12, 6, rows=3, sharex=True) as (figure, (price, power, charge)):
+        for number, season in enumerate(seasons):
+            shown = {name: np.asarray(values) for name, values in table[table["season"] == season].items()}
+            local = pd.Timestamp(shown["utc"][0], tz="UTC").tz_convert(timezone)
+            hour = apart * number + np.linspace(0.0, 24.0, len(shown["utc"]) + 1)
+            price.stairs(shown["price_eur_per_mwh"], hour, color="#37474f", linewidth=1.3, baseline=None)
+            title = f"{season}, {local:%d %b %Y}"
+            price.text(hour[0], 1.05, title, transform=price.get_xaxis_transform(), weight="bold")
+            power.stairs(shown["discharge_mw"] - shown["charge_mw"], hour, color=colour("best"), alpha=0.85, fill=True)
+            charge.plot(hour, 100 * np.append(shown["soc"], shown["soc_end"][-1]), color=colour("best"))
+        days = [apart * number for number in range(len(seasons))]
+        charge.set_xticks([day + mark for day in days for mark in marks], [str(mark) for _ in days for mark in marks])
+        charge.set(xlabel="local hour", ylabel="state of charge, %", ylim=(0, 100), xlim=(-3, days[-1] + 27))
+        price.set_ylabel(f"price, {currency}/MWh")
+        power.set_ylabel("power, MW")
+    return figure
+
+
 def _local(timeseries: pd.DataFrame, policy: str, timezone: str) -> pd.DataFrame:
     """A policy's rows in order of time (of lanes over one period the first), with columns local, day, month, hour."""
     table = timeseries[timeseries["policy"] == policy].groupby("utc", as_index=False).first()

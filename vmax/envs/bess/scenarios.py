@@ -15,9 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from vmax.data.days import whole_days
+from vmax.data.imbalance import generate_imbalance_price
 from vmax.data.series import Series
 from vmax.data.solar import SolarConfig, generate_pv
 from vmax.data.trailing import ar1_path, daily_spread, same_hour_mean, trailing_mean
+from vmax.envs.bess.market import MarketConfig
+from vmax.envs.bess.reserve_market import ReserveScenarios, reserve_scenarios
+from vmax.envs.bess.reserve_rules import ReserveConfig
 from vmax.errors import UserError
 from vmax.spaces import Number
 
@@ -26,6 +31,7 @@ Array = jax.Array
 WINDOW_H = 36
 """Longest look ahead, hours: at 13:00 local the next day is known to its end (35 h, 36 with daylight saving)."""
 HISTORY_H = 24
+LONGEST_DAY_H = 25
 PUBLICATION_HOUR = 13
 """Local hour from which the day-ahead prices of the next day are known."""
 ERROR_PATH_STEPS = 2**18
@@ -49,11 +55,15 @@ class ForecastConfig:
         if self.seed < 0:
             raise UserError(f"env.forecast.seed={self.seed}: must be at least 0")
 
-    def path(self, dt_h: float) -> np.ndarray:
-        """One long path of unit errors, `[ERROR_PATH_STEPS]`; ρ is the correlation over an hour."""
+    def path(self, dt_h: float, split: str) -> np.ndarray:
+        """One long path of unit errors, `[ERROR_PATH_STEPS]`; ρ is the correlation over an hour.
+
+        That of training is another one than that of evaluations, so that no error is met twice.
+        """
         if self.rho < 0.0 and dt_h < 1.0:
             raise UserError(f"env.forecast.rho={self.rho}: must be at least 0 where a step is shorter than an hour")
-        return ar1_path(ERROR_PATH_STEPS, self.rho if dt_h == 1.0 else self.rho**dt_h, self.seed)
+        seed = [self.seed, 1] if split == "train" else self.seed
+        return ar1_path(ERROR_PATH_STEPS, self.rho if dt_h == 1.0 else self.rho**dt_h, seed)
 
 
 def row_of(time: Any, dt_h: Any) -> Any:
@@ -66,14 +76,23 @@ class Scenarios:
     """The series of one split with its history, on the device.
 
     Every array starts with `HISTORY_H` hours that repeat the first value (see `row_of`) and ends, behind the last step
-    of the split, with a window that repeats the last one.
+    of the split, with `span_steps` that repeat the last one. But for the error path, and the steps at which an episode
+    and a whole local day may begin.
+
+    Attributes:
+      price_eur_per_mwh: what energy is settled at.
+      quoted_eur_per_mwh: the day-ahead price where another one settles (`market=imbalance`), else None.
+      issued: in an auction the step before which the day of each step was sold, the first of its local day; else None.
     """
 
     price_eur_per_mwh: Array
+    quoted_eur_per_mwh: Array | None
+    issued: Array | None
     spread_eur_per_mwh: Array
     mean_eur_per_mwh: Array
     profile_day1_eur_per_mwh: Array
     profile_day2_eur_per_mwh: Array
+    profile_day3_eur_per_mwh: Array | None
     pv_per_mw: Array
     pv_profile_per_mw: Array
     calendar: Array
@@ -81,6 +100,19 @@ class Scenarios:
     known_until: Array
     error_path: Array
     starts: Array
+    day_starts: Array
+    reserve: ReserveScenarios | None
+
+
+def information_row(scenarios: Scenarios, time: Array, dt_h: float) -> Array:
+    """The row at whose beginning all that is known at step `time` was known: its own, in an auction that of its day."""
+    row = row_of(time, dt_h)
+    return row if scenarios.issued is None else row_of(scenarios.issued[row], dt_h)
+
+
+def span_steps(scenarios: Scenarios, dt_h: float) -> int:
+    """How many steps from the information on are looked at: the window, in an auction a day of 25 hours more."""
+    return round((WINDOW_H + (0 if scenarios.issued is None else LONGEST_DAY_H)) / dt_h)
 
 
 def pv_per_mw(series: Series, solar: SolarConfig, capacity_mw: Number) -> np.ndarray:
@@ -96,7 +128,8 @@ def pv_per_mw(series: Series, solar: SolarConfig, capacity_mw: Number) -> np.nda
     if pv_mw.max() > PV_EXCESS * most_mw:
         raise UserError(
             f"{series.source}: the PV column reaches {pv_mw.max():g} MW with env.plant.pv_capacity_mw={capacity_mw}; "
-            "set env.plant.pv_capacity_mw= to the capacity in MW, or env.data.columns.pv=null"
+            "set env.plant.pv_capacity_mw= to the capacity in MW (env.plant.inverter_mw= to the inverter's limit), or "
+            "env.data.columns.pv=null"
         )
     return pv_mw / most_mw
 
@@ -138,51 +171,86 @@ def _calendar(series: Series, stop: int) -> np.ndarray:
 
 
 def build_scenarios(
-    series: Series, pv_per_mw: np.ndarray, split: str, forecast: ForecastConfig | None, episode_steps: int
+    series: Series,
+    pv_per_mw: np.ndarray,
+    split: str,
+    forecast: ForecastConfig | None,
+    episode_steps: int,
+    market: MarketConfig,
+    reserve: ReserveConfig,
 ) -> Scenarios:
     """Arrays of one split, history included. `forecast` None: day-ahead prices are known when published."""
     blocks = series.splits[split]
     stop = max(last for _, last in blocks)
-    per_day, window = round(24 / series.dt_h), round(WINDOW_H / series.dt_h)
-    history = round(HISTORY_H / series.dt_h)
-    price, segment = series.values["price"][:stop], series.segment[:stop]
+    per_day, auction = round(24 / series.dt_h), market.kind == "auction"
+    window, history = round(WINDOW_H / series.dt_h), round(HISTORY_H / series.dt_h)
+    span = window + (round(LONGEST_DAY_H / series.dt_h) if auction else 0)
+    settled, quoted = settlement_prices(series, market)
+    price, segment = settled[:stop], series.segment[:stop]
     train_first, train_last = series.splits["train"][0][0], series.splits["train"][-1][1]
-    typical = float(np.mean(series.values["price"][train_first:train_last]))
-    spread = daily_spread(price, series.local_day[:stop], segment, default=_typical_spread(series))
-    day1 = same_hour_mean(price, per_day, 1, segment=segment, default=typical)
-    day2 = same_hour_mean(price, per_day, 2, segment=segment, default=typical)
+    typical = float(np.mean(settled[train_first:train_last]))
+    spread = daily_spread(price, series.local_day[:stop], segment, default=_typical_spread(series, settled))
+    profile = [same_hour_mean(price, per_day, day, segment=segment, default=typical) for day in (1, 2, 3)]
     ends = _block_ends(series, stop, blocks)
-    known = np.arange(stop) + window if forecast else _known_until(series, stop)
+    published = _known_until(series, stop)
+    known = np.arange(stop) + span if forecast else published
     starts = np.concatenate([np.arange(first, max(last - episode_steps + 1, first)) for first, last in blocks])
     if not len(starts):
         raise UserError(
             f"{series.source}: no gap-free block of the {split} split holds an episode of {episode_steps} steps; "
             "set a smaller env.episode.days"
         )
-    path = forecast.path(series.dt_h) if forecast else np.zeros(window, np.float32)
+    path = forecast.path(series.dt_h, split) if forecast else np.zeros(span, np.float32)
+    # an auction closes at noon of the day before, when the output of that day is not known yet
+    pv_profile = same_hour_mean(pv_per_mw[:stop], per_day, 3 if auction else 2, days=7, segment=segment, default=0.0)
 
-    def put(values: np.ndarray) -> Array:
-        return jnp.asarray(_padded(np.asarray(values, np.float32), history, window))
+    def put(values: np.ndarray, dtype: type = np.float32) -> Array:
+        return jnp.asarray(_padded(np.asarray(values, dtype), history, span))
 
     return Scenarios(
         price_eur_per_mwh=put(price),
+        quoted_eur_per_mwh=None if quoted is None else put(quoted[:stop]),
+        issued=put(_day_starts(series, stop), np.int32) if auction else None,
         spread_eur_per_mwh=put(spread),
         mean_eur_per_mwh=put(trailing_mean(price, 7 * per_day, segment, default=typical)),
-        profile_day1_eur_per_mwh=put(day1),
-        profile_day2_eur_per_mwh=put(day2),
+        profile_day1_eur_per_mwh=put(profile[0]),
+        profile_day2_eur_per_mwh=put(profile[1]),
+        profile_day3_eur_per_mwh=put(profile[2]) if auction else None,
         pv_per_mw=put(pv_per_mw[:stop]),
-        pv_profile_per_mw=put(same_hour_mean(pv_per_mw[:stop], per_day, 2, days=7, segment=segment, default=0.0)),
+        pv_profile_per_mw=put(pv_profile),
         calendar=put(_calendar(series, stop)),
         local_hour=put(series.local_hour[:stop]),
-        known_until=jnp.asarray(_padded(np.minimum(known, ends).astype(np.int32), history, window)),
-        error_path=jnp.asarray(np.concatenate([path, path[: window + 1]])),
+        known_until=put(np.minimum(known, ends), np.int32),
+        error_path=jnp.asarray(np.concatenate([path, path[: span + 1]])),
         starts=jnp.asarray(starts.astype(np.int32)),
+        day_starts=jnp.asarray(whole_days(series, split).astype(np.int32)),
+        reserve=reserve_scenarios(series, reserve, np.minimum(published, ends), put) if reserve.sold else None,
     )
 
 
-def _typical_spread(series: Series) -> float:
+def settlement_prices(series: Series, market: MarketConfig) -> tuple[np.ndarray, np.ndarray | None]:
+    """What energy is settled at, `[T]`, and what was quoted beforehand where that is another price.
+
+    Imbalance prices come from the file's column, else from the generator.
+    """
+    price = series.values["price"]
+    if market.kind != "imbalance":
+        return price, None
+    if "imbalance" in series.values:
+        return series.values["imbalance"], price
+    spread = daily_spread(price, series.local_day, series.segment, default=_typical_spread(series, price))
+    return generate_imbalance_price(price, spread, series.dt_h, market.imbalance), price
+
+
+def _day_starts(series: Series, stop: int) -> np.ndarray:
+    """The first step of the local day of each step (in its segment, where a gap cuts a day), `[stop]`."""
+    new = np.concatenate([[True], (np.diff(series.local_day) != 0) | (np.diff(series.segment) != 0)])
+    return np.maximum.accumulate(np.where(new, np.arange(len(new)), 0))[:stop]
+
+
+def _typical_spread(series: Series, price: np.ndarray) -> float:
     """Mean within-day standard deviation over the training split, for the first steps of a segment."""
-    days, price = series.local_day, series.values["price"]
+    days = series.local_day
     rows = np.concatenate([np.arange(first, last) for first, last in series.splits["train"]])
     _, index = np.unique(days[rows], return_inverse=True)
     count = np.bincount(index)

@@ -8,9 +8,11 @@ from typing import Literal
 from vmax.data.series import DataConfig
 from vmax.data.solar import SolarConfig
 from vmax.envs.bess import observation
+from vmax.envs.bess.action import ActionConfig
 from vmax.envs.bess.battery import BatteryConfig, PlantConfig
 from vmax.envs.bess.degradation_config import DegradationConfig
-from vmax.envs.bess.market import RewardConfig
+from vmax.envs.bess.market import MarketConfig, RewardConfig
+from vmax.envs.bess.reserve_rules import ReserveConfig
 from vmax.envs.bess.scenarios import ForecastConfig
 from vmax.errors import UserError
 from vmax.spaces import Number
@@ -18,10 +20,15 @@ from vmax.spaces import Number
 
 @dataclass(frozen=True)
 class EpisodeConfig:
-    """Training episodes: length in days and the state of charge to start from (a range: drawn)."""
+    """Training episodes: length in days, the state of charge to start from (a range: drawn), and how they end.
+
+    `end`: `cut`: looking stops, and the value goes on (truncation); `settled`: the episode terminates, and the energy
+    left is paid at the trailing mean price after fees, wear and losses, unless shaping has paid for it as it came in.
+    """
 
     days: int
     start_soc: Number
+    end: Literal["cut", "settled"]
 
     def __post_init__(self) -> None:
         if self.days < 1:
@@ -32,24 +39,16 @@ class EpisodeConfig:
 
 
 @dataclass(frozen=True)
-class ActionConfig:
-    """Shares of the action range: `dead_band` around 0 means idle, `full_band` at either end means rated power."""
-
-    dead_band: float
-    full_band: float
-
-    def __post_init__(self) -> None:
-        for name in ("dead_band", "full_band"):
-            if not 0.0 <= getattr(self, name) < 0.5:
-                raise UserError(f"env.action.{name}={getattr(self, name)}: must be within [0, 0.5)")
-
-
-@dataclass(frozen=True)
 class AugmentationConfig:
     """Per training episode, prices become factor · price + shift; both drawn uniformly (factor: on a log scale)."""
 
     price_factor: tuple[float, float]
     price_shift_eur_per_mwh: tuple[float, float]
+
+    @property
+    def changes_prices(self) -> bool:
+        """Whether any episode's prices are others than those of the series."""
+        return self.price_factor != (1.0, 1.0) or self.price_shift_eur_per_mwh != (0.0, 0.0)
 
     def __post_init__(self) -> None:
         for name in ("price_factor", "price_shift_eur_per_mwh"):
@@ -60,11 +59,24 @@ class AugmentationConfig:
 
 @dataclass(frozen=True)
 class ObservationConfig:
-    """The named features of the observation."""
+    """The named features of the observation, and the ranges that those in plain prices are scaled by."""
 
     features: tuple[str, ...]
+    price_range_eur_per_mwh: tuple[float, float]
+    reserve_price_range_eur_per_mw_h: tuple[float, float]
+
+    @property
+    def ranges(self) -> observation.Ranges:
+        return observation.Ranges(self.price_range_eur_per_mwh, self.reserve_price_range_eur_per_mw_h)
 
     def __post_init__(self) -> None:
+        for name in ("price_range_eur_per_mwh", "reserve_price_range_eur_per_mw_h"):
+            low, high = getattr(self, name)
+            if low >= high:
+                raise UserError(f"env.observation.{name}={[low, high]}: a range is [low, high] with low < high")
+        double = next((name for name in self.features if self.features.count(name) > 1), None)
+        if double is not None:
+            raise UserError(f"env.observation.features: '{double}' stands there twice")
         allowed = {**observation.OWN, **observation.EXOGENOUS}
         for name in self.features:
             if name not in allowed:
@@ -82,9 +94,29 @@ class BessConfig:
     data: DataConfig
     solar: SolarConfig
     information: Literal["day_ahead", "forecast"]
+    market: MarketConfig
     forecast: ForecastConfig
+    reserve: ReserveConfig
     episode: EpisodeConfig
     action: ActionConfig
     reward: RewardConfig
     augmentation: AugmentationConfig
     observation: ObservationConfig
+
+    def __post_init__(self) -> None:
+        fitting = {"auction": "forecast", "imbalance": "day_ahead"}.get(self.market.kind, self.information)
+        if self.information != fitting:
+            raise UserError(
+                f"env.market.kind={self.market.kind}: needs env.information={fitting}, not {self.information}"
+            )
+
+        if self.market.kind == "auction" and self.reserve.sold:
+            raise UserError(f"env.reserve.product={self.reserve.product}: must be none with env.market.kind=auction")
+        for name in self.observation.features:
+            if name in observation.OF_RESERVE and not self.reserve.sold:
+                raise UserError(f"env.observation.features: '{name}' needs a product; set env.reserve.product=")
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether energy is settled at prices that are not known when it is decided on."""
+        return self.information == "forecast" or self.market.kind == "imbalance"

@@ -7,6 +7,8 @@ from typing import Any
 import jax
 from flax import struct
 
+from vmax.envs.bess.auction import Plan
+from vmax.envs.bess.reserve import Commitment
 from vmax.spaces import Feature
 
 Array = jax.Array
@@ -26,8 +28,9 @@ class Start:
 class State:
     """Physical state and the draws of the episode.
 
-    `drawn` holds the numbers that the config gives as ranges, `wear` what the wear model remembers,
-    `soh_loss` the share of capacity lost since the episode began (None where it does not shrink the capacity).
+    `drawn` holds the numbers that the config gives as ranges, `wear` what the wear model remembers, `soh_loss` the
+    share of capacity lost since the episode began (None where it does not shrink the capacity), `plan` what an auction
+    was sold on, `reserve` what is promised where reserve is sold (each None elsewhere).
     """
 
     time: Array
@@ -41,6 +44,13 @@ class State:
     drawn: dict[str, Array]
     wear: Any
     soh_loss: Any = None
+    plan: Plan | None = None
+    reserve: Commitment | None = None
+
+    @property
+    def seen_soc(self) -> Array:
+        """The charge that decisions start from: the true one, in an auction that of the plan."""
+        return self.soc if self.plan is None else self.plan.soc
 
     def price(self, price_eur_per_mwh: Any) -> Array:
         """A price of the series as it is in this episode."""
@@ -70,6 +80,12 @@ INFO = (
     Feature("time", "step", 0, 2**31 - 1),
 )
 """The entries of a step's info."""
+AUCTION_INFO = (
+    Feature("sold_mw", "MW", -1e6, 1e6),
+    Feature("imbalance_mw", "MW", -1e6, 1e6),
+    Feature("imbalance_cost_eur", "EUR", 0.0, 1e9),
+)
+"""What an auction adds: what the battery was to feed in (taking is negative), what it fed in above that, its price."""
 
 CAPACITY = Feature("capacity_mwh", "MWh", 0.0, 1e6)
 """Where wear shrinks the capacity: the one of this step."""

@@ -100,8 +100,8 @@ class Bound(StorageProgram):
     def _set_costs(self, price: np.ndarray, end_value: float) -> None:
         super()._set_costs(price, end_value)
         costs = np.array(self._highs.getLp().col_cost_)[: len(self._columns)]
-        costs[self._of("discharge")] += self.wear.discharge_eur_per_mwh * self.dt_h
-        stored = self._of("stored")
+        costs[self.columns_of("discharge")] += self.wear.discharge_eur_per_mwh * self.dt_h
+        stored = self.columns_of("stored")
         costs[stored] += self.wear.stored_eur_per_mwh  # of step t half at its start and half at its end
         costs[stored[-1]] -= 0.5 * self.wear.stored_eur_per_mwh
         self._highs.changeColsCost(len(costs), self._columns, costs)
@@ -121,7 +121,7 @@ class Bound(StorageProgram):
 
     def _span_sweeps(self) -> None:
         """Highest and lowest enclose the energy stored at the start of a window and at the end of each of its steps."""
-        stored, first = self._of("stored"), 0
+        stored, first = self.columns_of("stored"), 0
         for (high, low, _), last in zip(self._sweeps, self._last_of_window, strict=True):
             for step in range(max(first - 1, 0), last + 1):
                 self._highs.addRow(0.0, np.inf, 2, np.array([high, stored[step]], np.int32), np.array([1.0, -1.0]))
