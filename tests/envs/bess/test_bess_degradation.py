@@ -184,7 +184,8 @@ def test_wear_is_never_negative_and_cost_follows_the_loss(charges, model):
 
 
 def env_with(model, *overrides):
-    return bess_on(wavy_prices(), f"env.degradation.model={model}", *overrides)
+    few = "env.observation.features=[soc,price_mean,price_scale,price_level]"  # fewer compile faster
+    return bess_on(wavy_prices(), f"env.degradation.model={model}", few, *overrides)
 
 
 def run(env, actions, seed=3):
