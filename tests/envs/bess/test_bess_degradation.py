@@ -142,6 +142,22 @@ def test_xu_is_warmer_faster():
     assert hot / mild == pytest.approx(np.exp(0.0693 * 10 * 298.15 / kelvin), rel=1e-3)
 
 
+def test_at_rest_xu_has_a_slope_of_the_size_of_a_small_cycle():
+    wear, given_numbers = numbers("xu", start_soh=0.85)
+    zero = jnp.zeros(())
+
+    def cost_eur(soc_end):
+        flows = battery.Dispatch(zero, zero, soc_end, zero, zero, zero)
+        soc = jnp.float32(0.5)
+        return wear.step(given_numbers, wear.initial(soc), SITE, soc, flows, jnp.array(False), 1.0)[1].cost_eur
+
+    small = (cost_eur(jnp.float32(0.55)) - cost_eur(jnp.float32(0.5))) / 0.05
+    for barely in (0.5 + 1e-5, 0.5 + 1e-3, 0.52):
+        assert 0.9 * small < jax.grad(cost_eur)(jnp.float32(barely)) < 1.5 * small
+    steep = (cost_eur(jnp.float32(0.501)) - cost_eur(jnp.float32(0.5))) / 0.001
+    assert steep > 3 * small  # what a step pays is the source's
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_rest_costs_nothing_but_time(model):
     cost, loss = course(model, [0.5] * 30)
@@ -168,7 +184,8 @@ def test_wear_is_never_negative_and_cost_follows_the_loss(charges, model):
 
 
 def env_with(model, *overrides):
-    return bess_on(wavy_prices(), f"env.degradation.model={model}", *overrides)
+    few = "env.observation.features=[soc,price_mean,price_scale,price_level]"  # fewer compile faster
+    return bess_on(wavy_prices(), f"env.degradation.model={model}", few, *overrides)
 
 
 def run(env, actions, seed=3):

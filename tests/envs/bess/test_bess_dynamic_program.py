@@ -1,5 +1,6 @@
 """The dynamic program against the linear program, against every course of a small battery, and in the environment."""
 
+from dataclasses import replace
 from itertools import product
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from small_bess import bess_on, wavy_prices
 
-from vmax.envs.bess.battery import Site
+from vmax.envs.bess.battery import Site, Switches
 from vmax.envs.bess.depth_stress import bucket_stress
 from vmax.envs.bess.dynamic_program import Wear, optimise
 from vmax.envs.bess.optimum import perfect_foresight
@@ -107,6 +108,13 @@ def test_the_order_of_the_buckets_changes_the_plan():
         assert plan.schedule.discharge_mw[1] == pytest.approx(swing, abs=1e-4)
 
 
+def test_limits_that_leave_out_the_efficiency_cost_little():
+    course, usual = prices(), optimise(site(), prices(), 1.0, 0.5, one_price(96), 50.0).schedule.objective_eur
+    tighter = replace(site(), switches=Switches(compat_power_limit=True))
+    found = optimise(tighter, course, 1.0, 0.5, one_price(96), 50.0).schedule.objective_eur
+    assert usual * 0.98 < found <= usual
+
+
 def test_self_discharge_is_refused():
     with pytest.raises(ValueError, match="self-discharge"):
         optimise(site(self_discharge_per_h=0.01), prices(), 1.0, 0.5, one_price(96))
@@ -115,7 +123,8 @@ def test_self_discharge_is_refused():
 @pytest.mark.parametrize("model", ["cardo_miota", "cardo_miota_linear"])
 def test_the_optimum_earns_its_objective_in_the_environment(model):
     """Replayed in float32 within 1e-4 of what the plan reckons, and nothing else does better."""
-    env = bess_on(wavy_prices(), f"env.degradation.model={model}", "env.degradation.replacement_eur_per_mwh=60000")
+    env = bess_on(wavy_prices(), f"env.degradation.model={model}", "env.degradation.replacement_eur_per_mwh=60000",
+                  "env.observation.features=[soc]")  # fmt: skip
     params = env.params("test")
     starts = env.evaluation_starts(params, "test")
     start = jax.tree.map(lambda leaf: leaf[0], starts)

@@ -35,6 +35,8 @@ def test_sweeps_of_windows_never_wear_more_than_the_cycles(charges, parts, expon
     assert sum(0.5 * np.ptp(window) ** exponent for window in windows) <= cycles * (1 + 1e-9)
 
 
+FEW = "env.observation.features=[soc,price_mean,price_scale,price_level]"
+"""Features; fewer compile faster."""
 BOUNDED = {
     "rainflow": ["env.degradation.model=rainflow"],
     "used cells": ["env.degradation.model=xu", "env.degradation.start_soh=0.9"],
@@ -51,7 +53,7 @@ BOUNDED = {
 
 @pytest.fixture(scope="module", params=BOUNDED)
 def bounded(request):
-    env = bess_on(wavy_prices(), *BOUNDED[request.param], "env.action.dead_band=0")
+    env = bess_on(wavy_prices(), *BOUNDED[request.param], "env.action.dead_band=0", FEW)
     params = env.params("test")
     starts = env.evaluation_starts(params, "test")
     return env, params, starts, _lanes(env, params, starts)[0]
@@ -103,7 +105,7 @@ def test_no_plan_earns_more_than_the_bound(bounded):
 
 def test_the_bound_is_the_optimum_where_the_linear_wear_is_exact():
     """Feedback that never shrinks anything: the bound of throughput is what the linear program earns."""
-    env = bess_on(wavy_prices(), "env.degradation.feedback=true", "env.degradation.replacement_eur_per_mwh=1e12")
+    env = bess_on(wavy_prices(), FEW, "env.degradation.feedback=true", "env.degradation.replacement_eur_per_mwh=1e12")
     params = env.params("test")
     starts = env.evaluation_starts(params, "test")
     lanes = bound_eur(env, params, starts)
@@ -136,7 +138,7 @@ def test_result_and_table_say_bound_or_optimum(monkeypatch):
         (["env.degradation.model=rainflow"], "bound", OF_BOUND, "of bound"),
         ([], "optimum", RULES["capture"], "capture"),
     ):
-        env = bess_on(wavy_prices(30), *overrides)
+        env = bess_on(wavy_prices(30), *overrides, FEW)
         result = evaluate(env, {}, "test", error_draws=1, bootstrap=10).result
         assert (result["optimum"]["kind"], result["rules"]["capture"]) == (kind, rule)
         assert heading in [column.header for column in _table(result, "EUR").columns]

@@ -60,6 +60,11 @@ class Rainflow:
         return None
 
 
+GENTLE_DEPTH = 0.05
+"""The slope of S_δ has no limit at 0, so an actor that follows slopes would never leave its rest. Up to this depth it
+is given that of the chord from 0; the cost itself is exact."""
+
+
 @struct.dataclass
 class Age:
     """Open turning points, and the stress that has accumulated since the episode began (dimensionless, f_d)."""
@@ -96,7 +101,13 @@ class Xu:
         dt_h: float,
     ) -> tuple[Age, WearStep]:
         k, temperature_c = numbers.model, numbers.temperature_c
-        stress = lambda depth, mean: depth_stress.xu_cycle(k, depth, mean, temperature_c)  # noqa: E731
+
+        def stress(depth: Array, mean: Array) -> Array:
+            at = lambda depth: depth_stress.xu_cycle(k, depth, mean, temperature_c)  # noqa: E731
+            least = jnp.maximum(depth, GENTLE_DEPTH)
+            gentle = at(least) * depth / least
+            return gentle + jax.lax.stop_gradient(at(depth) - gentle)
+
         stack, added, overflow = rainflow.advance(memory.stack, soc, flows.soc_end, stress)
         added = added + depth_stress.xu_calendar(k, dt_h, 0.5 * (soc + flows.soc_end), temperature_c)
         lost = depth_stress.xu_life_added(k, k["start_stress"] + memory.stress, added)

@@ -26,7 +26,7 @@ import numpy as np
 from flax import struct
 
 from vmax.envs.bess import battery, depth_stress, market
-from vmax.envs.bess.battery import Site
+from vmax.envs.bess.battery import Site, Switches
 from vmax.envs.bess.optimum import Schedule
 
 Array = jax.Array
@@ -193,8 +193,11 @@ def make_grid(site: Site, dt_h: float, wear: Wear, band_width: float, points: in
 
 
 def _power_of(site: Site, change: Array, dt_h: float) -> Array:
-    """AC power, discharge positive, that changes the charge by `change` in a step: what fits a store of just that
-    size."""
+    """AC power, discharge positive, that changes the charge by `change` in a step: what fits a store of just that size.
+
+    Without the site's switches: where they let less through, `battery.dispatch` says so.
+    """
+    site = replace(site, switches=Switches())
     up, down = jnp.maximum(change, 0.0), jnp.maximum(-change, 0.0)
     charge_mw, _ = battery.feasible_power(
         replace(site, soc_min=0.0, soc_max=up), jnp.zeros(()), jnp.array(-jnp.inf), dt_h
