@@ -6,6 +6,7 @@ sources stand in `depth_stress.py`, models that count cycles in `cycle_ageing.py
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -123,7 +124,7 @@ class WearModel(Protocol):
         ...
 
 
-class _Forgetful:
+class _Forgetful(ABC):
     """Wear that is a price on throughput: it remembers nothing."""
 
     observed_size, by_half_day, stacked = 0, False, False
@@ -150,8 +151,8 @@ class _Forgetful:
     def recover(self, seen: Array, soc: Array) -> tuple[()]:
         return ()
 
-    def price_eur_per_mwh(self, numbers: WearNumbers, site: Site) -> Array:
-        raise NotImplementedError
+    @abstractmethod
+    def price_eur_per_mwh(self, numbers: WearNumbers, site: Site) -> Array: ...
 
 
 @dataclass(frozen=True)
