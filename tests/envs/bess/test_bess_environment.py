@@ -351,3 +351,21 @@ def test_one_feature_is_enough_and_forecasts_may_be_exact(prices):
     assert at(env, env.params("test"), env.series.splits["test"][0][0])[1].shape == (1,)
     exact = make(prices, "env.information=forecast", "env.forecast.factor=0")
     assert fit_calibration(exact) == Calibration(persistence=0.0, weight=1.0)
+
+
+def test_a_plant_whose_inverter_is_not_stated_sells_all_that_it_makes(prices):
+    env = make(prices, "env.plant.pv_capacity_mw=5")
+    params = env.params("validation")
+    state, _ = env.reset(jax.random.key(0), params, None)
+    made = sold = 0.0
+    for _ in range(24):
+        state, step = env.step(jax.random.key(0), state, jnp.zeros(1), params)
+        if step.info["price_eur_per_mwh"] > 0:
+            made, sold = made + float(step.info["pv_mw"]), sold + float(step.info["pv_mw"] - step.info["curtailed_mw"])
+    assert made > 0.1
+    assert sold == pytest.approx(made, rel=1e-6)
+
+
+def test_a_feature_that_stands_twice_is_refused(prices):
+    with pytest.raises(UserError, match="'calendar' stands there twice"):
+        make(prices, "env.observation.features=[soc,calendar,calendar]")
