@@ -23,6 +23,11 @@ def test_one_dispatch_under_every_model(monkeypatch, capsys, tmp_path):
     for figures in by_model.values():  # 3.5 MWh at 120,000 EUR for a fifth of the capacity
         assert figures["wear_eur"] == pytest.approx(figures["soh_loss_percent"] / 20 * 120_000 * 3.5, rel=1e-4)
     assert all(model in out for model in MODELS)
+    with (tmp_path / "out" / "wear_optimum.csv").open() as file:
+        ratio = {row["model"]: float(row["ratio"]) for row in csv.DictReader(file)}
+    assert ratio["throughput"] == pytest.approx(1.0, abs=5e-3)  # dynamic program against linear program
+    assert ratio["cardo_miota"] == pytest.approx(1.0, abs=1e-4)  # carried out against its own reckoning
+    assert 0.0 < ratio["rainflow"] <= 1.0 and 0.0 < ratio["xu, from SOH 0.93"] <= 1.0
     for figure in ("wear_curves.png", "wear_priced.png"):
         assert (tmp_path / "out" / figure).read_bytes().startswith(b"\x89PNG")
     ignored, priced = (

@@ -1,4 +1,5 @@
-"""`wear`: what the models of wear say of one and the same dispatch, their curves, and what pricing wear does to a plan.
+"""`wear`: what the models of wear say of one and the same dispatch, their curves, what pricing wear does to a plan, and
+how near plans come to the optimum.
 
 The dispatch is the linear program's plan with every price known and wear at `battery.wear_eur_per_mwh`.
 """
@@ -21,6 +22,8 @@ from rich.table import Table
 
 import vmax
 from vmax.commands.cli import hydra_main, only
+from vmax.commands.wear_optimum import HEADER as OPTIMUM_HEADER
+from vmax.commands.wear_optimum import optimum_rows, optimum_table
 from vmax.config import to_mapping
 from vmax.conversion import convert
 from vmax.envs.bess import battery, depth_stress, plots
@@ -58,14 +61,18 @@ def run(composed: DictConfig) -> None:
     dispatch = case.plan()
     rows = [one_dispatch(case.under(model, soh), dispatch) for model, soh in _variants(case.env)]
     currency = case.env.series.currency
-    Console(width=None if Console().is_terminal else 120).print(wear_table(rows, currency))
+    console = Console(width=None if Console().is_terminal else 120)
+    console.print(wear_table(rows, currency))
     write_csv(folder / "wear.csv", HEADER, rows)
+    near = optimum_rows(case, USED_SOH)
+    console.print(optimum_table(near, currency))
+    write_csv(folder / "wear_optimum.csv", OPTIMUM_HEADER, near)
     save(curves(case.env.config.degradation), folder / "wear_curves.png")
     figure, earned = priced_or_not(case)
     save(figure, folder / "wear_priced.png")
     told = ", ".join(f"{name} {eur:,.0f}" for name, eur in earned.items())
     print(f"profit under depth buckets, {currency}: {told}")
-    print(f"{folder}: wear.csv, wear_curves.png, wear_priced.png")
+    print(f"{folder}: wear.csv, wear_optimum.csv, wear_curves.png, wear_priced.png")
 
 
 @dataclass(frozen=True)
