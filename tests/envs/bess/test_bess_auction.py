@@ -151,17 +151,18 @@ def test_an_imbalance_price_is_unknown_until_its_step_is_over():
     assert revenue[1] - revenue[0] == pytest.approx(50.0 * 1.5 * 0.25, abs=1e-2)
 
 
-@pytest.mark.parametrize("tail", [0.0, 0.6])
-def test_generated_imbalance_prices_have_the_stated_moments(tail):
+@pytest.mark.parametrize(("tail", "noise"), [(0.0, 0.0), (0.6, 0.0), (0.0, 0.5)])
+def test_generated_imbalance_prices_have_the_stated_moments(tail, noise):
     price, spread = np.full(400_000, 70.0), np.full(400_000, 20.0)
-    config = ImbalanceConfig(deviation=0.8, rho=0.7, tail=tail, seed=1)
+    config = ImbalanceConfig(deviation=0.8, rho=0.7, noise=noise, tail=tail, seed=1)
     deviation = generate_imbalance_price(price, spread, 0.25, config) - price
     assert deviation.mean() == pytest.approx(0.0, abs=0.3)
     assert deviation.std() == pytest.approx(16.0, rel=0.03)
     kurtosis = np.mean(deviation**4) / np.mean(deviation**2) ** 2
     assert (kurtosis > 4.0) if tail else (kurtosis == pytest.approx(3.0, abs=0.1))
-    if not tail:  # 0.7 over the hour is 0.7^(1/4) over a step
-        assert np.corrcoef(deviation[4:], deviation[:-4])[0, 1] == pytest.approx(0.7, abs=0.02)
+    if not tail:  # 0.7 over the hour is 0.7^(1/4) over a step; what is noise correlates with nothing
+        expected = 0.7 * (1.0 - noise)
+        assert np.corrcoef(deviation[4:], deviation[:-4])[0, 1] == pytest.approx(expected, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +173,7 @@ def test_generated_imbalance_prices_have_the_stated_moments(tail):
         ([*AUCTION, "env.reserve.product=up"], "env.reserve.product=up: must be none with env.market.kind=auction"),
         (["env.market.gate_hour=24"], "env.market.gate_hour=24: must be from 0 to 23"),
         (["env.market.penalty_eur_per_mwh=-1"], "env.market.penalty_eur_per_mwh=-1.0: must be within"),
+        (["env.market.imbalance.noise=2"], "env.market.imbalance.noise=2.0: must be within [0, 1]"),
         (["env.market.imbalance.rho=1"], "env.market.imbalance.rho=1.0: must be within"),
         (["env.data.step_minutes=45"], "env.data.step_minutes=45"),
     ],
