@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,8 @@ from vmax.run_folder import DiskFull, disk_guard, is_disk_full, write_json
 
 TEMPORARY = ".tmp"
 MANIFEST = "manifest.json"
+KEPT = "policy-"
+"""How the name of a checkpoint that stays for good begins."""
 ARRAY_BYTES, ITEM_BYTES = 2**12, 2**16
 """What a checkpoint takes beside the numbers, at most: for each array (its description) and each item (small files)."""
 Spec = dict[str, tuple[str, tuple[int, ...]]]
@@ -38,6 +41,13 @@ class Restored:
     step: int
     items: dict[str, Any]
     meta: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some fields, by name, of an item that is a struct; each as in `Checkpoints.restore`."""
+
+    fields: dict[str, Any]
 
 
 class Checkpoints:
@@ -75,13 +85,17 @@ class Checkpoints:
         self._write(f"best-{step}", items, meta)
         self._tidy()
 
-    def restore(self, targets: Mapping[str, Any], which: Literal["last", "best"] = "last") -> Restored:
+    def save_policy(self, step: int, items: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+        """Saves what stays for good, beside the others. Raises DiskFull."""
+        self._write(f"{KEPT}{step}", items, meta)
+
+    def restore(self, targets: Mapping[str, Any], which: Literal["last", "best"] | int = "last") -> Restored:
         """The newest checkpoint that is whole, with every array placed as in the targets.
 
         Args:
           targets: what each item looks like: pytrees of arrays or of `jax.ShapeDtypeStruct` (with shardings). An item
-            that the checkpoint was saved without is missing in the result.
-          which: the latest regular one, or the best one.
+            that the checkpoint was saved without is missing in the result. A `Part` stands for some fields of an item.
+          which: the latest regular one, the best one, or the one that was saved at a step.
 
         Raises: UserError where shapes, dtypes or structure differ, or nothing can be read.
         """
@@ -99,9 +113,10 @@ class Checkpoints:
                 self.warn(f"checkpoint {folder}: cannot be read ({str(error).splitlines()[0]}); it is passed over")
                 continue
             meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-            return Restored(int(name.removeprefix("best-")), items, meta)
+            return Restored(int(name.rpartition("-")[2]), items, meta)
         found = f" (damaged: {', '.join(self._candidates(which))})" if self._candidates(which) else ""
-        raise UserError(f"{self.directory}: holds no {which} checkpoint that can be read{found}")
+        named = f"checkpoint of step {which}" if isinstance(which, int) else f"{which} checkpoint"
+        raise UserError(f"{self.directory}: holds no {named} that can be read{found}")
 
     def sweep(self) -> None:
         """Removes what was half-written when its process ended; not for one that may still be writing."""
@@ -112,10 +127,15 @@ class Checkpoints:
 
     def discard_after(self, step: int) -> None:
         """Removes what was saved after `step`: a resumed run writes it again."""
-        for name in [str(s) for s in self.steps() if s > step] + [f"best-{s}" for s in self.best_steps() if s > step]:
-            shutil.rmtree(self.directory / name)
+        for folder in self._folders():
+            saved = folder.name.rpartition("-")[2]
+            if saved.isdigit() and int(saved) > step:
+                shutil.rmtree(folder)
 
-    def _candidates(self, which: str) -> list[str]:
+    def _candidates(self, which: str | int) -> list[str]:
+        if isinstance(which, int):
+            names = (f"{KEPT}{which}", f"best-{which}", str(which))
+            return [name for name in names if (self.directory / name).is_dir()]
         best = [f"best-{step}" for step in reversed(self.best_steps())]
         return best if which == "best" else [str(step) for step in reversed(self.steps())]
 
@@ -196,7 +216,11 @@ def _compare(folder: Path, item: str, target: Any) -> None:
     """Raises UserError where the saved arrays are not those of the target."""
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     saved = {name: (dtype, tuple(shape)) for name, (dtype, shape) in manifest["arrays"][item].items()}
-    wanted = spec(target)
+    wanted = spec(target.fields if isinstance(target, Part) else target)
+    if isinstance(target, Part):
+        of = tuple(f".{name}" for name in target.fields)
+        saved = {name: entry for name, entry in saved.items() if name.startswith(of)}
+        wanted = {re.sub(r"^\['(\w+)'\]", r".\1", name): entry for name, entry in wanted.items()}
     for name in sorted(saved.keys() | wanted.keys()):
         if saved.get(name) != wanted.get(name):
             was, now = _describe(saved.get(name)), _describe(wanted.get(name))
@@ -213,10 +237,12 @@ def _save_tree(path: Path, tree: Any) -> None:
 
 
 def _read(path: Path, target: Any) -> Any:
-    abstract = jax.tree.map(_abstract, target)
+    partial = isinstance(target, Part)
+    abstract = jax.tree.map(_abstract, target.fields if partial else target)
     places = ocp.checkpoint_utils.construct_restore_args(abstract)
+    arguments = ocp.args.PyTreeRestore(abstract, restore_args=places, partial_restore=partial)
     with _checkpointer() as checkpointer:
-        return checkpointer.restore(path, args=ocp.args.PyTreeRestore(abstract, restore_args=places))
+        return checkpointer.restore(path, args=arguments)
 
 
 def _checkpointer() -> ocp.Checkpointer:

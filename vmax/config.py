@@ -21,6 +21,7 @@ from vmax.conversion import build, convert, show
 from vmax.errors import UserError
 from vmax.hydra_errors import HYDRA_ERRORS, explain
 from vmax.replay.settings import PriorityConfig, SequenceConfig
+from vmax.training.stopping import StoppingConfig
 
 REGISTRIES = {"algorithm": "vmax.algorithms", "env": "vmax.envs", "network": "vmax.networks"}
 
@@ -99,14 +100,20 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """How often the run is saved (environment steps), how many are kept, and whether they can be resumed exactly."""
+    """How often the run is saved (environment steps), how many are kept, and whether they can be resumed exactly.
+
+    `policy_every`: steps between evaluations after which the policy is kept for good; None: none is but the best.
+    """
 
     every: int
     keep: int
     save_replay: bool
+    policy_every: int | None
 
     def __post_init__(self) -> None:
         _at_least(1, "checkpoint", every=self.every, keep=self.keep)
+        if self.policy_every is not None:
+            _at_least(1, "checkpoint", policy_every=self.policy_every)
 
 
 @dataclass(frozen=True)
@@ -146,9 +153,12 @@ class RunConfig:
     device: Literal["auto", "cpu", "gpu"]
     threads: int | None
     resume: str | None
+    init_from: str | None
+    time_budget_s: float | None
     budget: BudgetConfig
     training: TrainingConfig
     checkpoint: CheckpointConfig
+    stopping: StoppingConfig
     evaluation: EvaluationConfig
     logging: LoggingConfig
     total_steps: int | None
@@ -163,6 +173,11 @@ class RunConfig:
             raise UserError(f"seed={self.seed}: must be from 0 to {2**31 - 1}")
         if self.threads is not None:
             _at_least(1, "", threads=self.threads)
+        if self.time_budget_s is not None and self.time_budget_s <= 0:
+            raise UserError(f"time_budget_s={self.time_budget_s}: must be above 0, or null")
+        if self.checkpoint.policy_every is not None:
+            every = self.checkpoint.policy_every
+            _multiple("checkpoint.policy_every", every, self.training.eval_every, "training.eval_every")
         _multiple("checkpoint.every", self.checkpoint.every, self.training.log_every, "training.log_every")
         t, n_step = self.training, self.algorithm.n_step
         if t.schedule == "epochs" and not self.checkpoint.save_replay:

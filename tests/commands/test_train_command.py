@@ -33,7 +33,8 @@ def calls(monkeypatch, tmp_path):
         if config.seed in FAILURES:
             raise FAILURES[config.seed]
         RunFolder(folder).start(config.seed, {})
-        return {"run": {"status": "interrupted" if config.seed == 15 else "completed"}}
+        stopped = config.seed == 15
+        return {"run": {"status": "interrupted" if stopped else "completed", "reason": "SIGINT" if stopped else None}}
 
     stub = ModuleType("vmax.training.loop")
     stub.train = train  # pyright: ignore[reportAttributeAccessIssue]

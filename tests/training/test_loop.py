@@ -125,12 +125,14 @@ def test_sigterm_ends_a_run_after_its_chunk_and_resume_completes_it(untouched, t
 
     folder = tmp_path / "stopped"
     with monkeypatch.context() as patch:
-        patch.setattr("vmax.training.loop.ProgressReport.update", ask_to_stop)
+        patch.setattr("vmax.training.chunks.ProgressReport.update", ask_to_stop)
         assert vmax.train(tiny.PENDULUM, str(folder))["run"]["status"] == "interrupted"
-    assert f"SIGTERM: saved at step 700; go on with resume={folder}" in capsys.readouterr().out
+    assert f"SIGTERM at step 700; go on with resume={folder}" in capsys.readouterr().out
     record = RunFolder(folder).record()
-    assert (record["status"], record["reason"]) == ("interrupted", "stopped at step 700; go on with resume=")
-    assert tiny.read_json(folder / "result.json")["run"]["status"] == "interrupted"
+    assert (record["status"], record["reason"]) == ("interrupted", "SIGTERM at step 700; go on with resume=")
+    result = tiny.read_json(folder / "result.json")
+    assert result["run"]["status"] == "interrupted"
+    assert result["evaluation"]["policies"].keys() == {"best", "last"}  # what there is by then
     assert tiny.checkpoint_names(folder) == ["500", "700", "best-600"]
     assert [int(row[0]) for row in read_metrics(folder / "metrics.csv")[1]] == [300, 400, 500, 600, 700]
     vmax.train([f"resume={folder}"])
@@ -147,7 +149,7 @@ def test_a_run_that_ended_before_its_first_checkpoint_begins_anew(untouched, tmp
 
     folder = tmp_path / "ended"
     with monkeypatch.context() as patch:
-        patch.setattr("vmax.training.loop.ProgressReport.update", end_at_once)
+        patch.setattr("vmax.training.chunks.ProgressReport.update", end_at_once)
         with pytest.raises(SystemExit):
             vmax.train(tiny.PENDULUM, str(folder))
     assert RunFolder(folder).record()["reason"] == "ended by a signal without saving"
@@ -162,7 +164,7 @@ def test_a_run_that_ended_before_its_first_checkpoint_begins_anew(untouched, tmp
 def test_rates_are_those_up_to_the_record_that_they_stand_beside(tmp_path, monkeypatch):
     """By a clock that moves when it is looked at: each record takes one second, however late it is read."""
     ticks = count()
-    monkeypatch.setattr("vmax.training.loop.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    monkeypatch.setattr("vmax.training.chunks.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
     vmax.train(tiny.PENDULUM, str(tmp_path / "timed"))
     columns, rows = read_metrics(tmp_path / "timed" / "metrics.csv")
     for name, rate in {"speed/env_steps_per_s": 100.0, "speed/updates_per_s": 50.0}.items():
@@ -208,7 +210,9 @@ def test_resume_of_a_completed_run_is_refused_and_leaves_it_as_it_was(finished):
         vmax.train([f"resume={finished}"])
     with pytest.raises(UserError, match=done.replace("of 1000", "of 900")):
         vmax.train([f"resume={finished}", "total_steps=900"])
-    with pytest.raises(UserError, match=r"resume: seed=9 differs from the run's 3; only total_steps may change"):
+    with pytest.raises(
+        UserError, match=r"resume: seed=9 differs from the run's 3; only total_steps, time_budget_s and stopping may"
+    ):
         vmax.train([f"resume={finished}", "seed=9"])
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
 
@@ -273,7 +277,8 @@ def test_a_figure_that_is_not_finite_stops_the_run_and_keeps_what_was_good(tmp_p
     record = RunFolder(folder).record()
     assert record["status"] == "failed" and record["reason"].startswith(f"step {step}: train/")
     assert [path.name for path in folder.glob("checkpoints/*")] == (["500"] if step == 600 else [])
-    assert not (folder / "result.json").exists()
+    result = tiny.read_json(folder / "result.json")
+    assert result.keys() == {"run"} and result["run"]["reason"] == record["reason"]  # no figure of what it failed at
 
 
 def test_a_score_that_is_not_finite_is_not_the_best(tmp_path, monkeypatch):

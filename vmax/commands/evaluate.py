@@ -16,7 +16,7 @@ from vmax.errors import UserError
 from vmax.run_folder import RunFolder, to_plain
 
 KEYS = ("run", "checkpoint", "split", "device", "evaluation")
-Which = Literal["best", "last"]
+Which = Literal["best", "last"] | int
 Split = Literal["train", "validation", "test"]
 Device = Literal["auto", "cpu", "gpu"]
 
@@ -82,7 +82,7 @@ def _evaluate(folder: RunFolder, config: Any, checkpoint: Which, split: Split, s
     step, policy = load_policy(Checkpoints(folder.checkpoints, config.checkpoint.keep), algorithm, spec, checkpoint)
     evaluation = evaluate(
         env,
-        {checkpoint: policy},
+        {_label(checkpoint): policy},
         split,
         error_draws=settings.error_draws,
         bootstrap=settings.bootstrap,
@@ -112,7 +112,12 @@ def place(
         return usual
     values = {"days": (settings.days, own.days), "draws": (settings.error_draws, own.error_draws)}
     differing = [f"{now}{name}" for name, (now, then) in values.items() if now != then]
-    return folder.evaluation("-".join([split, checkpoint, *differing]))
+    return folder.evaluation("-".join([split, _label(checkpoint), *differing]))
+
+
+def _label(checkpoint: Which) -> str:
+    """What a policy is called in tables and folders: `best`, `last` or `step_STEP`."""
+    return f"step_{checkpoint}" if isinstance(checkpoint, int) else checkpoint
 
 
 def _made_by_the_run(result: Path) -> bool:

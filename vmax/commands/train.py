@@ -22,6 +22,9 @@ from vmax.run_folder import RunFolder
 LENGTH = {"steps": "total_steps", "epochs": "training.epochs"}
 """What a resumed run may change, by its schedule: the key that says how long it is."""
 
+CHANGEABLE = ("time_budget_s", "stopping.")
+"""What it may change besides, whatever its schedule: a key, or all that begins so."""
+
 UNCHOSEN = ("mode", "experiment")
 """Groups from which nothing is chosen unless it is said."""
 ABSENT = object()
@@ -40,7 +43,8 @@ def run(composed: DictConfig) -> None:
     """
     job = HydraConfig.get()
     result = train(composed, Path(job.runtime.output_dir), list(job.overrides.task))
-    if job.mode == RunMode.MULTIRUN and result["run"]["status"] == "interrupted":
+    stopped = result["run"]["status"] == "interrupted" and not result["run"]["reason"].startswith("time_budget_s")
+    if job.mode == RunMode.MULTIRUN and stopped:
         raise KeyboardInterrupt("no further job of this multirun is started")
 
 
@@ -87,26 +91,32 @@ def placed(mapping: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resumed(folder: RunFolder, mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The configuration of the run in the folder, with a new total_steps (in epochs: training.epochs) if one is given.
+    """The configuration of the run in the folder, with what may change as it is given now: the key of `LENGTH` by the
+    run's schedule, and `CHANGEABLE`.
 
     Raises UserError for any other override that differs from the run's own.
     """
     saved, given = folder.composed(), folder.given_overrides()
     length = LENGTH.get(saved.get("training", {}).get("schedule"), "total_steps")
+    changeable = (length, *CHANGEABLE)
+    named = ", ".join(changeable[:-1]) + f" and {changeable[-1].rstrip('.')}"
     for override in overrides:
         key, typed = _parts(override)
-        if key in ("resume", length) or key.startswith("hydra") or override in given:
+        if key.startswith(changeable):
+            *sections, name = key.split(".")
+            within = saved
+            for section in sections:
+                within = within[section]
+            within[name] = _value(mapping, key)
+        if key == "resume" or key.startswith((*changeable, "hydra")) or override in given:
             continue
         now, then = _value(mapping, key), _value(saved, key)
         if now is ABSENT:  # a group that leaves no key of its own, as mode does
             now, then = typed, _chosen(given, key)
         if then is ABSENT:
-            raise UserError(f"resume: {override}: the run has no {key}; only {length} may change")
+            raise UserError(f"resume: {override}: the run has no {key}; only {named} may change")
         if now != then:
-            raise UserError(f"resume: {key}={show(now)} differs from the run's {show(then)}; only {length} may change")
-    if any(override.startswith(f"{length}=") for override in overrides):
-        section, name = (saved["training"], "epochs") if length == "training.epochs" else (saved, "total_steps")
-        section[name] = _value(mapping, length)
+            raise UserError(f"resume: {key}={show(now)} differs from the run's {show(then)}; only {named} may change")
     return {**saved, "resume": str(folder.path)}
 
 

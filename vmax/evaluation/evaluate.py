@@ -131,17 +131,20 @@ def evaluate(
     bootstrap: int,
     days: int | None = None,
     seed: int = 0,
+    planning: bool = True,
 ) -> Evaluation:
     """Evaluate learned policies by name, and all baselines of the environment, on `train`, `validation` or `test`.
 
-    `days`: only the first so many days of the split.
+    `days`: only the first so many days of the split. Without `planning` only those baselines between which capture is
+    measured, which takes seconds.
     """
     if env.assessment is None:
         return _episodes(env, learned, split, seed)
     judge: Assessment = env.assessment
     params = env.params(split)
     starts = judge.starts(params, split, error_draws, days)
-    policies = {**learned, **judge.baselines()}
+    baselines = judge.baselines()
+    policies = {**learned, **(baselines if planning else {name: baselines[name] for name in (NOTHING, OPTIMUM)})}
     records = {name: rollout(env, policy, params, starts, trace=name in learned) for name, policy in policies.items()}
     tables = {name: judge.timeseries(name, record) for name, record in records.items()}
     figures = {name: judge.key_figures(table, params, starts) for name, table in tables.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import jax
@@ -16,14 +18,15 @@ from vmax.evaluation.policies import Learned
 from vmax.evaluation.table import print_comparison, print_groups
 from vmax.evaluation.writing import write_evaluation
 from vmax.plotting import save
-from vmax.run_folder import to_plain, write_json
+from vmax.run_folder import RunFolder, to_plain, write_json
 from vmax.training.run import Run
+from vmax.training.stopping import Ending
 
 TEST = "test"
 
 
 def load_policy(
-    checkpoints: Checkpoints, algorithm: Any, spec: Spec, which: Literal["best", "last"]
+    checkpoints: Checkpoints, algorithm: Any, spec: Spec, which: Literal["best", "last"] | int
 ) -> tuple[int, Learned]:
     """Step and policy of a checkpoint. Raises UserError where none can be read."""
 
@@ -37,37 +40,64 @@ def load_policy(
     return restored.step, Learned(restored.items["policy"], algorithm)
 
 
-def conclude(run: Run, status: str) -> dict[str, Any]:
-    """Write result.json, and for a completed run evaluate, plot and print the comparison; returns the result."""
-    result: dict[str, Any] = {"run": run_facts(run, status)}
-    if status == "completed":
-        learned = {
-            name: load_policy(run.checkpoints, run.algorithm, run.stages.program.spec, name)[1]
-            for name in ("best", "last")
-        }
-        settings = run.config.evaluation
-        evaluation = evaluate(
-            run.env,
-            learned,
-            TEST,
-            error_draws=settings.error_draws,
-            bootstrap=settings.bootstrap,
-            days=settings.days,
-            seed=run.config.seed,
-        )
-        result["evaluation"] = evaluation.result
-        write_evaluation(run.env, evaluation, run.folder.evaluation(TEST), result["run"], settings.plots)
-        if settings.plots:
-            write_plots(run, evaluation)
-        run.logger.hparams(hparams(run.config), headline(evaluation))
+def conclude(run: Run, ending: Ending) -> dict[str, Any]:
+    """Evaluate and write result.json; returns it. A finished run is also plotted and its comparison printed.
+
+    An interrupted run is on record before it is evaluated, beside the optimum alone: whoever stopped it may not wait.
+    """
+    if ending.status == "interrupted":
+        return _interrupted(run, ending)
+    evaluation = _evaluate(run, ("best", "last"), planning=True)
+    result = {"run": run_facts(run, ending), "evaluation": evaluation.result}
+    write_evaluation(run.env, evaluation, run.folder.evaluation(TEST), result["run"], run.config.evaluation.plots)
+    if run.config.evaluation.plots:
+        write_plots(run, evaluation)
+    run.logger.hparams(hparams(run.config), headline(evaluation))
     write_json(run.folder.result, result)
-    if status == "completed":
-        print_comparison(result["evaluation"], currency(run.env))
-        print_groups(result["evaluation"])
-        plots = [str(path) for path in (run.folder.plots, run.folder.evaluation(TEST) / "plots") if path.exists()]
-        run.say(f"figures: {run.folder.result}" + (f"; plots: {' and '.join(plots)}" if plots else ""))
-        run.say(f"curves: tensorboard --logdir {run.folder.path}")
+    run.folder.finish(ending.status, ending.reason)
+    if ending.reason is not None:
+        run.say(f"stopped early: {ending.reason}")
+    print_comparison(result["evaluation"], currency(run.env))
+    print_groups(result["evaluation"])
+    plots = [str(path) for path in (run.folder.plots, run.folder.evaluation(TEST) / "plots") if path.exists()]
+    run.say(f"figures: {run.folder.result}" + (f"; plots: {' and '.join(plots)}" if plots else ""))
+    run.say(f"curves: tensorboard --logdir {run.folder.path}")
     return to_plain(result)
+
+
+def _interrupted(run: Run, ending: Ending) -> dict[str, Any]:
+    step = run.counters.step
+    ending = replace(ending, reason=f"{ending.reason} at step {step}; go on with resume=")
+    result: dict[str, Any] = {"run": run_facts(run, ending)}
+    write_json(run.folder.result, result)
+    run.folder.finish(ending.status, ending.reason)
+    run.say(f"{ending.reason}{run.folder.path}")
+    evaluation = _evaluate(run, ("best", "last") if run.counters.best_score is not None else ("last",), planning=False)
+    result["evaluation"] = evaluation.result
+    write_evaluation(run.env, evaluation, run.folder.evaluation(TEST), result["run"], plots=False)
+    write_json(run.folder.result, result)
+    return to_plain(result)
+
+
+def fail(folder: RunFolder, run: Run | None, reason: str) -> None:
+    """Puts on record that a run failed, and why; result.json says nothing but that."""
+    folder.finish("failed", reason)
+    if run is not None:
+        write_json(folder.result, {"run": run_facts(run, Ending("failed", reason))})
+
+
+def _evaluate(run: Run, checkpoints: Sequence[Literal["best", "last"]], planning: bool) -> Evaluation:
+    settings, spec = run.config.evaluation, run.stages.program.spec
+    return evaluate(
+        run.env,
+        {name: load_policy(run.checkpoints, run.algorithm, spec, name)[1] for name in checkpoints},
+        TEST,
+        error_draws=settings.error_draws,
+        bootstrap=settings.bootstrap,
+        days=settings.days,
+        seed=run.config.seed,
+        planning=planning,
+    )
 
 
 def write_plots(run: Run, evaluation: Evaluation) -> None:
@@ -88,7 +118,7 @@ def currency(env: Any) -> str:
     return env.assessment.currency if env.assessment is not None else ""
 
 
-def run_facts(run: Run, status: str) -> dict[str, Any]:
+def run_facts(run: Run, ending: Ending) -> dict[str, Any]:
     """The section `run` of result.json."""
     c, config = run.counters, run.config
     elapsed = max(c.training_time_s, 1e-9)
@@ -98,7 +128,8 @@ def run_facts(run: Run, status: str) -> dict[str, Any]:
         "env": config.env.name,
         "seed": config.seed,
         "folder": str(run.folder.path),
-        "status": status,
+        "status": ending.status,
+        "reason": ending.reason,
         "env_steps": c.step,
         "gradient_updates": c.updates,
         **({} if run.days is None else {"epochs": run.days.done(c.step) / run.days.per_epoch}),

@@ -72,7 +72,8 @@ class Guide:
 class Program:
     """Compiles a run: `initialise`, `warm_up` and `chunk`, each over all devices.
 
-    `guide` acts during the warm-up; None: uniformly random actions. `schedule` names the days that episodes are; None:
+    `guide` acts during the warm-up; None: uniformly random actions or, of networks that have `learned` before, the
+    policy. `schedule` names the days that episodes are; None:
     their starts are drawn.
     """
 
@@ -82,6 +83,7 @@ class Program:
     sizes: Sizes
     guide: Guide | None = None
     schedule: DaySchedule | None = None
+    learned: bool = False
 
     @cached_property
     def wrapped(self) -> Any:
@@ -139,7 +141,7 @@ class Program:
             environment, observation, memory = carry
             act_key, env_key = jax.random.split(step_key)
             action, following_memory, _ = self.algorithm.act(policy, observation, memory, act_key, explore=True)
-            if warming_up:
+            if warming_up and not self.learned:
                 action = self._first_actions(environment, observation, params, act_key)
             moved, following, step = self.wrapped.step(env_key, environment, action, params)
             days = {} if self.schedule is None else {DAYS: self.wrapped.told(environment, moved, step)}

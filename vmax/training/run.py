@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from vmax.training.day_plan import DayCount, day_schedule
 from vmax.training.logger import Logger
 from vmax.training.program import Guide, Program, RunState, Sizes
 from vmax.training.seasons import SeasonLog
+from vmax.training.stopping import Improvement
 
 
 @dataclass
@@ -35,6 +37,12 @@ class Counters:
     wall_time_s: float = 0.0
     training_time_s: float = 0.0
     compile_time_s: float = 0.0
+    improvement: Improvement = field(default_factory=Improvement)
+
+    @classmethod
+    def of(cls, saved: Mapping[str, Any]) -> Counters:
+        """Those that a checkpoint holds."""
+        return cls(**{**saved, "improvement": Improvement(**saved.get("improvement", {}))})
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,7 @@ class Stages:
 class Run:
     """A run in progress: what was configured, the compiled parts, and where it stands.
 
+    `began` and `process_began`: monotonic times since which the run, over all its processes, and this one took time.
     `days` counts the days of a run by days, `seasons` looks at the fixed days of the seasons; None: neither is done.
     """
 
@@ -74,6 +83,7 @@ class Run:
     logger: Logger
     counters: Counters
     began: float
+    process_began: float
     days: DayCount | None
     seasons: SeasonLog | None
 
@@ -128,7 +138,8 @@ def build_program(config: RunConfig, env: Environment, algorithm: Any) -> Progra
         priorities=t.priorities,
     )
     guide = _guide(t.warmup_rule, t.warmup_noise, env)
-    return Program(env, algorithm, spec, sizes, guide, day_schedule(config, env))
+    learned = config.init_from is not None and guide is None
+    return Program(env, algorithm, spec, sizes, guide, day_schedule(config, env), learned)
 
 
 def _guide(name: str | None, noise: float, env: Environment) -> Guide | None:
