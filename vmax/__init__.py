@@ -34,9 +34,9 @@ def train(overrides: Sequence[str] = (), folder: str | None = None) -> dict[str,
 
 
 def evaluate(
-    run: str, checkpoint: Literal["best", "last"] = "best", split: Literal["train", "validation", "test"] = "test"
+    run: str, checkpoint: Literal["best", "last"] | int = "best", split: Literal["train", "validation", "test"] = "test"
 ) -> dict[str, Any]:
-    """Evaluate a checkpoint (`best` or `last`) of a run on a split, beside all baselines.
+    """Evaluate a checkpoint (`best`, `last`, or the step of a policy that was kept) of a run, beside all baselines.
 
     Writes RUN/evaluation/SPLIT, or SPLIT-CHECKPOINT beside the run's own, and returns what stands in its result.json.
     """

@@ -196,7 +196,7 @@ def test_resume_may_change_the_epochs_of_a_run_by_epochs(invoke, calls):
     assert [config.training.epochs for config, _, _ in calls] == [2, 5]
     assert [config.total_steps for config, _, _ in calls] == [None, None]
     status, _, err = invoke("resume=outputs/a", "total_steps=1e6")
-    assert status == 2 and err.endswith("differs from the run's null; only training.epochs may change\n")
+    assert status == 2 and err.endswith("null; only training.epochs, time_budget_s and stopping may change\n")
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,10 @@ def test_resume_may_change_the_epochs_of_a_run_by_epochs(invoke, calls):
 def test_resume_refuses_other_changes_and_names_both_values(invoke, calls, override, message):
     invoke("hydra.run.dir=outputs/a", "seed=4", "mode=sanity")
     status, _, err = invoke("resume=outputs/a", override)
-    assert (status, err) == (2, f"error: resume: {message}; only total_steps may change\n") and len(calls) == 1
+    assert (status, err) == (
+        2,
+        f"error: resume: {message}; only total_steps, time_budget_s and stopping may change\n",
+    ) and len(calls) == 1
 
 
 def test_the_same_from_python(calls, tmp_path):
