@@ -28,6 +28,8 @@ from omegaconf import OmegaConf
 from vmax.errors import UserError
 
 Status = Literal["running", "completed", "stopped_early", "interrupted", "failed"]
+FINISHED = ("completed", "stopped_early")
+"""Statuses of runs that were evaluated to the end."""
 PACKAGES = ("vmax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "hydra-core", "numpy", "pandas", "highspy")
 
 

@@ -64,6 +64,21 @@ def hydra_main(task: Callable[[DictConfig], Any], config_name: str) -> None:
         sys.exit(INTERRUPTED)
 
 
+def reported(task: Callable[[], int]) -> int:
+    """The exit status of a command that takes its arguments itself; a mistake becomes one line on stderr."""
+    try:
+        return task()
+    except (UserError, DiskFull) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return MISTAKE
+    except OSError as error:
+        print(f"error: {unwritable(error.filename, error)}", file=sys.stderr)
+        return MISTAKE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
 def check_flags(arguments: Sequence[str]) -> None:
     """Raises UserError for a setting that was written like a flag (`--seed=1`) and for flags that do not exist."""
     for argument in arguments:

@@ -19,7 +19,7 @@ from vmax.config import compose, load, to_mapping
 from vmax.conversion import convert
 from vmax.data.splits import Years
 from vmax.errors import UserError
-from vmax.run_folder import RunFolder, write_csv, write_json
+from vmax.run_folder import FINISHED, RunFolder, write_csv, write_json
 
 OWN_KEYS = ("years", "train_years", "resume", "hydra")
 RECORD, TABLE = "rolling_origin.json", "rolling_origin.csv"
@@ -139,9 +139,9 @@ def run_year(plan: Plan, year: int, path: Path) -> dict[str, Any]:
 
 
 def finished_result(path: Path) -> dict[str, Any] | None:
-    """The content of result.json of a completed run, or None."""
+    """The content of result.json of a finished run, or None."""
     folder = RunFolder(path)
-    if folder.record().get("status") != "completed":
+    if folder.record().get("status") not in FINISHED:
         return None
     return json.loads(folder.result.read_text(encoding="utf-8"))
 
@@ -171,8 +171,8 @@ def write_record(folder: Path, plan: Plan, records: Sequence[Mapping[str, Any]])
 
 
 def totals(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """By policy, over all completed years: profit and capture, the share of the summed uplifts."""
-    completed = [record for record in records if record["status"] == "completed"]
+    """By policy, over all finished years: profit and capture, the share of the summed uplifts."""
+    completed = [record for record in records if record["status"] in FINISHED]
     years = [record["policies"] for record in completed]
     names = list(years[0]) if years else []
     best_eur = sum((r.get("optimum") or r["policies"][OPTIMUM])["uplift_eur"] for r in completed)
@@ -195,7 +195,7 @@ def table(records: Sequence[Mapping[str, Any]]) -> Table:
     for name in names:
         shown.add_column(name, justify="right", style="bold cyan" if name == "best" else None)
     for record in records:
-        if record["status"] == "completed":
+        if record["status"] in FINISHED:
             shown.add_row(str(record["year"]), *(_cell(name, record["policies"][name]) for name in names))
         else:
             shown.add_row(str(record["year"]), *([record["status"]] + ["-"] * len(names))[: len(names)])

@@ -36,3 +36,32 @@ def iqm(values: np.ndarray) -> float:
     low, high = 0.25 * len(ordered), 0.75 * len(ordered)
     weight = np.clip(np.minimum(place + 1, high) - np.maximum(place, low), 0.0, 1.0)
     return float(weight @ ordered / weight.sum())
+
+
+def stratified_iqm(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Interquartile means of a stratified bootstrap, `[resamples]`: runs drawn anew within each task.
+
+    Args: `values`: scores of runs in tasks, `[runs, tasks]`. Source: as `iqm`.
+    """
+    runs, tasks = values.shape
+    drawn = np.random.default_rng(seed).integers(0, runs, (resamples, runs, tasks))
+    return np.array([iqm(np.take_along_axis(values, rows, axis=0)) for rows in drawn])
+
+
+def probability_of_improvement(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Probability that a run of ours beats one of theirs, the mean over tasks; ties count half.
+
+        P(X > Y) = 1/(n m) Σ_i Σ_j [x_i > y_j] + ½ [x_i = y_j]
+
+    Args: scores `[n, tasks]` and `[m, tasks]`, higher is better. Source: as `iqm` (after Mann and Whitney 1947).
+    """
+    above = (ours[:, None] > theirs[None]) + 0.5 * (ours[:, None] == theirs[None])
+    return float(above.mean(axis=(0, 1)).mean())
+
+
+def performance_profile(values: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Share of the runs, over all tasks alike, that score above each level, `[levels]`.
+
+    Args: `values` `[runs, tasks]`. Source: as `iqm` (score distributions).
+    """
+    return (values[None] > levels[:, None, None]).mean(axis=1).mean(axis=1)

@@ -22,7 +22,7 @@ from vmax.checkpoint import Checkpoints, disk_need
 from vmax.config import RunConfig
 from vmax.errors import UserError
 from vmax.evaluation.validation import Validation
-from vmax.run_folder import DiskFull, RunFolder
+from vmax.run_folder import FINISHED, DiskFull, RunFolder
 from vmax.training.chunks import Chunks, items
 from vmax.training.day_plan import DayCount, in_days
 from vmax.training.finish import conclude, fail
@@ -96,7 +96,7 @@ def _beginning(
     learned = None if config.init_from is None else networks_of(config, stages)
     if config.resume is None:
         return Beginning(Counters(), learned=learned)
-    if checkpoints.steps() or folder.record().get("status") in ("completed", "stopped_early"):
+    if checkpoints.steps() or folder.record().get("status") in FINISHED:
         beginning = _restore(config, folder, checkpoints, stages)
     else:
         _begin_anew(folder, checkpoints)

@@ -353,3 +353,13 @@ def test_what_does_not_go_together_is_said_in_one_line():
     needed = "price_level, reserve_up_prices, reserve_down_prices, reserve_committed, reserve_block_left"
     with pytest.raises(UserError, match=f"needs env.observation.features to contain {needed}"):
         env.post_decision_context(env.params("train"))
+
+
+def test_every_feature_is_finite_up_to_the_end_of_a_segment_where_nothing_more_is_known():
+    prices = wavy_prices()
+    holed = prices.drop(index=range(300, 306))
+    names = "soc,price_level,price_mean,price_scale,reserve_up_prices,net_price_window,net_price_maxima"
+    env = bess_on(holed, "env.reserve.product=simple", "env.data.gaps=segments",
+                  f"env.observation.features=[{names}]")  # fmt: skip
+    for split in ("train", "validation", "test"):
+        assert np.isfinite(np.asarray(env.params(split).table)).all()

@@ -174,6 +174,12 @@ def _net_window(view: View) -> Array:
     return jnp.where(jnp.isfinite(net), jnp.arcsinh(net), 0.0)
 
 
+def _net_maxima(view: View) -> Array:
+    """Highest net price up to some horizons; 0 where none is known, as at the end of a segment of data."""
+    running = jax.lax.cummax(_net_prices(view), axis=0)
+    return _up_to_horizons(view, jnp.where(jnp.isfinite(running), running, 0.0))
+
+
 EXOGENOUS: dict[str, Definition] = {
     "price_window": Definition(lambda w: w - 1, "spread", _window),
     "price_mask": Definition(lambda w: w - 1, "1", lambda v: v.known.mask[1:].astype(jnp.float32), fitted=False),
@@ -209,9 +215,7 @@ EXOGENOUS: dict[str, Definition] = {
     "reserve_up_prices": Definition(lambda w: w, "spread", lambda v: _reserve_prices(v, "up")),
     "reserve_down_prices": Definition(lambda w: w, "spread", lambda v: _reserve_prices(v, "down")),
     "net_price_window": Definition(lambda w: w, "spread", _net_window),
-    "net_price_maxima": Definition(
-        lambda w: len(MAX_HORIZONS_H), "spread", lambda v: _up_to_horizons(v, jax.lax.cummax(_net_prices(v), axis=0))
-    ),
+    "net_price_maxima": Definition(lambda w: len(MAX_HORIZONS_H), "spread", _net_maxima),
     "reserve_mask": Definition(
         lambda w: w - 1, "1", lambda v: _of_reserve(v).mask[1:].astype(jnp.float32), fitted=False
     ),

@@ -1,0 +1,3 @@
+from vmax.commands.compare import main
+
+main()
