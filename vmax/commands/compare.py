@@ -5,8 +5,8 @@
     python scripts/compare.py resume=outputs/compare/2026-01-31/12-00-00-000000
 
 Everything that is typed goes to the trainings, as to scripts/train.py; lists (a,b) make one training for each
-combination. A training that fails, or gives no sign of life, does not stop the others. Called again with resume=FOLDER the
-comparison goes on where it stopped: what is done stays, what was cut short goes on, what failed is tried again.
+combination. A training that fails, or gives no sign of life, does not stop the others. Called again with resume=FOLDER
+the comparison goes on where it stopped: what is done stays, what was cut short goes on, what failed is tried again.
 
 Keys of its own (with their values by default):
 """
