@@ -36,8 +36,9 @@ def main() -> None:
     hydra_main(run, "train")
 
 
-def run(composed: DictConfig) -> None:
-    """One job of the command: its folder and overrides are Hydra's.
+def run(composed: DictConfig) -> float | None:
+    """One job of the command: its folder and overrides are Hydra's. Returns the best score on the validation split,
+    which sweepers look for.
 
     Raises KeyboardInterrupt after a job of a multirun that a signal stopped: it was meant for all of them.
     """
@@ -46,6 +47,7 @@ def run(composed: DictConfig) -> None:
     stopped = result["run"]["status"] == "interrupted" and not result["run"]["reason"].startswith("time_budget_s")
     if job.mode == RunMode.MULTIRUN and stopped:
         raise KeyboardInterrupt("no further job of this multirun is started")
+    return result["run"]["best_validation_score"]
 
 
 def run_from_python(overrides: Sequence[str], folder: str | None) -> dict[str, Any]:

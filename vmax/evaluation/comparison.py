@@ -153,7 +153,7 @@ class Comparison:
                     continue
                 together = pd.concat([one.set_index("step")["score"] for one in curves], axis=1).interpolate().dropna()
                 colour = PALETTE[number % len(PALETTE)]
-                axes.plot(together.index, together.median(axis=1), color=colour, label=group, linewidth=1.8)
+                axes.plot(together.index, together.median(axis=1), color=colour, label=group, marker="o", markersize=3)
                 axes.fill_between(
                     together.index, together.min(axis=1), together.max(axis=1), color=colour, alpha=0.15, linewidth=0
                 )
