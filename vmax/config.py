@@ -138,10 +138,13 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class LoggingConfig:
-    """What is written besides metrics.csv: `jsonl`: metrics.jsonl, `days`: the days of a run by epochs, days.jsonl."""
+    """What is written besides metrics.csv: `jsonl`: metrics.jsonl, `days`: the days of a run by epochs, days.jsonl; and
+    the tracker that is told the same, under the name of a project."""
 
     jsonl: bool
     days: bool
+    tracker: Literal["wandb", "mlflow"] | None
+    project: str
 
 
 @dataclass(frozen=True)

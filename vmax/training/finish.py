@@ -55,6 +55,7 @@ def conclude(run: Run, ending: Ending) -> dict[str, Any]:
     run.logger.hparams(hparams(run.config), headline(evaluation))
     write_json(run.folder.result, result)
     run.folder.finish(ending.status, ending.reason)
+    run.logger.end(ending.status, headline(evaluation))
     if ending.reason is not None:
         run.say(f"stopped early: {ending.reason}")
     print_comparison(result["evaluation"], currency(run.env))
@@ -71,6 +72,7 @@ def _interrupted(run: Run, ending: Ending) -> dict[str, Any]:
     result: dict[str, Any] = {"run": run_facts(run, ending)}
     write_json(run.folder.result, result)
     run.folder.finish(ending.status, ending.reason)
+    run.logger.end(ending.status, {})
     run.say(f"{ending.reason}{run.folder.path}")
     evaluation = _evaluate(run, ("best", "last") if run.counters.best_score is not None else ("last",), planning=False)
     result["evaluation"] = evaluation.result
@@ -84,6 +86,7 @@ def fail(folder: RunFolder, run: Run | None, reason: str) -> None:
     folder.finish("failed", reason)
     if run is not None:
         write_json(folder.result, {"run": run_facts(run, Ending("failed", reason))})
+        run.logger.end("failed", {})
 
 
 def _evaluate(run: Run, checkpoints: Sequence[Literal["best", "last"]], planning: bool) -> Evaluation:

@@ -9,8 +9,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vmax.run_folder import RunFolder, append_jsonl, disk_guard, read_metrics, write_csv
+from vmax.run_folder import RunFolder, Status, append_jsonl, disk_guard, read_metrics, write_csv
 from vmax.training.events import EventFile
+from vmax.training.trackers import Tracker
 
 TIME = "time_s"
 """Unix time of a row; a column that two equal runs do not share."""
@@ -25,8 +26,9 @@ class Logger:
     becomes a line of metrics.jsonl; what is not finite is null there. Raises DiskFull.
     """
 
-    def __init__(self, folder: RunFolder, jsonl: bool = False) -> None:
-        self.folder, self.jsonl = folder, jsonl
+    def __init__(self, folder: RunFolder, jsonl: bool = False, tracker: Tracker | None = None) -> None:
+        """`tracker` is given the same figures."""
+        self.folder, self.jsonl, self.tracker = folder, jsonl, tracker
         self.columns, rows = read_metrics(folder.metrics)
         shutil.rmtree(folder.tensorboard, ignore_errors=True)
         self.events = EventFile(folder.tensorboard)
@@ -48,6 +50,13 @@ class Logger:
             append_jsonl(self.folder.metrics_jsonl, [{"step": step, TIME: round(now, 3), **values}])
         self._plot(step, now, values)
         self.events.write()
+        if self.tracker is not None:
+            self.tracker.record(step, {name: value for name, value in values.items() if math.isfinite(value)})
+
+    def end(self, status: Status, figures: Mapping[str, float]) -> None:
+        """Tells the tracker, if there is one, how the run ended, with the figures that stand for it."""
+        if self.tracker is not None:
+            self.tracker.end(status, figures)
 
     def days(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Adds lines to days.jsonl, one for each day that was trained on. Raises DiskFull."""

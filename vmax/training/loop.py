@@ -32,6 +32,7 @@ from vmax.training.run import Counters, Run, Stages, trace
 from vmax.training.seasons import season_log
 from vmax.training.signals import terminated_as_exit
 from vmax.training.stopping import early_ending
+from vmax.training.trackers import tracker
 from vmax.training.warm_start import begin_with, networks_of
 
 
@@ -67,7 +68,8 @@ def train(config: RunConfig, folder_path: Path, composed: DictConfig) -> dict[st
         with terminated_as_exit():
             settings, spec, counters = config.evaluation, stages.program.spec, beginning.counters
             validation = Validation(env, algorithm, "validation", settings.error_draws, settings.days, spec=spec)
-            logger, days = Logger(folder, config.logging.jsonl), DayCount.of(config, env)
+            told = tracker(config.logging.tracker, folder, config.logging.project, lambda line: _warn(folder, line))
+            logger, days = Logger(folder, config.logging.jsonl, told), DayCount.of(config, env)
             seasons = season_log(config, env, algorithm, folder, logger)
             began = process_began - counters.wall_time_s
             run = Run(
