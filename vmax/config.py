@@ -139,13 +139,14 @@ class LoggingConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All of a training run. `algorithm`, `env` and `network` are the dataclasses of the components chosen."""
+    """All of a training run. `export`: it writes its policy as files at its end (policy/). `algorithm`, `env` and `network` are the dataclasses of the components chosen."""
 
     name: str | None
     seed: int
     device: Literal["auto", "cpu", "gpu"]
     threads: int | None
     resume: str | None
+    export: bool
     budget: BudgetConfig
     training: TrainingConfig
     checkpoint: CheckpointConfig

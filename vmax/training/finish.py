@@ -6,9 +6,12 @@ from typing import Any, Literal
 
 import jax
 
-from vmax.algorithms.algorithm import Spec
+from vmax import envs
+from vmax.algorithms import make_algorithm
+from vmax.algorithms.algorithm import Algorithm, Spec
 from vmax.checkpoint import Checkpoints
 from vmax.config import RunConfig
+from vmax.envs.environment import Environment
 from vmax.evaluation.calibration import calibration_figure
 from vmax.evaluation.evaluate import Evaluation, evaluate
 from vmax.evaluation.plots import learning_curve
@@ -16,8 +19,10 @@ from vmax.evaluation.policies import Learned
 from vmax.evaluation.table import print_comparison, print_groups
 from vmax.evaluation.writing import write_evaluation
 from vmax.plotting import save
-from vmax.run_folder import to_plain, write_json
-from vmax.training.run import Run
+from vmax.run_folder import RunFolder, to_plain, write_json
+from vmax.training.day_plan import in_days
+from vmax.training.run import Run, build_program
+from vmax.training.take_away import offer
 
 TEST = "test"
 
@@ -37,14 +42,23 @@ def load_policy(
     return restored.step, Learned(restored.items["policy"], algorithm)
 
 
+def restore_policy(
+    folder: RunFolder, config: RunConfig, which: Literal["best", "last"]
+) -> tuple[Environment, Algorithm, int, Learned]:
+    """Environment and algorithm of a run as it was configured; step and policy of a checkpoint. Raises UserError."""
+    env = envs.make(config.env)
+    algorithm = make_algorithm(config.algorithm, config.network)
+    spec = build_program(in_days(config, env), env, algorithm).spec
+    return env, algorithm, *load_policy(Checkpoints(folder.checkpoints, config.checkpoint.keep), algorithm, spec, which)
+
+
 def conclude(run: Run, status: str) -> dict[str, Any]:
     """Write result.json, and for a completed run evaluate, plot and print the comparison; returns the result."""
     result: dict[str, Any] = {"run": run_facts(run, status)}
     if status == "completed":
-        learned = {
-            name: load_policy(run.checkpoints, run.algorithm, run.stages.program.spec, name)[1]
-            for name in ("best", "last")
-        }
+        spec = run.stages.program.spec
+        restored = {name: load_policy(run.checkpoints, run.algorithm, spec, name) for name in ("best", "last")}
+        learned = {name: policy for name, (_, policy) in restored.items()}
         settings = run.config.evaluation
         evaluation = evaluate(
             run.env,
@@ -61,6 +75,9 @@ def conclude(run: Run, status: str) -> dict[str, Any]:
             write_plots(run, evaluation)
         run.logger.hparams(hparams(run.config), headline(evaluation))
     write_json(run.folder.result, result)
+    if status == "completed" and run.config.export:
+        step, best = restored["best"]
+        offer(run.say, run.folder, run.config, run.env, run.algorithm, step, best.weights, "best", to_plain(result))
     if status == "completed":
         print_comparison(result["evaluation"], currency(run.env))
         print_groups(result["evaluation"])
