@@ -139,7 +139,8 @@ class LoggingConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All of a training run. `export`: it writes its policy as files at its end (policy/). `algorithm`, `env` and `network` are the dataclasses of the components chosen."""
+    """All of a training run. `export`: whether it writes its policy as files at its end (policy/). `algorithm`, `env`
+    and `network` are the dataclasses of the components chosen."""
 
     name: str | None
     seed: int

@@ -58,8 +58,10 @@ def act(policy: str | Path, rows: str | Path) -> tuple[list[str], list[list[str]
     Raises UserError for a policy that is damaged, and for rows with wrong columns or values out of range.
     """
     from vmax.export.load import load_exported
-    from vmax.export.rows import read_rows
+    from vmax.export.rows import read_rows, unusual
 
     exported = load_exported(policy)
     given = read_rows(rows, exported.columns)
+    if (line := unusual(given, exported.columns)) is not None:
+        print(f"warning: {rows}: {line}", file=sys.stderr, flush=True)
     return exported.answers, [[f"{x:.9g}" for x in row] for row in exported.act(given.raw, given.episodes)]

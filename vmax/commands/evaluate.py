@@ -71,7 +71,7 @@ def _evaluate(folder: RunFolder, config: Any, checkpoint: Which, split: Split, s
     from vmax.evaluation.writing import write_evaluation
     from vmax.training.finish import currency, restore_policy
 
-    env, _, step, policy = restore_policy(folder, config, checkpoint)
+    env, step, policy = restore_policy(folder, config, checkpoint)
     evaluation = evaluate(
         env,
         {checkpoint: policy},

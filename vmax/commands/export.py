@@ -57,7 +57,7 @@ def export_run(
     if checkpoint == "best" and not Checkpoints(folder.checkpoints).best_steps():
         print("the run has no best checkpoint yet; the last one is taken", flush=True)
         checkpoint = "last"
-    env, algorithm, step, policy = restore_policy(folder, config, checkpoint)
+    env, step, policy = restore_policy(folder, config, checkpoint)
     result = json.loads(folder.result.read_text(encoding="utf-8")) if folder.result.exists() else {}
-    take_away(folder, config, env, algorithm, step, policy.weights, checkpoint, result, format)
+    take_away(folder, config, env, step, policy, checkpoint, result, format)
     return folder.policy

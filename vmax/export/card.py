@@ -11,46 +11,44 @@ from typing import Any
 
 import numpy as np
 
-from vmax.envs.natural import Natural, Quantity
+from vmax.envs.natural import Quantity
 from vmax.errors import UserError
+from vmax.export.function import Source
 from vmax.run_folder import git_revision, versions
 
 FORMAT = 1
 CARD, STABLEHLO, ONNX, SCRIPT, EXAMPLE = "card.json", "policy.stablehlo", "policy.onnx", "act.py", "example.csv"
 
 
-def make_card(
-    natural: Natural, action_names: Sequence[str], carry: Sequence[int], seen: np.ndarray, facts: Mapping[str, Any]
-) -> dict[str, Any]:
+def make_card(source: Source, seen: np.ndarray, facts: Mapping[str, Any]) -> dict[str, Any]:
     """The card without its files.
 
     Args:
-      carry: sizes of the arrays that a policy with memory carries along.
-      seen: raw observations at the starts of training episodes, `[S, D]`, for their range.
+      seen: raw observations in training episodes, `[S, D]`, for their range.
       facts: of the run: name, algorithm, checkpoint, KPIs and the like; plain values.
     """
-    columns = zip(natural.observation, seen.min(axis=0), seen.max(axis=0), strict=True)
+    natural, columns = source.natural, zip(seen.min(axis=0), seen.max(axis=0), strict=True)
     return {
         "format": FORMAT,
         **facts,
         "observation": [
-            {
-                **_described(quantity),
-                "seen": [float(low), float(high)],
-                "becomes": {k: getattr(quantity, k) for k in ("curve", "reference", "offset", "scale")},
-            }
-            for quantity, low, high in columns
+            {**_described(quantity), "seen": [float(low), float(high)], "becomes": _becomes(quantity)}
+            for quantity, (low, high) in zip(natural.observation, columns, strict=True)
         ],
-        "seen_note": f"lowest and highest value at {len(seen)} drawn starts of training episodes",
+        "seen_note": f"lowest and highest value in {len(seen)} steps of training episodes under this policy",
         "becomes_note": "what the network reads: (f(value) - offset) / scale; f: value, arcsinh(value) or "
         "arcsinh(reference / value)",
-        "action": [{"name": f"action_{name}", "unit": "1", "low": -1.0, "high": 1.0} for name in action_names],
+        "action": [{"name": f"action_{name}", "unit": "1", "low": -1.0, "high": 1.0} for name in source.actions],
         "units": [_described(quantity) for quantity in natural.action],
-        "carry": list(carry),
+        "carry": [leaf.shape[1] for leaf in source.fresh(1)],
         "data": dict(natural.data),
         "versions": versions(),
         "git": git_revision(),
     }
+
+
+def _becomes(quantity: Quantity) -> dict[str, Any]:
+    return {name: getattr(quantity, name) for name in ("curve", "reference", "offset", "scale")}
 
 
 def _described(quantity: Quantity) -> dict[str, Any]:
@@ -71,9 +69,11 @@ def read_card(folder: Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
         form, files = card["format"], card["files"]
-        (files[STABLEHLO]["sha256"], *(column["name"] for column in card["observation"] + card["units"]))
+        complete = STABLEHLO in files and card["observation"] and card["units"] and "carry" in card
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: damaged or no card of an exported policy ({type(error).__name__})") from error
+    if not complete:
+        raise UserError(f"{path}: damaged or no card of an exported policy")
     if form != FORMAT:
         raise UserError(f"{path}: format {form} is unknown; this version of vmax reads format {FORMAT}")
     return card

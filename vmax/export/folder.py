@@ -5,75 +5,68 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import numpy as np
 
-from vmax.algorithms.algorithm import Algorithm
 from vmax.envs.environment import Environment
 from vmax.envs.natural import to_values
+from vmax.envs.rollout import trace_episodes
 from vmax.errors import UserError
+from vmax.evaluation.policies import Learned
 from vmax.export import act
 from vmax.export.card import CARD, EXAMPLE, ONNX, SCRIPT, STABLEHLO, checksums, make_card
-from vmax.export.function import Carry, Source, from_stablehlo, to_stablehlo
-from vmax.export.onnx import TOLERANCE, available, run_onnx, write_onnx
+from vmax.export.function import Controller, Source, from_stablehlo, to_stablehlo
+from vmax.export.onnx import available, read_onnx, write_onnx
+from vmax.export.rows import EPISODE
 from vmax.run_folder import disk_guard, write_csv, write_json
 
 Format = Literal["stablehlo", "onnx"]
-STARTS, ROWS = 512, 8
-"""Drawn starts of training episodes that ranges are taken from, and how many of them become the example."""
+EPISODES, STEPS = 64, 48
+"""Training episodes, and the first so many steps of each, on which the files are compared with vmax."""
+EXAMPLES = 2
+"""So many of them are the example."""
+TOLERANCE = {"float32": 1e-5, "bfloat16": 0.05}
+"""Actions in [-1, 1] may differ by so much from those of vmax, by the dtype of the network."""
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """What vmax did in E episodes: raw observations `[T, E, D]`, actions `[T, E, A]`, and lengths `[E]`, at most T."""
+
+    raw: np.ndarray
+    action: np.ndarray
+    lengths: np.ndarray
+
+    @property
+    def happened(self) -> np.ndarray:
+        """Which steps come before the end of their episode, `[T, E]`."""
+        return np.arange(len(self.raw))[:, None] < self.lengths
 
 
 def write_policy(
-    folder: Path,
-    env: Environment,
-    algorithm: Algorithm,
-    weights: Any,
-    facts: Mapping[str, Any],
-    formats: Format | None = None,
+    folder: Path, env: Environment, policy: Learned, facts: Mapping[str, Any], format: Format | None = None
 ) -> list[str]:
     """Writes `folder` anew: policy.stablehlo, act.py, example.csv, card.json and perhaps policy.onnx.
 
     Args:
-      weights: what `Algorithm.policy` gives.
       facts: what the card says of the run; plain values.
-      formats: `stablehlo` alone; `onnx`: both; None: ONNX too where jax2onnx is installed and knows the policy.
+      format: `stablehlo`: without ONNX; `onnx`: with it; None: with it where jax2onnx is installed and knows the
+        policy.
 
     Returns what the user has to be told: why there is no ONNX file, though jax2onnx is there.
     Raises: UserError where the policy cannot be exported or the files do not act as vmax does; DiskFull. The folder
     that was there before then stays.
     """
-    source, notes = Source.of(env, algorithm, weights), []
-    temporary = folder.with_name(f"{folder.name}.tmp")
+    source, temporary = Source.of(env, policy), folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         with disk_guard(folder):
             temporary.mkdir(parents=True)
-            (temporary / STABLEHLO).write_bytes(to_stablehlo(source))
-            shutil.copyfile(act.__file__, temporary / SCRIPT)
-            observation = _starts(env)
-            raw = to_values(source.natural.observation, observation)
-            _write_example(temporary / EXAMPLE, source, raw[:ROWS])
-            check = {"rows": ROWS, "stablehlo": _check_stablehlo(temporary, source, observation[:ROWS], raw[:ROWS])}
-            names = [STABLEHLO, SCRIPT, EXAMPLE]
-            if formats == "onnx" or (formats is None and available()):
-                try:
-                    write_onnx(source, temporary / ONNX)
-                    check["onnx"] = _check_onnx(temporary, source, observation[:ROWS], raw[:ROWS])
-                    names.append(ONNX)
-                except UserError as error:
-                    if formats == "onnx":
-                        raise
-                    (temporary / ONNX).unlink(missing_ok=True)
-                    notes.append(str(error))
-            sizes = [leaf.shape[1] for leaf in source.fresh(1)]
-            card = make_card(source.natural, source.names, sizes, raw, facts)
-            note = "greatest difference of an action in [-1, 1] from vmax's own on the rows of the example"
-            card["check"] = {**check, "note": note}
-            write_json(temporary / CARD, {**card, "files": checksums(temporary, names)})
+            notes = _fill(temporary, source, _course(env, source), facts, format)
             shutil.rmtree(folder, ignore_errors=True)
             os.rename(temporary, folder)
     finally:
@@ -81,47 +74,57 @@ def write_policy(
     return notes
 
 
-def _starts(env: Environment) -> np.ndarray:
-    """Observations at drawn starts of training episodes, `[STARTS, D]`."""
-
-    @partial(jax.jit, static_argnums=0)
-    def drawn(env: Environment, keys: jax.Array, params: Any) -> jax.Array:
-        return jax.vmap(lambda key: env.reset(key, params)[1])(keys)
-
-    return np.asarray(drawn(env, jax.random.split(jax.random.key(0), STARTS), env.params("train")))
-
-
-def _write_example(path: Path, source: Source, raw: np.ndarray) -> None:
-    """A few rows that the policy can be tried on; for one with memory each is an episode of its own."""
-    names, episodes = [q.name for q in source.natural.observation], bool(source.fresh(1))
-    rows = [[f"{x:.9g}" for x in row] for row in raw]
-    if episodes:
-        names, rows = ["episode", *names], [[str(i), *row] for i, row in enumerate(rows)]
-    write_csv(path, names, rows)
-
-
-def _check_stablehlo(folder: Path, source: Source, observation: np.ndarray, raw: np.ndarray) -> float:
-    """How far the written file is from vmax at most. Raises UserError where it is too far."""
-    written = jax.jit(from_stablehlo((folder / STABLEHLO).read_bytes()).call)
-    return _difference(STABLEHLO, source, observation, raw, lambda raw, carry: written(raw, carry))
-
-
-def _check_onnx(folder: Path, source: Source, observation: np.ndarray, raw: np.ndarray) -> float | None:
-    """Likewise of the ONNX file; None: onnxruntime is not there to tell."""
-    if run_onnx(folder / ONNX, raw, source.fresh(len(raw))) is None:
-        return None
-    return _difference(ONNX, source, observation, raw, partial(run_onnx, folder / ONNX))
+def _fill(folder: Path, source: Source, course: Course, facts: Mapping[str, Any], format: Format | None) -> list[str]:
+    """Writes the files into an empty folder; returns what the user has to be told."""
+    names, notes = [STABLEHLO, SCRIPT, EXAMPLE], []
+    (folder / STABLEHLO).write_bytes(to_stablehlo(source))
+    shutil.copyfile(act.__file__, folder / SCRIPT)
+    _write_example(folder / EXAMPLE, source, course)
+    read = jax.jit(from_stablehlo((folder / STABLEHLO).read_bytes()).call)
+    differences = {STABLEHLO: difference(STABLEHLO, read, source, course)}
+    if format == "onnx" or (format is None and available()):
+        try:
+            write_onnx(source, folder / ONNX)
+            if (runnable := read_onnx(folder / ONNX)) is not None:
+                differences[ONNX] = difference(ONNX, runnable, source, course)
+            names.append(ONNX)
+        except UserError as error:
+            if format == "onnx":
+                raise
+            (folder / ONNX).unlink(missing_ok=True)
+            notes.append(str(error))
+    card = make_card(source, course.raw[course.happened], facts)
+    card["check"] = {
+        "steps": int(course.happened.sum()),
+        "differences": differences,
+        "note": "greatest difference of an action in [-1, 1] from vmax's own in training episodes, by file",
+    }
+    write_json(folder / CARD, {**card, "files": checksums(folder, names)})
+    return notes
 
 
-def _difference(name: str, source: Source, observation: np.ndarray, raw: np.ndarray, written: Any) -> float:
-    """Greatest difference of actions over two steps, the second with what is remembered of the first."""
-    raw = raw.astype(np.float32)
-    carry: Carry = source.fresh(len(raw))
-    theirs, decide, greatest = carry, jax.jit(source.decide), 0.0
-    for _ in range(2 if carry else 1):
-        own, carry = decide(observation, carry)
-        action, _, theirs = written(raw, theirs)
-        greatest = max(greatest, float(np.abs(np.asarray(action) - np.asarray(own)).max()))
-    if not greatest <= TOLERANCE:
-        raise UserError(f"export: {name} acts otherwise than vmax: actions differ by {greatest:.2g}")
+def _course(env: Environment, source: Source) -> Course:
+    """The policy in training episodes, run by vmax."""
+    record = trace_episodes(env, source.policy, env.params("train"), jax.random.key(0), EPISODES, STEPS)
+    raw = to_values(source.natural.observation, record.trace["observation"]).astype(np.float32)
+    return Course(raw, np.asarray(record.trace["action"]), np.asarray(record.steps))
+
+
+def _write_example(path: Path, source: Source, course: Course) -> None:
+    """The first episodes, as rows that the policy can be tried on."""
+    lanes = [(lane, int(length)) for lane, length in enumerate(course.lengths[:EXAMPLES])]
+    rows = [[str(lane), *(f"{x:.9g}" for x in course.raw[t, lane])] for lane, length in lanes for t in range(length)]
+    write_csv(path, [EPISODE, *(quantity.name for quantity in source.natural.observation)], rows)
+
+
+def difference(name: str, written: Controller, source: Source, course: Course) -> float:
+    """Greatest difference of an action of a written controller from vmax's. Raises UserError where it is too great."""
+    carry, greatest = source.fresh(course.raw.shape[1]), 0.0
+    for raw, own, happened in zip(course.raw, course.action, course.happened, strict=True):
+        action, _, carry = written(raw, carry)  # pyright: ignore[reportArgumentType]
+        greatest = max(greatest, float(np.abs(np.asarray(action) - own)[happened].max(initial=0.0)))
+    network = getattr(source.policy.algorithm, "network", None)  # no part of the contract
+    allowed = TOLERANCE[getattr(network, "dtype", "float32")]
+    if not greatest <= allowed:
+        raise UserError(f"export: {name} acts otherwise than vmax: actions differ by {greatest:.2g}, over {allowed:g}")
     return greatest

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import export
 
-from vmax.algorithms.algorithm import Algorithm
 from vmax.envs.environment import Environment
 from vmax.envs.natural import Natural, as_declared, to_numbers
 from vmax.errors import UserError
+from vmax.evaluation.policies import Learned
 from vmax.spaces import Discrete
 
 Array = jax.Array
@@ -29,41 +28,36 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 @dataclass(frozen=True)
 class Source:
-    """What is exported: a policy's weights, and how the vectors of its environment read in the world."""
+    """What is exported: a policy, and how the vectors of its environment read in the world."""
 
-    algorithm: Algorithm
-    weights: Any
+    policy: Learned
     natural: Natural
-    names: tuple[str, ...]
+    actions: tuple[str, ...]
 
     @classmethod
-    def of(cls, env: Environment, algorithm: Algorithm, weights: Any) -> Source:
-        """The policy `weights` of an algorithm in `env`. Raises UserError where actions are choices."""
+    def of(cls, env: Environment, policy: Learned) -> Source:
+        """A policy trained in `env`. Raises UserError where actions are choices."""
         if isinstance(env.action_space, Discrete):
             raise UserError(f"export: env={env.name} has discrete actions; only continuous ones can be exported")
         natural = env.natural(env.params("train"))
         if natural is None:
             natural = Natural(as_declared(env.observation_space), as_declared(env.action_space))
-        return cls(algorithm, weights, natural, env.action_space.names)
+        return cls(policy, natural, env.action_space.names)
 
     def fresh(self, batch: int) -> Carry:
         """The carry of so many controllers before their episodes."""
-        return tuple(jax.tree.leaves(self.algorithm.initial_carry(batch)))
-
-    def decide(self, observation: Array, carry: Carry) -> tuple[Array, Carry]:
-        """What vmax itself does: the policy's actions on observations `[N, D]` as the environment gives them."""
-        structure = jax.tree.structure(self.algorithm.initial_carry(1))
-        remembered = jax.tree.unflatten(structure, carry)
-        key = jax.random.key(0)  # nothing is drawn without exploring
-        action, remembered, _ = self.algorithm.act(self.weights, observation, remembered, key, explore=False)
-        return action, tuple(jax.tree.leaves(remembered))
+        return tuple(jax.tree.leaves(self.policy.algorithm.initial_carry(batch)))
 
     def controller(self) -> Controller:
         """The whole of it: scaling, normaliser, network, memory and units."""
+        algorithm, weights = self.policy.algorithm, self.policy.weights
+        structure = jax.tree.structure(algorithm.initial_carry(1))
 
         def control(raw: Array, carry: Carry) -> tuple[Array, Array, Carry]:
-            action, after = self.decide(to_numbers(self.natural.observation, raw), carry)
-            return action, self.natural.units(raw, action), after
+            observation, key = to_numbers(self.natural.observation, raw), jax.random.key(0)
+            remembered = jax.tree.unflatten(structure, carry)
+            action, remembered, _ = algorithm.act(weights, observation, remembered, key, explore=False)
+            return action, self.natural.units(raw, action), tuple(jax.tree.leaves(remembered))
 
         return control
 

@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vmax.errors import UserError
-from vmax.export.function import Array, Carry, Source
-
-TOLERANCE = 1e-5
-"""Actions in [-1, 1] of the written file may differ by so much from those of vmax."""
+from vmax.export.function import Array, Controller, Source
 
 
 def available() -> bool:
@@ -54,19 +52,26 @@ def write_onnx(source: Source, path: Path) -> None:
             raise UserError(f"format=onnx: jax2onnx cannot express this policy ({reason})") from error
 
 
-def run_onnx(path: Path, raw: np.ndarray, carry: Carry) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]] | None:
-    """What the file answers, as a `Controller` does; None where onnxruntime is not installed."""
+def read_onnx(path: Path) -> Controller | None:
+    """The controller in such a file, to be called with arrays; None where onnxruntime is not installed."""
     if find_spec("onnxruntime") is None:
         return None
     import onnxruntime  # pyright: ignore[reportMissingImports] (an extra)
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # its advice on unused constants is of no use here
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    feeds = {"observation": np.asarray(raw, np.float32)}
-    feeds |= {f"carry_{i}": np.asarray(leaf) for i, leaf in enumerate(carry)}
-    action, units, *after = session.run(None, feeds)
-    return action, units, tuple(after)
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of classes of its own: a type or an operation that it does not have
+        reason = " ".join(str(error).split())
+        raise UserError(f"format=onnx: onnxruntime cannot run this policy ({reason})") from error
+
+    def control(raw: Any, carry: Any) -> Any:
+        feeds = {"observation": raw} | {f"carry_{i}": leaf for i, leaf in enumerate(carry)}
+        action, units, *after = session.run(None, {name: np.asarray(x, np.float32) for name, x in feeds.items()})
+        return action, units, tuple(after)
+
+    return control
 
 
 @contextmanager

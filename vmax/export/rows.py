@@ -21,9 +21,10 @@ SLACK = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Raw observations `[N, D]`, and the label of the episode of each row, or None where the file has none."""
+    """Raw observations `[N, D]`, where the rows stand in the file, and the labels of their episodes or None."""
 
     raw: np.ndarray
+    numbers: list[int]
     episodes: list[str] | None
 
 
@@ -52,7 +53,24 @@ def read_rows(path: str | Path, columns: Sequence[Mapping[str, Any]]) -> Rows:
             raise UserError(f"{path}: row {number} has {len(row)} entries; the header has {len(header)}")
         raw[i] = [_value(f"{path}: row {number}, column '{c['name']}'", row[place], c) for place, c in places]
     labels = [row[header.index(EPISODE)] for _, row in table[1:]] if EPISODE in header else None
-    return Rows(raw, labels)
+    return Rows(raw, [number for number, _ in table[1:]], labels)
+
+
+def unusual(rows: Rows, columns: Sequence[Mapping[str, Any]]) -> str | None:
+    """What lies far outside of what the policy met in training, in one line; None where nothing does.
+
+    Far: by more than the width of the range seen. Such values are allowed, but a slip of the unit looks the same.
+    """
+    low, high = np.array([column["seen"] for column in columns]).T
+    far = (rows.raw < 2 * low - high - SLACK) | (rows.raw > 2 * high - low + SLACK)
+    if not far.any():
+        return None
+    i, j = np.argwhere(far)[0]
+    place = f"row {rows.numbers[i]}, column '{columns[j]['name']}'"
+    return (
+        f"{int(far.any(axis=1).sum())} of {len(far)} rows lie far outside of what the policy met in training; "
+        f"first {place}: {rows.raw[i, j]:g}, met: {low[j]:.6g} to {high[j]:.6g}"
+    )
 
 
 def _check_header(path: str | Path, header: list[str], names: list[str]) -> None:

@@ -8,7 +8,7 @@ import jax
 
 from vmax import envs
 from vmax.algorithms import make_algorithm
-from vmax.algorithms.algorithm import Algorithm, Spec
+from vmax.algorithms.algorithm import Spec
 from vmax.checkpoint import Checkpoints
 from vmax.config import RunConfig
 from vmax.envs.environment import Environment
@@ -44,20 +44,22 @@ def load_policy(
 
 def restore_policy(
     folder: RunFolder, config: RunConfig, which: Literal["best", "last"]
-) -> tuple[Environment, Algorithm, int, Learned]:
-    """Environment and algorithm of a run as it was configured; step and policy of a checkpoint. Raises UserError."""
+) -> tuple[Environment, int, Learned]:
+    """The environment of a run as it was configured; step and policy of a checkpoint. Raises UserError."""
     env = envs.make(config.env)
     algorithm = make_algorithm(config.algorithm, config.network)
     spec = build_program(in_days(config, env), env, algorithm).spec
-    return env, algorithm, *load_policy(Checkpoints(folder.checkpoints, config.checkpoint.keep), algorithm, spec, which)
+    return env, *load_policy(Checkpoints(folder.checkpoints, config.checkpoint.keep), algorithm, spec, which)
 
 
 def conclude(run: Run, status: str) -> dict[str, Any]:
     """Write result.json, and for a completed run evaluate, plot and print the comparison; returns the result."""
     result: dict[str, Any] = {"run": run_facts(run, status)}
+    restored: dict[str, tuple[int, Learned]] = {}
     if status == "completed":
         spec = run.stages.program.spec
-        restored = {name: load_policy(run.checkpoints, run.algorithm, spec, name) for name in ("best", "last")}
+        for name in ("best", "last"):
+            restored[name] = load_policy(run.checkpoints, run.algorithm, spec, name)
         learned = {name: policy for name, (_, policy) in restored.items()}
         settings = run.config.evaluation
         evaluation = evaluate(
@@ -75,10 +77,9 @@ def conclude(run: Run, status: str) -> dict[str, Any]:
             write_plots(run, evaluation)
         run.logger.hparams(hparams(run.config), headline(evaluation))
     write_json(run.folder.result, result)
-    if status == "completed" and run.config.export:
-        step, best = restored["best"]
-        offer(run.say, run.folder, run.config, run.env, run.algorithm, step, best.weights, "best", to_plain(result))
     if status == "completed":
+        if run.config.export:
+            offer(run.say, run.folder, run.config, run.env, *restored["best"], "best", to_plain(result))
         print_comparison(result["evaluation"], currency(run.env))
         print_groups(result["evaluation"])
         plots = [str(path) for path in (run.folder.plots, run.folder.evaluation(TEST) / "plots") if path.exists()]

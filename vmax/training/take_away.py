@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from vmax.algorithms.algorithm import Algorithm
 from vmax.config import RunConfig
 from vmax.envs.environment import Environment
 from vmax.errors import UserError
+from vmax.evaluation.policies import Learned
 from vmax.export.folder import Format, write_policy
 from vmax.run_folder import RunFolder
 
@@ -20,21 +20,20 @@ def take_away(
     folder: RunFolder,
     config: RunConfig,
     env: Environment,
-    algorithm: Algorithm,
     step: int,
-    weights: Any,
+    policy: Learned,
     which: Which,
     result: Mapping[str, Any],
-    formats: Format | None = None,
+    format: Format | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Writes RUN/policy from the weights of a checkpoint, and says so. Raises: UserError, DiskFull.
+    """Writes RUN/policy from the policy of a checkpoint, and says so. Raises: UserError, DiskFull.
 
     Args:
       step: of the checkpoint. result: what the run's result.json holds, for the KPIs; empty where there is none.
     """
     began = time.monotonic()
-    notes = write_policy(folder.policy, env, algorithm, weights, facts(config, step, which, result), formats)
+    notes = write_policy(folder.policy, env, policy, facts(config, step, which, result), format)
     for note in notes:
         say(f"warning: {note}")
     say(f"policy: {folder.policy} ({which}, step {step}; {time.monotonic() - began:.1f} s)")

@@ -42,6 +42,8 @@ HORIZONS = ", ".join(map(str, observation.MAX_HORIZONS_H))
 COUNTED = ", ".join(map(str, observation.COUNT_HORIZONS_H))
 SPREAD = "spread: trailing 28-day mean of the standard deviation of prices within a day"
 MEAN = "trailing 168-hour mean price"
+MOST_SPREADS = 1000.0
+"""No price of a market lies so many spreads away from another: whoever passes more passes another unit."""
 
 RANGES: dict[str, Range] = {
     "price_mask": Range(0, 1, "1", "1: the price of the step is known, 0: it is not", False),
@@ -161,7 +163,8 @@ def _bent(
     """A feature of prices, declared up to ±`limit`."""
     q = Quantity(name, unit, 0.0, 0.0, meaning, curve, 0.0, scale, observation.SCALE_REFERENCE_EUR)
     if curve == "arcsinh":
-        return replace(q, low=float(q.value(-limit)), high=float(q.value(limit)))
+        most = min(float(q.value(limit)), MOST_SPREADS)
+        return replace(q, low=-most, high=most)
     return replace(q, low=float(q.value(limit)), high=float("inf"))  # a spread is positive
 
 
