@@ -1,17 +1,12 @@
 import csv
-import sys
-from pathlib import Path
 
 import pytest
+from exporting import pendulum, policy
 from invoking import invoker
 
 from vmax.commands import act as command
-from vmax.run_folder import RunFolder
-
-sys.path.append(str(Path(__file__).parents[1] / "export"))  # small policies, as the tests of exports have them
-from exporting import pendulum, policy
-
 from vmax.export.folder import write_policy
+from vmax.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
