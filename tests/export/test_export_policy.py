@@ -87,6 +87,19 @@ def test_the_onnx_file_acts_as_vmax_for_any_batch_and_carries_memory(algorithm, 
     np.testing.assert_allclose(theirs(control, source, raw[:, :1]), own[:, :1], atol=1e-5)
 
 
+def test_the_onnx_file_of_a_battery_with_bids_agrees_in_mw(tmp_path):
+    pytest.importorskip("jax2onnx", reason="the extra `onnx` is not installed")
+    pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
+    env = battery("env.reserve.product=symmetric", "env.observation.features=[soc,price_mean,price_scale]")
+    source = Source.of(env, policy(env))
+    write_onnx(source, tmp_path / "policy.onnx")
+    control = read_onnx(tmp_path / "policy.onnx")
+    raw = np.random.default_rng(0).uniform([0.1, -3.0, 5.0], [0.9, 3.0, 60.0], (64, 3)).astype(np.float32)
+    assert control is not None
+    for theirs_, own in zip(control(raw, ())[:2], source.controller()(raw, ())[:2], strict=True):  # pyright: ignore[reportArgumentType]
+        np.testing.assert_allclose(theirs_, own, atol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """A recurrent policy of the battery, as a folder."""

@@ -98,8 +98,9 @@ class FromGymnax(Plain):
             return None
         features = _features("action", self.gymnax.action_space(self.numbers))
         answer = tuple(Quantity(f"{f.name}_scaled", "1", f.low, f.high) for f in features)
-        flat = lambda action: self._given(action).reshape(-1)  # noqa: E731
-        return Natural(as_declared(self.observation_space), answer, lambda raw, action: jax.vmap(flat)(action))
+        low, high = (jnp.array([getattr(f, end) for f in features]) for end in ("low", "high"))
+        units = lambda raw, action: low + 0.5 * (action + 1.0) * (high - low)  # noqa: E731
+        return Natural(as_declared(self.observation_space), answer, units)
 
     def _given(self, action: Array) -> Array:
         """An action as Gymnax takes it."""

@@ -193,17 +193,14 @@ class _Units:
         self.peak = names.index("is_peak") if "is_peak" in names else None
 
     def __call__(self, raw: Array, action: Array) -> Array:
-        return jax.vmap(self._one)(raw, action)
-
-    def _one(self, raw: Array, action: Array) -> Array:
-        site = self.site if self.power is None else replace(self.site, power_mw=raw[self.power])
+        site = self.site if self.power is None else replace(self.site, power_mw=raw[:, self.power])
         # Without the feature: the size alone, as of a step in a peak window.
-        told = jnp.array(True) if self.peak is None else raw[self.peak] > 0.5
+        told = jnp.array(True) if self.peak is None else raw[:, self.peak] > 0.5
         peak = None if self.config.mode == "signed" else told
-        power = actions.power_mw(self.config, action[0], site, peak)
-        bid = lambda i, name: actions.bids_mw(self.config, (name,), action[i : i + 1], site)  # noqa: E731
+        power = actions.power_mw(self.config, action[:, 0], site, peak)
+        bid = lambda i, name: actions.bids_mw(self.config, (name,), action[:, i][None], site)  # noqa: E731
         sold = [jnp.maximum(*bid(i, name)) for i, name in enumerate(self.bids, 1)]
-        return jnp.stack([power, *sold])
+        return jnp.stack([power, *sold], axis=1)
 
 
 def _action(env: Bess, params: BessParams) -> tuple[Quantity, ...]:
