@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import pytest
 from omegaconf import OmegaConf
 
-from vmax.config import compose, load
+from vmax.config import compose, is_hydras, load
 from vmax.conversion import build
 from vmax.envs.environment import AutoReset, EpisodeStatistics
 
@@ -34,6 +34,7 @@ def test_training_commands_compose(command):
     if "--help" in command or "env=tank" in command:
         return
     words = [word for word in shlex.split(command) if not word.startswith(("-", "resume=")) and word != "job"]
+    words = [word for word in words if not is_hydras(word)]
     words = [word for word in words if not re.search(r"[=,]\w+,", word) or "[" in word]  # a sweep: several values
     load(compose(words))
 

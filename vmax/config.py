@@ -149,7 +149,8 @@ class LoggingConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All of a training run. `algorithm`, `env` and `network` are the dataclasses of the components chosen."""
+    """All of a training run. `export`: whether it writes its policy as files at its end (policy/). `algorithm`, `env`
+    and `network` are the dataclasses of the components chosen."""
 
     name: str | None
     seed: int
@@ -158,6 +159,7 @@ class RunConfig:
     resume: str | None
     init_from: str | None
     time_budget_s: float | None
+    export: bool
     budget: BudgetConfig
     training: TrainingConfig
     checkpoint: CheckpointConfig

@@ -54,6 +54,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.result = self.path / "result.json"
         self.plots = self.path / "plots"
+        self.policy = self.path / "policy"
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:

@@ -140,8 +140,8 @@ def remove_empty(folder: Path) -> None:
     try:
         if folder.exists():
             folder.rmdir()
-        for parent in list(folder.parents)[:2]:
-            if re.fullmatch(r"\d{4}-\d\d-\d\d|outputs", parent.name):
+        for parent in list(folder.parents)[:3]:
+            if re.fullmatch(r"\d{4}-\d\d-\d\d|outputs|evaluate|export|act", parent.name):
                 parent.rmdir()
     except OSError:
         return

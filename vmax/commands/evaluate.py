@@ -66,20 +66,12 @@ def evaluate_run(
 
 
 def _evaluate(folder: RunFolder, config: Any, checkpoint: Which, split: Split, settings: Any) -> dict[str, Any]:
-    from vmax import envs
-    from vmax.algorithms import make_algorithm
-    from vmax.checkpoint import Checkpoints
     from vmax.evaluation.evaluate import evaluate
     from vmax.evaluation.table import print_comparison, print_groups
     from vmax.evaluation.writing import write_evaluation
-    from vmax.training.day_plan import in_days
-    from vmax.training.finish import currency, load_policy
-    from vmax.training.run import build_program
+    from vmax.training.finish import currency, restore_policy
 
-    env = envs.make(config.env)
-    algorithm = make_algorithm(config.algorithm, config.network)
-    spec = build_program(in_days(config, env), env, algorithm).spec
-    step, policy = load_policy(Checkpoints(folder.checkpoints, config.checkpoint.keep), algorithm, spec, checkpoint)
+    env, step, policy = restore_policy(folder, config, checkpoint)
     evaluation = evaluate(
         env,
         {_label(checkpoint): policy},

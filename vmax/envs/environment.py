@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from vmax.envs.natural import Natural
 from vmax.spaces import Box, Discrete, Feature
 
 Array = jax.Array
@@ -76,7 +77,7 @@ class Days(Protocol):
 
 
 class Environment(Protocol):
-    """What every environment offers. What is optional, the last six, is explained and has its default in `Plain`."""
+    """What every environment offers. What is optional, the last seven, is explained and has its default in `Plain`."""
 
     @property
     def name(self) -> str: ...
@@ -129,6 +130,8 @@ class Environment(Protocol):
     @property
     def days(self) -> Days | None: ...
 
+    def natural(self, params: Params) -> Natural | None: ...
+
 
 class Plain:
     """What an environment has that offers none of the optional things: subclass it and override what you offer."""
@@ -168,6 +171,10 @@ class Plain:
 
         Raises UserError where this configuration's episodes are no days.
         """
+        return None
+
+    def natural(self, params: Params) -> Natural | None:
+        """How observation and action read in the units of the world, for an exported policy; None: as they are."""
         return None
 
 

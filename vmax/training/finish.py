@@ -8,9 +8,12 @@ from typing import Any, Literal
 
 import jax
 
+from vmax import envs
+from vmax.algorithms import make_algorithm
 from vmax.algorithms.algorithm import Spec
 from vmax.checkpoint import Checkpoints
 from vmax.config import RunConfig
+from vmax.envs.environment import Environment
 from vmax.evaluation.calibration import calibration_figure
 from vmax.evaluation.evaluate import Evaluation, evaluate
 from vmax.evaluation.plots import learning_curve
@@ -19,8 +22,10 @@ from vmax.evaluation.table import print_comparison, print_groups
 from vmax.evaluation.writing import write_evaluation
 from vmax.plotting import save
 from vmax.run_folder import RunFolder, to_plain, write_json
-from vmax.training.run import Run
+from vmax.training.day_plan import in_days
+from vmax.training.run import Run, build_program
 from vmax.training.stopping import Ending
+from vmax.training.take_away import offer
 
 TEST = "test"
 
@@ -38,6 +43,16 @@ def load_policy(
     target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), shapes)
     restored = checkpoints.restore({"policy": target}, which)
     return restored.step, Learned(restored.items["policy"], algorithm)
+
+
+def restore_policy(
+    folder: RunFolder, config: RunConfig, which: Literal["best", "last"] | int
+) -> tuple[Environment, int, Learned]:
+    """The environment of a run as it was configured; step and policy of a checkpoint. Raises UserError."""
+    env = envs.make(config.env)
+    algorithm = make_algorithm(config.algorithm, config.network)
+    spec = build_program(in_days(config, env), env, algorithm).spec
+    return env, *load_policy(Checkpoints(folder.checkpoints, config.checkpoint.keep), algorithm, spec, which)
 
 
 def conclude(run: Run, ending: Ending) -> dict[str, Any]:
@@ -58,6 +73,9 @@ def conclude(run: Run, ending: Ending) -> dict[str, Any]:
     run.logger.end(ending.status, headline(evaluation))
     if ending.reason is not None:
         run.say(f"stopped early: {ending.reason}")
+    if run.config.export:
+        best = load_policy(run.checkpoints, run.algorithm, run.stages.program.spec, "best")
+        offer(run.say, run.folder, run.config, run.env, *best, "best", to_plain(result))
     print_comparison(result["evaluation"], currency(run.env))
     print_groups(result["evaluation"])
     plots = [str(path) for path in (run.folder.plots, run.folder.evaluation(TEST) / "plots") if path.exists()]

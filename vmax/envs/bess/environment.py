@@ -23,6 +23,7 @@ from vmax.envs.bess.scenarios import WINDOW_H, information_row, row_of
 from vmax.envs.bess.settings import BessConfig
 from vmax.envs.bess.state import AUCTION_INFO, CAPACITY, INFO, OVERFLOW, Start, State
 from vmax.envs.environment import Day, Step
+from vmax.envs.natural import Natural
 from vmax.spaces import Box, Feature
 
 Array = jax.Array
@@ -322,6 +323,12 @@ class Bess:
         from vmax.envs.bess.days import BessDays
 
         return BessDays(self)
+
+    def natural(self, params: BessParams) -> Natural:
+        """Charges as shares, hours as hours, prices in spreads or EUR/MWh; actions in MW."""
+        from vmax.envs.bess.natural import natural
+
+        return natural(self, params)
 
     @property
     def assessment(self) -> Any:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from vmax.envs.environment import Plain, Step
+from vmax.envs.natural import Natural, Quantity, as_declared
 from vmax.errors import UserError
 from vmax.spaces import Box, Feature
 
@@ -88,6 +89,12 @@ class Pendulum(Plain):
     def params(self, split: str) -> PendulumParams:
         """The numbers of Pendulum-v1; every split is the same world."""
         return PendulumParams(*(jnp.float32(x) for x in (10.0, 1.0, 1.0, 0.05, 8.0, 2.0)))
+
+    def natural(self, params: PendulumParams) -> Natural:
+        """The observation is in units already; an action becomes a torque."""
+        most = float(params.max_torque_nm)
+        torque = Quantity("torque_nm", "Nm", -most, most, "torque on the pivot")
+        return Natural(as_declared(self.observation_space), (torque,), lambda raw, action: most * action)
 
     def reset(self, key: Key, params: PendulumParams, start: Array | None = None) -> tuple[PendulumState, Array]:
         """Angle within ±π and speed within ±1 rad/s, uniform; or `start`, `[2]`: (angle, speed)."""

@@ -1,0 +1,3 @@
+from vmax.commands.act import main
+
+main()

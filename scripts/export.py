@@ -1,0 +1,3 @@
+from vmax.commands.export import main
+
+main()

@@ -1,0 +1,1 @@
+"""A trained policy as files that work without vmax (docs/deployment.md)."""
