@@ -103,6 +103,13 @@ def asked_to_show(arguments: Sequence[str]) -> list[str] | None:
     return [override for override in rest if not is_hydras(override)]
 
 
+def typed(job: Any) -> list[str]:
+    """The overrides of Hydra's job as they were typed, references unresolved."""
+    found = OmegaConf.to_container(job.overrides.task, resolve=False)
+    assert isinstance(found, list)
+    return [str(override) for override in found]
+
+
 def only(mapping: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     """The composed configuration of a command that knows these keys. Raises UserError for others and missing ones."""
     for key in mapping:
@@ -118,7 +125,7 @@ def _run_job(task: Callable[[DictConfig], Any], composed: DictConfig) -> Any:
     """Runs one job and reports its failure; inside a multirun the failure is raised to Hydra, which goes on."""
     job = HydraConfig.get()
     multirun = job.mode == RunMode.MULTIRUN
-    label = f"job {job.job.num} ({','.join(job.overrides.task)}): " if multirun else ""
+    label = f"job {job.job.num} ({','.join(typed(job))}): " if multirun else ""
     try:
         return task(composed)
     except (UserError, DiskFull) as error:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from vmax.commands.cli import hydra_main
+from vmax.commands.cli import hydra_main, typed
 from vmax.commands.train import placed, train
 from vmax.config import compose, load, to_mapping
 from vmax.conversion import convert
@@ -60,7 +60,7 @@ def main() -> None:
 def run(composed: DictConfig) -> None:
     """One job of the command. Raises UserError, at the end, where a year failed."""
     job = HydraConfig.get()
-    overrides = list(job.overrides.task)
+    overrides = typed(job)
     resume = convert(str | None, composed.resume, "resume")
     if resume is not None:
         folder, plan = Path(resume), saved_plan(Path(resume), overrides)

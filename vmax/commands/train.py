@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from vmax import devices
-from vmax.commands.cli import hydra_main
+from vmax.commands.cli import hydra_main, typed
 from vmax.config import check_devices, compose, load, to_mapping
 from vmax.conversion import convert, show
 from vmax.errors import UserError
@@ -43,7 +43,7 @@ def run(composed: DictConfig) -> float | None:
     Raises KeyboardInterrupt after a job of a multirun that a signal stopped: it was meant for all of them.
     """
     job = HydraConfig.get()
-    result = train(composed, Path(job.runtime.output_dir), list(job.overrides.task))
+    result = train(composed, Path(job.runtime.output_dir), typed(job))
     stopped = result["run"]["status"] == "interrupted" and not result["run"]["reason"].startswith("time_budget_s")
     if job.mode == RunMode.MULTIRUN and stopped:
         raise KeyboardInterrupt("no further job of this multirun is started")
