@@ -1,0 +1,196 @@
+"""Constant actions, random linear policies and the environment's own rules on the same episodes, in one program.
+
+Constant actions say what can be had without looking; linear policies and rules say what looking is worth. The extreme
+actions among them also show where the world leaves its bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from vmax.spaces import Discrete
+
+if TYPE_CHECKING:
+    from vmax.checks.subject import Subject
+
+Array = jax.Array
+MOST_CONSTANTS = 81
+
+
+@struct.dataclass
+class Constants:
+    """Policies that always take their own action, `[P, A]`; each acts for `L / P` lanes in a row."""
+
+    actions: Array
+
+    def initial(self, env: Any, params: Any, starts: Any) -> tuple[()]:
+        return ()
+
+    def act(self, env: Any, states: Any, seen: Array, params: Any, carry: Any, key: Array) -> tuple[Array, Any]:
+        return jnp.repeat(self.actions, len(seen) // len(self.actions), axis=0), carry
+
+
+@struct.dataclass
+class Linear:
+    """Policies that take a linear function of the standardised observation, cut to the action's range; the greatest of
+    several where actions are discrete. Weights `[P, A, D]`, offsets `[P, A]`."""
+
+    weights: Array
+    offsets: Array
+    mean: Array
+    scale: Array
+
+    def initial(self, env: Any, params: Any, starts: Any) -> tuple[()]:
+        return ()
+
+    def act(self, env: Any, states: Any, seen: Array, params: Any, carry: Any, key: Array) -> tuple[Array, Any]:
+        size = seen.shape[-1]
+        standard = ((seen - self.mean) / self.scale).reshape(len(self.weights), -1, size)
+        score = jnp.einsum("pld,pad->pla", standard, self.weights) + self.offsets[:, None]
+        score = score.reshape(-1, score.shape[-1])
+        discrete = isinstance(env.action_space, Discrete)
+        return (jnp.argmax(score, -1).astype(jnp.int32) if discrete else jnp.clip(score, -1.0, 1.0)), carry
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What every policy earned.
+
+    Attributes:
+      names: of the P policies, each beginning with `constant`, `linear` or `rule`.
+      returns, kpi: of each policy and episode up to its end, `[P, E]`; kpi None where the environment names none.
+      low, high: per entry of the observation, over constant policies, `[D]`. info: per entry of the info, the same.
+      bad: how many values of observation, reward and info were not finite, over constant policies.
+    """
+
+    names: list[str]
+    returns: np.ndarray
+    kpi: np.ndarray | None
+    low: np.ndarray
+    high: np.ndarray
+    info: dict[str, tuple[float, float]]
+    bad: int
+
+    def kind(self, kind: str) -> np.ndarray:
+        """Indices of the policies of a kind."""
+        return np.asarray([i for i, name in enumerate(self.names) if name.startswith(kind)], int)
+
+
+def constant_actions(space: Any, key: Array) -> Array:
+    """Constant actions `[P, A]` to try: a grid where it is small, else all alike and random corners."""
+    if isinstance(space, Discrete):
+        return jnp.arange(space.size, dtype=jnp.int32)
+    if space.size == 1:
+        return jnp.linspace(-1.0, 1.0, 9)[:, None]
+    if 3**space.size <= MOST_CONSTANTS:
+        return jnp.asarray(list(product((-1.0, 0.0, 1.0), repeat=space.size)), jnp.float32)
+    alike = jnp.linspace(-1.0, 1.0, 9)[:, None] * jnp.ones(space.size)
+    return jnp.concatenate([alike, jax.random.rademacher(key, (32, space.size), jnp.float32)])
+
+
+def hold(subject: Subject) -> Contest:
+    """Runs them all, each on the same episodes, up to `sizes.most_steps` steps."""
+    groups, names = _groups(subject), []
+    for kind, (_, labels) in groups.items():
+        names += [f"{kind} {label}".strip() for label in labels]
+    policies = tuple(policy for policy, _ in groups.values())
+    counts = tuple(len(labels) for _, labels in groups.values())
+    still = np.repeat([name.startswith("constant") for name in names], subject.sizes.episodes)
+    run = jax.jit(lambda policies, keys, params: _run(subject, policies, counts, jnp.asarray(still), keys, params))
+    told = jax.tree.map(np.asarray, run(policies, subject.keys("contest", subject.sizes.episodes), subject.params))
+    shape = (len(names), subject.sizes.episodes)
+    return Contest(
+        names=names,
+        returns=told["return"].reshape(shape).astype(np.float64),
+        kpi=told["kpi"].reshape(shape).astype(np.float64) if subject.hooks.kpi else None,
+        low=told["low"],
+        high=told["high"],
+        info={name: (float(told["info_low"][name]), float(told["info_high"][name])) for name in told["info_low"]},
+        bad=int(told["bad"]),
+    )
+
+
+def _groups(subject: Subject) -> dict[str, tuple[Any, list[str]]]:
+    """Policies by kind, and a label for each that a policy stands for."""
+    space, sizes = subject.env.action_space, subject.sizes
+    fixed = constant_actions(space, subject.key("constants"))
+    seen = subject.sample.observation.reshape(-1, subject.env.observation_space.size)
+    mean, scale = seen.mean(axis=0), seen.std(axis=0)
+    first, second = subject.keys("linear", 2)
+    outputs = space.size
+    weights = jax.random.normal(first, (sizes.linear, outputs, seen.shape[1])) * 2.0 / np.sqrt(seen.shape[1])
+    offsets = 0.5 * jax.random.normal(second, (sizes.linear, outputs))
+    linear = Linear(weights, offsets, jnp.asarray(mean), jnp.asarray(np.where(scale > 1e-6, scale, 1.0)))
+    labels = [np.array2string(np.asarray(action), precision=2) for action in fixed]
+    rules: Mapping[str, Any] = subject.hooks.rules
+    return {
+        "constant": (Constants(fixed), labels),
+        "linear": (linear, [str(i) for i in range(sizes.linear)]),
+        **{f"rule {name}": (rule, [""]) for name, rule in rules.items()},
+    }
+
+
+def _run(subject: Subject, policies: Any, counts: Any, still: Array, keys: Array, params: Any) -> dict[str, Any]:
+    """All lanes, policy by policy and episode by episode. What comes after an episode's end does not count."""
+    env, episodes, hooks = subject.env, subject.sizes.episodes, subject.hooks
+    lanes = sum(counts) * episodes
+    edges = np.cumsum([0, *counts]) * episodes
+    parts = [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    own = jnp.tile(jax.vmap(jax.random.key_data)(keys), (sum(counts), 1))
+    own = jax.random.wrap_key_data(own)
+    states, observation = jax.vmap(env.reset, in_axes=(0, None))(own, params)
+    cut = lambda tree, part: jax.tree.map(lambda leaf: leaf[part], tree)  # noqa: E731
+    first = [jnp.zeros(part.stop - part.start) for part in parts]
+    carries = [policy.initial(env, params, begin) for policy, begin in zip(policies, first, strict=True)]
+
+    def one(loop: Any, step_number: Array) -> Any:
+        states, observation, carries, alive, figures = loop
+        step_keys = jax.vmap(lambda key: jax.random.fold_in(key, step_number))(own)
+        taken = [
+            policy.act(env, cut(states, part), observation[part], params, carry, step_keys[0])
+            for policy, part, carry in zip(policies, parts, carries, strict=True)
+        ]
+        action, carries = jnp.concatenate([action for action, _ in taken]), [carry for _, carry in taken]
+        states, step = jax.vmap(env.step, in_axes=(0, 0, 0, None))(step_keys, states, action, params)
+        figures = _add(figures, step, alive, still, hooks.kpi)
+        alive = alive & ~(step.terminated | step.truncated)
+        return (states, step.observation, carries, alive, figures), None
+
+    figures = {
+        "return": jnp.zeros(lanes), "kpi": jnp.zeros(lanes), "bad": jnp.int32(0),
+        "low": jnp.full(observation.shape[-1], jnp.inf), "high": jnp.full(observation.shape[-1], -jnp.inf),
+        "info_low": {feature.name: jnp.float32(jnp.inf) for feature in env.info_space},
+        "info_high": {feature.name: jnp.float32(-jnp.inf) for feature in env.info_space},
+    }  # fmt: skip
+    length = min(env.min_episode_steps, subject.sizes.most_steps)
+    begin = (states, observation, carries, jnp.ones(lanes, bool), figures)
+    return jax.lax.scan(one, begin, jnp.arange(length))[0][-1]
+
+
+def _add(figures: dict[str, Any], step: Any, alive: Array, still: Array, kpi: Mapping[str, float]) -> dict[str, Any]:
+    """The figures with one more step."""
+    counts, seen = alive & still, step.observation
+    count = lambda values: (~jnp.isfinite(values)).reshape(len(alive), -1).any(axis=1)  # noqa: E731
+    bad = count(seen) | count(step.reward)
+    for value in step.info.values():
+        bad = bad | count(value)
+    counted = jnp.asarray(sum(weight * step.info[name] for name, weight in kpi.items()), jnp.float32)
+    least = lambda values: jnp.where(counts, values, jnp.inf).min()  # noqa: E731
+    most = lambda values: jnp.where(counts, values, -jnp.inf).max()  # noqa: E731
+    return {
+        "return": figures["return"] + jnp.where(alive, step.reward, 0.0),
+        "kpi": figures["kpi"] + jnp.where(alive, counted, 0.0),
+        "bad": figures["bad"] + (bad & counts).sum(),
+        "low": jnp.minimum(figures["low"], jnp.where(counts[:, None], seen, jnp.inf).min(axis=0)),
+        "high": jnp.maximum(figures["high"], jnp.where(counts[:, None], seen, -jnp.inf).max(axis=0)),
+        "info_low": {name: jnp.minimum(low, least(step.info[name])) for name, low in figures["info_low"].items()},
+        "info_high": {name: jnp.maximum(high, most(step.info[name])) for name, high in figures["info_high"].items()},
+    }
