@@ -10,6 +10,7 @@ FLOORS = {
     "training": 4,
     "config": 4,
     "evaluation": 3,
+    "checks": 3,
     "envs": 2,
     "algorithms": 2,
     "data": 1,

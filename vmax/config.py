@@ -145,6 +145,7 @@ class RunConfig:
     seed: int
     device: Literal["auto", "cpu", "gpu"]
     threads: int | None
+    checks: Literal["on", "off"]
     resume: str | None
     budget: BudgetConfig
     training: TrainingConfig

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Array = jax.Array
 MOST_CONSTANTS = 81
+READ = 3
+"""How many entries of the observation a random linear policy reads, on average."""
 
 
 @struct.dataclass
@@ -97,24 +99,37 @@ def constant_actions(space: Any, key: Array) -> Array:
 
 
 def hold(subject: Subject) -> Contest:
-    """Runs them all, each on the same episodes, up to `sizes.most_steps` steps."""
-    groups, names = _groups(subject), []
-    for kind, (_, labels) in groups.items():
-        names += [f"{kind} {label}".strip() for label in labels]
-    policies = tuple(policy for policy, _ in groups.values())
+    """Runs them all, each on the same episodes, up to `sizes.most_steps` steps.
+
+    In every further round the linear policies are new ones near the best so far, constant actions among them.
+    """
+    sizes, groups = subject.sizes, _groups(subject)
     counts = tuple(len(labels) for _, labels in groups.values())
-    still = np.repeat([name.startswith("constant") for name in names], subject.sizes.episodes)
+    names = [f"{kind} {label}".strip() for kind, (_, labels) in groups.items() for label in labels]
+    still = np.repeat([name.startswith("constant") for name in names], sizes.episodes)
     run = jax.jit(lambda policies, keys, params: _run(subject, policies, counts, jnp.asarray(still), keys, params))
-    told = jax.tree.map(np.asarray, run(policies, subject.keys("contest", subject.sizes.episodes), subject.params))
-    shape = (len(names), subject.sizes.episodes)
+    policies, keys = tuple(policy for policy, _ in groups.values()), subject.keys("contest", sizes.episodes)
+    told = [jax.tree.map(np.asarray, run(policies, keys, subject.params))]
+    line = np.asarray([i for i, name in enumerate(names) if name.startswith("linear")])
+    for number in range(1, sizes.rounds):
+        linear = _nearer(subject, policies, told[-1], number, len(names))
+        policies = (policies[0], linear, *policies[2:])
+        told.append(jax.tree.map(np.asarray, run(policies, keys, subject.params)))
+    shape, first = (len(names), sizes.episodes), told[0]
+    later = [f"linear {number}.{i}" for number in range(1, sizes.rounds) for i in range(len(line))]
+
+    def all_rounds(name: str) -> np.ndarray:
+        values = [one[name].reshape(shape).astype(np.float64) for one in told]
+        return np.concatenate([values[0], *(value[line] for value in values[1:])])
+
     return Contest(
-        names=names,
-        returns=told["return"].reshape(shape).astype(np.float64),
-        kpi=told["kpi"].reshape(shape).astype(np.float64) if subject.hooks.kpi else None,
-        low=told["low"],
-        high=told["high"],
-        info={name: (float(told["info_low"][name]), float(told["info_high"][name])) for name in told["info_low"]},
-        bad=int(told["bad"]),
+        names=[*names, *later],
+        returns=all_rounds("return"),
+        kpi=all_rounds("kpi") if subject.hooks.kpi else None,
+        low=first["low"],
+        high=first["high"],
+        info={name: (float(first["info_low"][name]), float(first["info_high"][name])) for name in first["info_low"]},
+        bad=int(first["bad"]),
     )
 
 
@@ -124,10 +139,7 @@ def _groups(subject: Subject) -> dict[str, tuple[Any, list[str]]]:
     fixed = constant_actions(space, subject.key("constants"))
     seen = subject.sample.observation.reshape(-1, subject.env.observation_space.size)
     mean, scale = seen.mean(axis=0), seen.std(axis=0)
-    first, second = subject.keys("linear", 2)
-    outputs = space.size
-    weights = jax.random.normal(first, (sizes.linear, outputs, seen.shape[1])) * 2.0 / np.sqrt(seen.shape[1])
-    offsets = 0.5 * jax.random.normal(second, (sizes.linear, outputs))
+    weights, offsets = _drawn(subject, 0)
     linear = Linear(weights, offsets, jnp.asarray(mean), jnp.asarray(np.where(scale > 1e-6, scale, 1.0)))
     labels = [np.array2string(np.asarray(action), precision=2) for action in fixed]
     rules: Mapping[str, Any] = subject.hooks.rules
@@ -136,6 +148,35 @@ def _groups(subject: Subject) -> dict[str, tuple[Any, list[str]]]:
         "linear": (linear, [str(i) for i in range(sizes.linear)]),
         **{f"rule {name}": (rule, [""]) for name, rule in rules.items()},
     }
+
+
+def _drawn(subject: Subject, number: int) -> tuple[Array, Array]:
+    """Random weights `[P, A, D]`, about `READ` of an action's not 0, and offsets `[P, A]`, so large that actions fill
+    their range."""
+    first, second, third = subject.keys(f"linear {number}", 3)
+    outputs, inputs = subject.env.action_space.size, subject.env.observation_space.size
+    shape = (subject.sizes.linear, outputs, inputs)
+    weights = jax.random.normal(first, shape) * jax.random.bernoulli(third, min(1.0, READ / inputs), shape)
+    return weights, 0.5 * jax.random.normal(second, shape[:2])
+
+
+def _nearer(subject: Subject, policies: Any, told: dict[str, Any], number: int, count: int) -> Linear:
+    """Linear policies around the best constant and the best linear one by every second episode, half and half, the
+    further rounds the closer."""
+    fixed, linear = policies[0].actions, policies[1]
+    figure = "kpi" if subject.hooks.kpi else "return"
+    score = told[figure].reshape(count, -1)[:, ::2].mean(axis=1)
+    best = int(np.argmax(score[len(fixed) : len(fixed) + len(linear.weights)]))
+    action = fixed[int(np.argmax(score[: len(fixed)]))]
+    discrete = isinstance(subject.env.action_space, Discrete)
+    offset = jax.nn.one_hot(action, subject.env.action_space.size) if discrete else action
+    weights, offsets = _drawn(subject, number)
+    half, scale = len(weights) // 2, 0.5**number
+    size = jnp.asarray([0.05, 0.2, 0.8])[jnp.arange(half) % 3]  # around the constant: some that hardly leave it
+    return linear.replace(
+        weights=jnp.concatenate([size[:, None, None] * weights[:half], linear.weights[best] + scale * weights[half:]]),
+        offsets=jnp.concatenate([offset + 0.2 * size[:, None] * offsets[:half], linear.offsets[best] + scale * offsets[half:]]),
+    )
 
 
 def _run(subject: Subject, policies: Any, counts: Any, still: Array, keys: Array, params: Any) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def scan_equals_loop(subject: Subject) -> Measured:
 def seeding(subject: Subject) -> Measured:
     """Share of distinct runs among those with other keys and the same actions."""
     told = (subject.trials.told[name][0, 0] for name in ("first", "told"))
-    runs = np.concatenate([values.reshape(subject.sizes.lanes, -1) for values in told], axis=1)
+    runs = np.concatenate([values.reshape(len(values), -1) for values in told], axis=1)
     distinct = len(np.unique(runs, axis=0))
     return Measured(distinct / len(runs), f"{distinct} distinct runs of {len(runs)} keys")
 

@@ -89,18 +89,14 @@ def param_live(subject: Subject) -> Measured | Skip:
     trials = subject.trials
     if not trials.names:
         return Skip("params hold no single numbers")
-    dead = []
-    for j, name in enumerate(trials.names):
-        apart = 0.0
-        for values in trials.told.values():
-            before, after = np.asarray(values[0], np.float64), np.asarray(values[1 + j], np.float64)
-            size = np.nanmax(np.where(np.isfinite(before), np.abs(before), 0.0), axis=tuple(range(before.ndim - 1)))
-            with np.errstate(invalid="ignore"):
-                change = np.abs(after - before) / (size + 1e-9)
-            change = np.where(before == after, 0.0, np.where(np.isnan(change), 0.0, change))
-            apart = max(apart, float(change.max(initial=0.0)))
-        if apart <= TOLERANCE:
-            dead.append(name)
+    moved = np.zeros(len(trials.names), bool)
+    for values in trials.told.values():
+        before, after = np.asarray(values[:1], np.float64), np.asarray(values[1:], np.float64)
+        size = np.where(np.isfinite(before), np.abs(before), 0.0).max(axis=tuple(range(before.ndim - 1)))
+        with np.errstate(invalid="ignore"):
+            apart = ~(np.abs(after - before) <= TOLERANCE * (size + 1e-9)) & ~((after == before) | np.isnan(before))
+        moved |= apart.reshape(len(moved), -1).any(axis=1)
+    dead = [name for name, lives in zip(trials.names, moved, strict=True) if not lives]
     counted, excused = subject.exempt("param_live", dead)
     told = "; ".join([listed(counted), *excused]).strip("; ") or f"all {len(trials.names)} change something"
     return Measured(len(counted), told)

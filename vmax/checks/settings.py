@@ -22,7 +22,7 @@ class SizesConfig:
         where they fit into `most_steps`.
       hold: steps for which an action is held when its effect is measured. states: from so many states of the random run.
       trial: steps of the run in which numbers of the world are changed one by one.
-      episodes: for each policy of the comparison, `linear` random linear ones among them.
+      episodes: for each policy of the comparison, `linear` linear ones among them in each of `rounds`.
     """
 
     lanes: int
@@ -33,10 +33,11 @@ class SizesConfig:
     trial: int
     episodes: int
     linear: int
+    rounds: int
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            least = {"lanes": 2, "steps": 10, "states": 2, "trial": 2, "episodes": 2}.get(name, 1)
+            least = {"lanes": 2, "steps": 10, "states": 2, "trial": 2, "episodes": 2, "linear": 2}.get(name, 1)
             if value < least:
                 raise UserError(f"sizes.{name}={value}: must be at least {least}")
         if self.most_steps < self.steps:

@@ -23,6 +23,7 @@ from vmax.spaces import Discrete
 
 Array = jax.Array
 SPLIT = "train"
+TRIAL_LANES = 8
 NUMBER_SIZE = 16
 """A leaf of the params with at most so many entries is a number of the world, a larger one is data."""
 
@@ -166,11 +167,13 @@ class Subject:
         leaves, structure = jax.tree_util.tree_flatten_with_path(self.params)
         moved = [i for i, (_, leaf) in enumerate(leaves) if _is_number(leaf)]
         batch = [
-            jnp.stack([changed(leaf) if i == j else jnp.asarray(leaf) for j in (-1, *moved)]) if i in moved else leaf
+            jnp.stack([jnp.asarray(leaf), *(v for j in moved for v in (changed(leaf) if i == j else (leaf, leaf)))])
+            if i in moved
+            else leaf
             for i, (_, leaf) in enumerate(leaves)
         ]
         axes = structure.unflatten([0 if i in moved else None for i in range(len(leaves))])
-        length, lanes = self.sizes.trial, self.sizes.lanes
+        length, lanes = self.sizes.trial, min(self.sizes.lanes, TRIAL_LANES)
         fixed = constant_actions(self.env.action_space, self.key("trial constants"))
         ends = [jnp.broadcast_to(action, (length, *action.shape)) for action in (fixed[0], fixed[-1])]
         actions = jnp.stack([self.actions("trial actions", length), *ends])
@@ -214,8 +217,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Trials:
-    """`names` of the changed numbers; `told`: figures `[1 + J, 3, N, …]`, those of the unchanged world first, and of
-    random actions before extreme ones."""
+    """`names` of the J changed numbers; `told`: figures `[1 + 2 J, 3, N, …]`, those of the unchanged world first, then
+    each number changed a little and much, and of random actions before extreme ones."""
 
     names: list[str]
     told: dict[str, np.ndarray]
@@ -263,10 +266,16 @@ def clocks(state: Any) -> dict[str, Array]:
     return {name: leaf for name, leaf in leaves if leaf.ndim == 0 and jnp.issubdtype(leaf.dtype, jnp.integer)}
 
 
-def changed(leaf: Any) -> Array:
-    """A number of the world, changed a little: by 5 %, 0 to 0.1, no limit to a limit of 1."""
+def changed(leaf: Any) -> tuple[Array, Array]:
+    """A number of the world, changed a little, by 5 %, and to a tenth, as a limit may not bind before; 0 becomes 0.1
+    and 1, no limit one of 1 and of 0.1."""
     leaf = jnp.asarray(leaf)
-    return jnp.where(jnp.isinf(leaf), 1.0, jnp.where(leaf == 0.0, 0.1, 1.05 * leaf)).astype(leaf.dtype)
+    ways = ((1.05, 0.1, 1.0), (0.1, 1.0, 0.1))
+    one, other = (
+        jnp.where(jnp.isinf(leaf), limit, jnp.where(leaf == 0.0, zero, factor * leaf)).astype(leaf.dtype)
+        for factor, zero, limit in ways
+    )
+    return one, other
 
 
 def path_name(path: Any) -> str:

@@ -99,6 +99,7 @@ def run_facts(run: Run, status: str) -> dict[str, Any]:
         "seed": config.seed,
         "folder": str(run.folder.path),
         "status": status,
+        "checks": run.folder.checked(),
         "env_steps": c.step,
         "gradient_updates": c.updates,
         **({} if run.days is None else {"epochs": run.days.done(c.step) / run.days.per_epoch}),

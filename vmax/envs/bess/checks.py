@@ -55,24 +55,42 @@ def residual(env: Bess, state: State, step: Step, params: BessParams) -> dict[st
 
 def _exempt(env: Bess) -> dict[str, str]:
     """What is as it is for a reason in this configuration."""
-    config = env.config
-    found = {
-        "obs_live/price_mask": "what is published at least, and never, is the same every day",
-        "obs_live/reserve_mask": "what is published at least, and never, is the same every day",
-        "param_live/level_scale": "read by critics of the post-decision state alone",
-        "param_live/reserve_scales": "read by critics of the post-decision state alone",
+    config, product = env.config, env.config.reserve.product
+    every_day = "what is always published, and what never is, is the same every day"
+    critics = "read by critics of the post-decision state alone"
+    reasons = {
+        "obs_live/price_mask": every_day,
+        "obs_live/reserve_mask": every_day,
+        "param_live/level_scale": critics,
+        "param_live/reserve_scales": critics,
+        "param_live/reserve.penalty_eur_per_mwh": "what is promised is backed, and all that is called was delivered",
     }
     if not env.has_pv:
-        found |= dict.fromkeys(("param_live/site.pv_capacity_mw", "param_live/site.inverter_mw"), "there is no PV")
+        reasons |= dict.fromkeys(("param_live/site.pv_capacity_mw", "param_live/site.inverter_mw"), "there is no PV")
     if config.information != "forecast":
-        found["param_live/forecast_factor"] = "prices are known"
+        reasons["param_live/forecast_factor"] = "prices are known"
     if not env.sells_ahead:
-        found["param_live/penalty_eur_per_mwh"] = "nothing is sold ahead"
-    if config.degradation.model == "throughput":
-        for name in ("start_loss", "temperature_c"):
-            found[f"param_live/wear.{name}"] = "wear is a price on throughput"
+        reasons["param_live/penalty_eur_per_mwh"] = "nothing is sold ahead"
+    elif config.market.commitment == "feasible":
+        reasons["param_live/penalty_eur_per_mwh"] = "what can be delivered is sold, and all of it was delivered"
+    if config.degradation.model != "xu":
+        reasons["param_live/wear.temperature_c"] = "of all models of wear, xu alone reads it"
+        if not config.degradation.feedback:
+            reasons["param_live/wear.start_loss"] = "wear does not shrink the capacity"
+    for name in ("price_mean", "price_scale"):
+        if name not in env.observation_space:
+            reasons[f"param_live/scales.{name}"] = "the feature is not observed"
+    if config.degradation.model.startswith("cardo_miota"):
+        linear = config.degradation.model.endswith("_linear")
+        others = ("depth_limits", "stress", "depth_max", "cycles") if linear else ("depth_mean", "cycles_mean")
+        reasons |= {f"param_live/wear.model.{name}": "of the other form of the model" for name in others}
+    if not config.reserve.called:
+        reasons["param_live/reserve.premium_eur_per_mwh"] = "nothing is called"
+    if product in ("simple", "up", "down"):
+        other = 0 if product == "down" else 1
+        reasons[f"obs_live/reserve_committed_{other}"] = f"product={product} is sold in one direction"
     if config.battery.compat_soc_clip:
-        found["conservation"] = "env.battery.compat_soc_clip=true lets energy appear on purpose (docs/fidelity.md)"
+        reasons["conservation"] = "env.battery.compat_soc_clip=true lets energy appear on purpose (docs/fidelity.md)"
     if config.episode.end == "settled":
-        found["time_limit"] = "env.episode.end=settled pays for the energy that is left, so nothing follows"
-    return found
+        reasons["time_limit"] = "env.episode.end=settled pays for the energy that is left, so nothing follows"
+    return reasons
