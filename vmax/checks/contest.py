@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -175,7 +175,9 @@ def _nearer(subject: Subject, policies: Any, told: dict[str, Any], number: int, 
     size = jnp.asarray([0.05, 0.2, 0.8])[jnp.arange(half) % 3]  # around the constant: some that hardly leave it
     return linear.replace(
         weights=jnp.concatenate([size[:, None, None] * weights[:half], linear.weights[best] + scale * weights[half:]]),
-        offsets=jnp.concatenate([offset + 0.2 * size[:, None] * offsets[:half], linear.offsets[best] + scale * offsets[half:]]),
+        offsets=jnp.concatenate(
+            [offset + 0.2 * size[:, None] * offsets[:half], linear.offsets[best] + scale * offsets[half:]]
+        ),
     )
 
 
@@ -184,7 +186,7 @@ def _run(subject: Subject, policies: Any, counts: Any, still: Array, keys: Array
     env, episodes, hooks = subject.env, subject.sizes.episodes, subject.hooks
     lanes = sum(counts) * episodes
     edges = np.cumsum([0, *counts]) * episodes
-    parts = [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [slice(int(a), int(b)) for a, b in pairwise(edges)]
     own = jnp.tile(jax.vmap(jax.random.key_data)(keys), (sum(counts), 1))
     own = jax.random.wrap_key_data(own)
     states, observation = jax.vmap(env.reset, in_axes=(0, None))(own, params)

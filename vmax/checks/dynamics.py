@@ -80,7 +80,9 @@ def obs_live(subject: Subject) -> Measured:
         return Measured(1.0, f"the observation stands still in {stands.mean():.0%} of the steps")
     flat = seen.reshape(-1, space.size)
     dead = np.ptp(flat, axis=0) <= 1e-7 * (1.0 + np.abs(flat).max(axis=0))
-    counted, excused = subject.exempt("obs_live", [name for name, still in zip(space.names, dead, strict=True) if still])
+    counted, excused = subject.exempt(
+        "obs_live", [name for name, still in zip(space.names, dead, strict=True) if still]
+    )
     return Measured(len(counted) / space.size, "; ".join([listed(counted), *excused]).strip("; "))
 
 
@@ -104,7 +106,7 @@ def param_live(subject: Subject) -> Measured | Skip:
 
 def conservation(subject: Subject) -> Measured | Skip:
     """The largest residual of a conservation law."""
-    residuals = subject.sample.step.info["residual"]
+    residuals = subject.sample.noted["residual"]
     if not residuals:
         return Skip("the environment states no conservation law")
     worst = {name: float(np.abs(values).max()) for name, values in residuals.items()}

@@ -77,7 +77,9 @@ def judge(check: Check, subject: Subject, limits: Mapping[str, float], shipped: 
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
         found = Measured(float("nan"), f"could not be measured: {type(error).__name__}: {first}"[:300])
-    relaxed = {name: {"set": limits[name], "shipped": shipped[name]} for name in limits if _looser(name, limits, shipped)}
+    relaxed = {
+        name: {"set": limits[name], "shipped": shipped[name]} for name in limits if _looser(name, limits, shipped)
+    }
     if isinstance(found, Skip):
         return Finding(check.id, check.kind, "SKIP", None, check.unit, in_words(limits), found.reason, "", relaxed)
     status = status_of(found.value, limits)
@@ -88,7 +90,8 @@ def judge(check: Check, subject: Subject, limits: Mapping[str, float], shipped: 
 
 def status_of(value: float, limits: Mapping[str, float]) -> Status:
     """What a value means; what is no number is a FAIL."""
-    for status, bound in (("FAIL", "fail"), ("WARN", "warn")):
+    order: tuple[tuple[Status, str], ...] = (("FAIL", "fail"), ("WARN", "warn"))
+    for status, bound in order:
         high, low = limits.get(f"{bound}_above"), limits.get(f"{bound}_below")
         if value != value or (high is not None and value > high) or (low is not None and value < low):
             return status

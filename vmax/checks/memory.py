@@ -1,4 +1,4 @@
-"""Which environments have passed: remembered per configuration, code, thresholds and data, so that a pass is not repeated.
+"""Which environments have passed, by configuration, code, thresholds and data, so that a pass is not repeated.
 
 The records lie beside the compiled programs in the user's cache folder, never in a run or a checkout.
 """

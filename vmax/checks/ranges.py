@@ -29,7 +29,7 @@ def finite(subject: Subject) -> Measured:
         **sample.info,
     }  # fmt: skip
     found = {name: int((~np.isfinite(values)).sum()) for name, values in random.items()}
-    found["state (NaN)"] = int(sample.step.info["nan"].sum())
+    found["state (NaN)"] = int(sample.noted["nan"].sum())
     found["lanes and steps of constant actions"] = subject.contest.bad
     bad = {name: count for name, count in found.items() if count}
     return Measured(sum(bad.values()), listed(f"{name}: {count}" for name, count in bad.items()))

@@ -40,8 +40,8 @@ def record(env: Any, findings: Sequence[Finding], seed: int) -> dict[str, Any]:
 def table(name: str, findings: Sequence[Finding]) -> Table:
     """One line for each check: what it measured, its threshold, what it saw, and a hint where it did not pass."""
     shown = Table(title=f"Checks of {name}", title_justify="left")
-    for column, justify in (("check", "left"), ("status", "left"), ("measured", "right"), ("threshold", "left"), ("note", "left")):
-        shown.add_column(column, justify=justify, no_wrap=column in ("check", "status"))
+    for column in ("check", "status", "measured", "threshold", "note"):
+        shown.add_column(column, no_wrap=column in ("check", "status"))
     for found in findings:
         measured = "" if found.value is None else f"{figure(found.value)} {found.unit}"
         threshold = found.threshold + (" (relaxed)" if found.relaxed else "")

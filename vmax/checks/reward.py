@@ -87,8 +87,9 @@ def agreement(subject: Subject) -> Measured | Skip:
         return Skip("the environment names no figure that counts besides the reward")
     returns, kpi = contest.returns.mean(axis=1), contest.kpi.mean(axis=1)
     best = int(np.argmax(returns))
-    found = f"{len(returns)} policies; the best by return, {contest.names[best]}, is number {1 + int((kpi > kpi[best]).sum())}"
-    return Measured(rank_correlation(returns, kpi), found + f" by {listed(subject.hooks.kpi)}")
+    place = 1 + int((kpi > kpi[best]).sum())
+    told = f"{len(returns)} policies; the best by return, {contest.names[best]}, is number {place}"
+    return Measured(rank_correlation(returns, kpi), f"{told} by {listed(subject.hooks.kpi)}")
 
 
 def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
@@ -101,7 +102,7 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
 
 
 CHECKS = (
-    Check("reward_spread", KIND, "sd", "a constant reward teaches nothing: is it read, scaled, rounded?", reward_spread),
+    Check("reward_spread", KIND, "sd", "a constant reward teaches nothing: is it scaled, rounded?", reward_spread),
     Check(
         "reward_unique", KIND, "values",
         "few distinct rewards: rounded, clipped or counted; a reward in units of what it measures learns faster",
@@ -122,7 +123,7 @@ CHECKS = (
     ),
     Check(
         "agreement", KIND, "rank correlation",
-        "policies with more reward do worse by what counts: look at the sign, at shaping, at what the reward leaves out",
+        "more reward goes with less of what counts: look at the sign, at shaping, at what the reward leaves out",
         agreement,
     ),
 )  # fmt: skip

@@ -20,7 +20,7 @@ class SizesConfig:
     Attributes:
       lanes: environments side by side in the random run. steps: at least so many in it, two episodes and some more
         where they fit into `most_steps`.
-      hold: steps for which an action is held when its effect is measured. states: from so many states of the random run.
+      hold: steps for which an action is held when its effect is measured. states: from so many of the random run.
       trial: steps of the run in which numbers of the world are changed one by one.
       episodes: for each policy of the comparison, `linear` linear ones among them in each of `rounds`.
     """

@@ -146,7 +146,7 @@ CHECKS = (
     ),
     Check(
         "transfer", KIND, "ways to the host",
-        "nothing in reset and step may need the host: no callbacks, no NumPy or Python numbers made on the way", transfer,
+        "nothing in reset and step may need the host: no callbacks, no numbers made by NumPy on the way", transfer,
     ),
-    Check("constants", KIND, "KiB", "arrays belong into params, not onto the environment or into the module", constants),
+    Check("constants", KIND, "KiB", "arrays belong into params, not on the environment or in a module", constants),
 )  # fmt: skip

@@ -9,7 +9,7 @@ import time
 import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from flax import struct
 
 from vmax.checks.contest import Contest, constant_actions, hold
 from vmax.checks.settings import SizesConfig
-from vmax.envs.environment import AutoReset, Checks, Step
+from vmax.envs.environment import AutoReset, Checks, Environment, Step
 from vmax.spaces import Discrete
 
 Array = jax.Array
@@ -65,8 +65,10 @@ class Subject:
                 counted.append(name)
             else:
                 excused.setdefault(reason, []).append(name)
-        return counted, [f"{names[0]}{f' and {len(names) - 1} more' * (len(names) > 1)}: {reason}"
-                         for reason, names in excused.items()]
+        return counted, [
+            f"{names[0]}{f' and {len(names) - 1} more' * (len(names) > 1)}: {reason}"
+            for reason, names in excused.items()
+        ]
 
     # --- runs -------------------------------------------------------------------------------------------------------
 
@@ -78,7 +80,7 @@ class Subject:
     @cached_property
     def _random_run(self) -> tuple[Sample, float]:
         """The random run, and the seconds that it takes once it is compiled."""
-        lanes, world = self.sizes.lanes, AutoReset(_Recorder(self.env, self.hooks.residual))
+        lanes, world = self.sizes.lanes, AutoReset(cast(Environment, _Recorder(self.env, self.hooks.residual)))
 
         def run(keys: Array, step_keys: Array, actions: Array, params: Any) -> Sample:
             states, first = world.reset(keys, params)
@@ -90,7 +92,7 @@ class Subject:
                 return (following, coming), (states, observation, coming, step)
 
             _, (states, observation, coming, step) = jax.lax.scan(one, (states, first), (step_keys, actions))
-            return Sample(states, observation, actions, step, coming)
+            return Sample(states, observation, actions, step, coming, step.info)
 
         compiled = jax.jit(run)
         given = (self.keys("random reset", lanes), self.keys("random steps", self.length))
@@ -197,14 +199,15 @@ class Subject:
 
 @struct.dataclass
 class Sample:
-    """A random run, leaves `[T, N, …]`: state and observation before each step, the action, what the step told (its
-    info is what `_Recorder` notes), and the observation to act on next."""
+    """A random run, leaves `[T, N, …]`: state and observation before each step, the action, what the step told, the
+    observation to act on next, and what `_Recorder` noted."""
 
     state: Any
     observation: Array
     action: Array
     step: Step
     coming: Array
+    noted: Any
 
     @property
     def ended(self) -> np.ndarray:
@@ -212,7 +215,7 @@ class Sample:
 
     @property
     def info(self) -> dict[str, Any]:
-        return self.step.info["info"]
+        return self.noted["info"]
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 
 from vmax.checks.finding import Check, Measured, Skip
 from vmax.checks.reward import episode_lengths
-from vmax.checks.subject import Subject
+from vmax.checks.subject import Subject, path_name
 
 KIND = "termination"
 
@@ -16,7 +17,7 @@ def final_observation(subject: Subject) -> Measured | Skip:
     sample, ended = subject.sample, subject.sample.ended
     if not ended.any():
         return Skip(f"no episode ended in {len(ended)} steps")
-    told, true = sample.step.observation[ended], sample.step.info["observation"][ended]
+    told, true = sample.step.observation[ended], sample.noted["observation"][ended]
     lost = (told != true).any(axis=-1)
     stale = (sample.coming[ended] == told).all(axis=-1)
     back = _clock_runs_back(subject)
@@ -30,7 +31,7 @@ def _clock_runs_back(subject: Subject) -> np.ndarray:
     sample, ended = subject.sample, subject.sample.ended
     before = _clocks_before(subject)
     found = np.zeros(int(ended.sum()), bool)
-    for name, after in sample.step.info["clocks"].items():
+    for name, after in sample.noted["clocks"].items():
         change = after.astype(np.int64) - before[name].astype(np.int64)
         if (~ended).any() and (change[~ended] > 0).all():
             found |= change[ended] < 0
@@ -39,10 +40,6 @@ def _clock_runs_back(subject: Subject) -> np.ndarray:
 
 def _clocks_before(subject: Subject) -> dict[str, np.ndarray]:
     """The same numbers before each step, `[T, N]`."""
-    import jax
-
-    from vmax.checks.subject import path_name
-
     leaves = jax.tree_util.tree_leaves_with_path(subject.sample.state)
     return {path_name(path): leaf for path, leaf in leaves}
 
@@ -95,7 +92,7 @@ CHECKS = (
         "episode_length", KIND, "share",
         "training relies on min_episode_steps; correct it, or what truncates", episode_length,
     ),
-    Check("episode_end", KIND, "share of lanes", "evaluation by episodes needs them to end: set a time limit", episode_end),
+    Check("episode_end", KIND, "share of lanes", "evaluation by episodes needs ends: set a time limit", episode_end),
     Check(
         "time_limit", KIND, "share",
         "a time limit truncates: terminated says that the world ended and that nothing is worth anything after it",

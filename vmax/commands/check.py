@@ -70,7 +70,9 @@ def before_training(config: Any, mapping: Mapping[str, Any]) -> dict[str, Any] |
     if failed:
         report.show(env.name, [found for found in findings if found.status in ("FAIL", "WARN")])
         names = ", ".join(found.id for found in failed)
-        raise UserError(f"checks: {names} failed; see scripts/check.py env={env.name}, or train all the same: checks=off")
+        raise UserError(
+            f"checks: {names} failed; see scripts/check.py env={env.name}, or train all the same: checks=off"
+        )
     memory.remember(key, record)
     print(f"checks: {record['outcome']}", flush=True)
     return record

@@ -81,7 +81,7 @@ class Checks:
 
     Attributes:
       reward_terms: entries of the info that the reward is made of.
-      kpi: entries of the info and weights: their weighted sum over an episode is what counts in the end, more is better.
+      kpi: entries of the info and weights: their weighted sum over an episode is what counts, more is better.
       load: entries of the info that say what the world asks of the plant: prices, demand.
       rules: feedback rules by name (`vmax.envs.rollout.Policy`) that ought to do better than any constant action.
       residual: `(state before the step, step, params) -> {law: residual}` of one environment; residuals as shares of a

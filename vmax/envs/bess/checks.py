@@ -45,7 +45,7 @@ def bess_checks(env: Bess) -> Checks:
 
 
 def residual(env: Bess, state: State, step: Step, params: BessParams) -> dict[str, Any]:
-    """Energy that appears in the cells as a share of the capacity, and money that no stream explains as a share of all."""
+    """Energy from nowhere in the cells, share of the capacity, and profit that no stream explains, share of all."""
     info, site = step.info, env.site(state, params)
     energy = energy_residual_mwh(site, state.soc, flows_of(info), env.dt_h) / site.capacity_mwh
     streams = [sign * info[name] for name, sign in STREAMS.items() if name in info]

@@ -63,7 +63,9 @@ def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: 
     """
     values = {key: table[key].to_numpy(np.float64) for key in (*COLUMNS, *OPTIONAL) if key in table}
     hours = len(table) * dt_h / draws
-    site = {key: np.asarray([getattr(s, key) for s in sites])[table["lane"].to_numpy()] for key in sites[0].numbers}
+    site: dict[str, Any] = {
+        key: np.asarray([getattr(s, key) for s in sites])[table["lane"].to_numpy()] for key in sites[0].numbers
+    }
     usable_mwh = float(np.mean((site["soc_max"] - site["soc_min"]) * site["capacity_mwh"]))
     site["capacity_mwh"] = values.get("capacity_mwh", site["capacity_mwh"])
     residual_mwh = energy_residual_mwh(Site(**site), values["soc"], flows_of(values), dt_h)

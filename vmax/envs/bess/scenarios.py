@@ -252,7 +252,7 @@ def _day_starts(series: Series, stop: int) -> np.ndarray:
 
 
 def typical_prices(series: Series, price: np.ndarray) -> tuple[float, float]:
-    """Mean price and mean within-day standard deviation of the training split: what stands where there is no history."""
+    """Mean price and mean within-day standard deviation of the training split, where there is no history yet."""
     first, last = series.splits["train"][0][0], series.splits["train"][-1][1]
     return float(np.mean(price[first:last])), _typical_spread(series, price)
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
-from vmax.data.series import Series
 from vmax.envs.bess.params import BessParams, with_series
 from vmax.envs.bess.reserve_market import quoted
 from vmax.envs.bess.scenarios import pv_per_mw, row_of, settlement_prices, span_steps
