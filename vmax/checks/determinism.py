@@ -67,11 +67,11 @@ def scan_equals_loop(subject: Subject) -> Measured:
 
 
 def seeding(subject: Subject) -> Measured:
-    """Share of distinct runs among those with other keys and the same actions."""
+    """Share of runs with other keys and the same actions that differ from those before; 0 where all are the same."""
     told = (subject.trials.told[name][0, 0] for name in ("first", "told"))
     runs = np.concatenate([values.reshape(len(values), -1) for values in told], axis=1)
     distinct = len(np.unique(runs, axis=0))
-    return Measured(distinct / len(runs), f"{distinct} distinct runs of {len(runs)} keys")
+    return Measured((distinct - 1) / (len(runs) - 1), f"{distinct} distinct runs of {len(runs)} keys")
 
 
 def _copied(tree: Any) -> Any:

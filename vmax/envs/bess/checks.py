@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from vmax.envs.bess.params import BessParams
     from vmax.envs.bess.state import State
 
+LONGEST_KNOWN_H = 35
+"""So many hours of prices are known at 13:00, but for the day on which summer time ends."""
 STREAMS = {
     "energy_revenue_eur": 1.0, "fee_eur": -1.0, "wear_cost_eur": -1.0, "imbalance_cost_eur": -1.0,
     "reserve_revenue_eur": 1.0, "activation_revenue_eur": 1.0, "penalty_eur": -1.0,
@@ -65,6 +67,10 @@ def _exempt(env: Bess) -> dict[str, str]:
         "param_live/reserve_scales": critics,
         "param_live/reserve.penalty_eur_per_mwh": "what is promised is backed, and all that is called was delivered",
     }
+    if config.information != "forecast":
+        for name, first in (("price_window", 1), ("net_price_window", 0), *((f"reserve_{w}_prices", 0) for w in ("up", "down"))):
+            for step in range(round(LONGEST_KNOWN_H / env.dt_h), env.window):
+                reasons[f"obs_live/{name}_{step - first}"] = "published beforehand on one day a year alone"
     if not env.has_pv:
         reasons |= dict.fromkeys(("param_live/site.pv_capacity_mw", "param_live/site.inverter_mw"), "there is no PV")
     if config.information != "forecast":
