@@ -30,7 +30,15 @@ def measuring(value, name="one"):
 
 @pytest.mark.parametrize(
     ("value", "status"),
-    [(11.0, "FAIL"), (10.0, "WARN"), (5.0, "PASS"), (1.0, "PASS"), (0.9, "WARN"), (math.nan, "FAIL"), (math.inf, "FAIL")],
+    [
+        (11.0, "FAIL"),
+        (10.0, "WARN"),
+        (5.0, "PASS"),
+        (1.0, "PASS"),
+        (0.9, "WARN"),
+        (math.nan, "FAIL"),
+        (math.inf, "FAIL"),
+    ],
 )
 def test_a_value_is_judged_by_its_thresholds(value, status):
     assert status_of(value, BOTH) == status
@@ -78,7 +86,12 @@ def test_a_check_that_breaks_fails_in_one_line_and_a_mistake_of_the_user_passes_
 
 def test_the_table_and_the_file_hold_every_finding():
     subject = Subject(Tank(), SIZES)
-    values = {"one": Measured(11.0, "here [x]"), "two": Measured(2.0), "three": Skip("none"), "four": Measured(math.nan)}
+    values = {
+        "one": Measured(11.0, "here [x]"),
+        "two": Measured(2.0),
+        "three": Skip("none"),
+        "four": Measured(math.nan),
+    }
     findings = [judge(measuring(value, name), subject, BOTH, BOTH) for name, value in values.items()]
     console = Console(width=160, record=True, file=open("/dev/null", "w"))
     console.print(report.table("tank", findings))
@@ -88,14 +101,19 @@ def test_the_table_and_the_file_hold_every_finding():
     assert "PASS" in lines["two"] and "SKIP" in lines["three"] and "none" in lines["three"]
     written = json.loads(json.dumps(to_plain(report.record(Tank(), findings, 0)), allow_nan=False))
     assert written["outcome"] == "fail: one, four" and [found["id"] for found in written["checks"]] == list(values)
-    assert written["checks"][0]["threshold"] == "FAIL > 10, WARN > 5, WARN < 1" and written["checks"][3]["value"] is None
+    assert (
+        written["checks"][0]["threshold"] == "FAIL > 10, WARN > 5, WARN < 1" and written["checks"][3]["value"] is None
+    )
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"finite": {"fail_above": 0}, "finit": {}}, "thresholds.finit: unknown; did you mean thresholds.finite?"),
-        ({"finite": {"fail_below": 0}}, "thresholds.finite.fail_below: unknown; did you mean thresholds.finite.fail_above"),
+        (
+            {"finite": {"fail_below": 0}},
+            "thresholds.finite.fail_below: unknown; did you mean thresholds.finite.fail_above",
+        ),
         ({"finite": {"fail_above": "x"}}, "thresholds.finite.fail_above=x: must be a number"),
         ({"finite": 3}, "thresholds.finite=3: must be a group of keys"),
         ({}, "thresholds.finite.fail_above: missing"),

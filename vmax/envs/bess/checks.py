@@ -68,7 +68,11 @@ def _exempt(env: Bess) -> dict[str, str]:
         "param_live/reserve.penalty_eur_per_mwh": "what is promised is backed, and all that is called was delivered",
     }
     if config.information != "forecast":
-        for name, first in (("price_window", 1), ("net_price_window", 0), *((f"reserve_{w}_prices", 0) for w in ("up", "down"))):
+        for name, first in (
+            ("price_window", 1),
+            ("net_price_window", 0),
+            *((f"reserve_{w}_prices", 0) for w in ("up", "down")),
+        ):
             for step in range(round(LONGEST_KNOWN_H / env.dt_h), env.window):
                 reasons[f"obs_live/{name}_{step - first}"] = "published beforehand on one day a year alone"
     if not env.has_pv:
