@@ -1,4 +1,4 @@
-"""The tank of `sound.py`, broken once for each check; by check what is broken and the worst that the check says of it."""
+"""The tank of `sound.py`, broken once for each check, with the worst that the check says of it."""
 
 from dataclasses import replace
 from typing import Any
@@ -58,7 +58,7 @@ class RemembersOutside(Tank):
 
 class OtherWhenCompiled(Tank):
     def reward(self, info, action):
-        scale = 2.0 if isinstance(info["level_cost"], jax.core.Tracer) else 1.0
+        scale = 2.0 if isinstance(info["level_cost"], jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue] else 1.0
         return scale * super().reward(info, action)
 
 

@@ -72,11 +72,11 @@ class Tank(Plain):
         noise = np.random.default_rng(0).uniform(-0.02, 0.02, 600)
         return 0.06 + 0.04 * np.sin(hours / 4.0) + noise
 
-    def params(self, split):
+    def params(self, split) -> Any:
         numbers = (jnp.float32(x) for x in (0.2, 0.1, 0.5, 0.1))
         return TankParams(jnp.asarray(self.demand(), jnp.float32), *numbers)
 
-    def reset(self, key, params, start=None):
+    def reset(self, key, params, start=None) -> Any:
         level_key, row_key = jax.random.split(key)
         row = jax.random.randint(row_key, (), 0, 500)
         state = TankState(jax.random.uniform(level_key, (), minval=0.2, maxval=0.8), row, row + HOURS)

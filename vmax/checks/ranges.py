@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from vmax.checks.finding import Check, Measured, Skip, listed
-from vmax.checks.subject import Subject, random_actions
+from vmax.checks.subject import Subject
+from vmax.checks.trees import random_actions
 from vmax.spaces import Discrete
 
 KIND = "ranges"

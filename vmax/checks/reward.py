@@ -6,7 +6,8 @@ import numpy as np
 
 from vmax.checks.dynamics import held_actions
 from vmax.checks.finding import Check, Measured, Skip, listed
-from vmax.checks.subject import Subject, random_actions
+from vmax.checks.subject import Subject
+from vmax.checks.trees import random_actions
 
 KIND = "reward"
 RANDOM = 8
@@ -81,7 +82,9 @@ def headroom(subject: Subject) -> Measured:
 
 
 def agreement(subject: Subject) -> Measured | Skip:
-    """Rank correlation of return and what counts over all policies of `headroom`."""
+    """Rank correlation of return and what counts over all policies of `headroom`, mean over the episodes.
+
+    Within an episode, as a reward may weigh episodes otherwise (in units of the spread of prices, say)."""
     contest = subject.contest
     if contest.kpi is None:
         return Skip("the environment names no figure that counts besides the reward")
@@ -89,7 +92,8 @@ def agreement(subject: Subject) -> Measured | Skip:
     best = int(np.argmax(returns))
     place = 1 + int((kpi > kpi[best]).sum())
     told = f"{len(returns)} policies; the best by return, {contest.names[best]}, is number {place}"
-    return Measured(rank_correlation(returns, kpi), f"{told} by {listed(subject.hooks.kpi)}")
+    mean = np.mean([rank_correlation(a, b) for a, b in zip(contest.returns.T, contest.kpi.T, strict=True)])
+    return Measured(float(mean), f"{told} by {listed(subject.hooks.kpi)}")
 
 
 def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vmax.checks.finding import Check, Measured, Skip, listed
-from vmax.checks.subject import Subject, is_key, path_name
+from vmax.checks.subject import Subject
+from vmax.checks.trees import is_key, path_name
 
 KIND = "structure"
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from vmax.checks.finding import Check, Measured, Skip
 from vmax.checks.reward import episode_lengths
-from vmax.checks.subject import Subject, path_name
+from vmax.checks.subject import Subject
+from vmax.checks.trees import path_name
 
 KIND = "termination"
 
