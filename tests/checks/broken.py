@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from sound import HOURS, Tank, TankState
 
 from vmax.spaces import Discrete
@@ -58,8 +59,8 @@ class RemembersOutside(Tank):
 
 class OtherWhenCompiled(Tank):
     def reward(self, info, action):
-        scale = 2.0 if isinstance(info["level_cost"], jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue] else 1.0
-        return scale * super().reward(info, action)
+        compiled = isinstance(info["level_cost"], Tracer)
+        return (2.0 if compiled else 1.0) * super().reward(info, action)
 
 
 @jax.custom_batching.custom_vmap
