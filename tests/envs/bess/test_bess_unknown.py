@@ -1,5 +1,7 @@
 """The world as it might go on: what is known in a state stays, the first datum that is unknown changes."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -20,9 +22,9 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_known_stays_and_what_is_not_changes(case):
     env = small_bess.bess_on(small_bess.wavy_prices(), *CASES[case])
-    params = env.params("train")
+    params: Any = env.params("train")
     state, seen = env.reset(jax.random.key(4), params)
-    other = altered(env, state, params, seed=0)
+    other: Any = altered(env, state, params, seed=0)
     known, otherwise = env.known(state, params), env.known(state, other)
     for a, b in zip(jax.tree.leaves(known), jax.tree.leaves(otherwise), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-3)
@@ -41,7 +43,7 @@ def test_what_is_known_stays_and_what_is_not_changes(case):
         assert was[0] == now[0] and abs(was[1] - now[1]) > 0.1
     if case == "calls":
         at = time + int(state.error_offset) + np.arange(-1, 200)
-        was, now = (np.asarray(p.reserve.calls)[at % len(p.reserve.calls)] for p in (params, other))
+        was, now = (np.take(np.asarray(p.reserve.calls), at, mode="wrap") for p in (params, other))
         assert was[0] == now[0] and (was[1:] != now[1:]).mean() > 0.2
         known_until = int(scenarios.reserve.known_until[row]) - time
         was, now = (
