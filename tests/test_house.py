@@ -11,6 +11,7 @@ FLOORS = {
     "config": 4,
     "evaluation": 3,
     "export": 3,
+    "checks": 3,
     "envs": 2,
     "algorithms": 2,
     "data": 1,

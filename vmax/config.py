@@ -156,6 +156,7 @@ class RunConfig:
     seed: int
     device: Literal["auto", "cpu", "gpu"]
     threads: int | None
+    checks: Literal["on", "off"]
     resume: str | None
     init_from: str | None
     time_budget_s: float | None

@@ -53,6 +53,7 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self.result = self.path / "result.json"
+        self.checks = self.path / "checks.json"
         self.plots = self.path / "plots"
         self.policy = self.path / "policy"
 
@@ -82,11 +83,15 @@ class RunFolder:
         """Takes `save_config` back for a run that never came to start; other files in the folder stay."""
         if self.run_json.exists():
             return
-        for path in (self.config, self.overrides):
+        for path in (self.config, self.overrides, self.checks):
             path.unlink(missing_ok=True)
         for folder in (self.config.parent, self.path):
             with suppress(OSError):
                 folder.rmdir()
+
+    def checked(self) -> str:
+        """What the checks before training found, in a word or two; `off` where there were none."""
+        return json.loads(self.checks.read_text(encoding="utf-8"))["outcome"] if self.checks.exists() else "off"
 
     def composed(self) -> dict[str, Any]:
         """The configuration that the run was started with."""
@@ -116,6 +121,7 @@ class RunFolder:
         """Writes run.json with status `running`; a resumed run keeps its record and adds the time to `resumed`."""
         known, now = self.record(), _now()
         fresh = {"started": now, "resumed": [], "command": shlex.join(sys.argv), "seed": seed, "git": git_revision()}
+        fresh["checks"] = self.checked()
         record = {**fresh, **known, "hardware": hardware, "versions": versions(), **facts}
         if known:
             record["resumed"] = [*known.get("resumed", []), now]

@@ -14,7 +14,7 @@ TINY = (
     *("env=pendulum", "device=cpu", "network.hidden=[8]", "evaluation.plots=false", "total_steps=300"),
     *("training.num_envs=4", "training.updates_per_iteration=2", "training.batch_size=16", "training.log_every=100"),
     *("training.replay_capacity=400", "training.warmup_steps=200", "training.eval_every=100", "checkpoint.every=100"),
-    *("env.max_steps=20", "threads=1"),
+    *("env.max_steps=20", "threads=1", "checks=off", "export=false"),
 )
 
 

@@ -39,6 +39,7 @@ def calls(monkeypatch, tmp_path):
     stub = ModuleType("vmax.training.loop")
     stub.train = train  # pyright: ignore[reportAttributeAccessIssue]
     monkeypatch.setitem(sys.modules, "vmax.training.loop", stub)
+    monkeypatch.setattr(command, "before_training", lambda config, mapping: None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VMAX_COMPILATION_CACHE", "off")
     return made

@@ -29,7 +29,7 @@ MISTAKE, CRASH, INTERRUPTED = 2, 1, 130
 
 
 class JobFailed(Exception):
-    """A job of a multirun failed and has said why; the others go on. Its argument is the exit status."""
+    """A job failed and has said why; in a multirun the others go on. Its argument is the exit status."""
 
 
 def hydra_main(task: Callable[[DictConfig], Any], config_name: str) -> None:
@@ -128,6 +128,8 @@ def _run_job(task: Callable[[DictConfig], Any], composed: DictConfig) -> Any:
     label = f"job {job.job.num} ({','.join(typed(job))}): " if multirun else ""
     try:
         return task(composed)
+    except JobFailed as failure:  # has said why
+        status = failure.args[0]
     except (UserError, DiskFull) as error:
         print(f"error: {label}{error}", file=sys.stderr)
         status = MISTAKE

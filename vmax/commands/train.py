@@ -13,11 +13,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from vmax import devices
+from vmax.commands.check import before_training
 from vmax.commands.cli import hydra_main, typed
 from vmax.config import check_devices, compose, load, to_mapping
 from vmax.conversion import convert, show
 from vmax.errors import UserError
-from vmax.run_folder import RunFolder
+from vmax.run_folder import RunFolder, write_json
 
 LENGTH = {"steps": "total_steps", "epochs": "training.epochs"}
 """What a resumed run may change, by its schedule: the key that says how long it is."""
@@ -71,11 +72,14 @@ def train(composed: DictConfig, path: Path, overrides: Sequence[str]) -> dict[st
     config = load(mapping)
     check_devices(config, devices.verify(config.device))
     folder = RunFolder(path if resume is None else resume)
+    checks = before_training(config, placed(mapping)) if resume is None else None
     if resume is None:
         folder.save_config(placed(mapping), overrides)
     from vmax.training.loop import train as train_loop
 
     try:
+        if checks is not None:
+            write_json(folder.checks, checks)
         return train_loop(config, folder.path, OmegaConf.create(mapping))
     except BaseException:
         if resume is None:

@@ -7,8 +7,8 @@ changes no shape is in `params`, which is always passed in. One instance describ
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -76,6 +76,31 @@ class Days(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Checks:
+    """What an environment tells the checks before training (docs/checks.md). All of it is optional.
+
+    Attributes:
+      reward_terms: entries of the info that the reward is made of.
+      kpi: entries of the info and weights: their weighted sum over an episode is what counts, more is better.
+      load: entries of the info that say what the world asks of the plant: prices, demand.
+      rules: feedback rules by name (`vmax.envs.rollout.Policy`) that ought to do better than any constant action.
+      residual: `(state before the step, step, params) -> {law: residual}` of one environment; residuals as shares of a
+        natural size (capacity, total mass), 0 but for rounding.
+      altered: host-side, `(state, params of the split train, seed) -> params`: the same with all data changed that
+        nobody can know in this state; what is known stays.
+      exempt: what is as it is for a reason: `check` or `check/what it names` -> the reason, which is then shown.
+    """
+
+    reward_terms: tuple[str, ...] = ()
+    kpi: Mapping[str, float] = field(default_factory=dict)
+    load: tuple[str, ...] = ()
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    residual: Callable[[State, Step, Params], dict[str, Array]] | None = None
+    altered: Callable[[State, Params, int], Params] | None = None
+    exempt: Mapping[str, str] = field(default_factory=dict)
+
+
 class Environment(Protocol):
     """What every environment offers. What is optional, the last seven, is explained and has its default in `Plain`."""
 
@@ -132,6 +157,9 @@ class Environment(Protocol):
 
     def natural(self, params: Params) -> Natural | None: ...
 
+    @property
+    def checks(self) -> Checks: ...
+
 
 class Plain:
     """What an environment has that offers none of the optional things: subclass it and override what you offer."""
@@ -176,6 +204,11 @@ class Plain:
     def natural(self, params: Params) -> Natural | None:
         """How observation and action read in the units of the world, for an exported policy; None: as they are."""
         return None
+
+    @property
+    def checks(self) -> Checks:
+        """What the checks before training are told; by default nothing, and those that need it are skipped."""
+        return Checks()
 
 
 @dataclass(frozen=True)

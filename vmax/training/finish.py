@@ -151,6 +151,7 @@ def run_facts(run: Run, ending: Ending) -> dict[str, Any]:
         "folder": str(run.folder.path),
         "status": ending.status,
         "reason": ending.reason,
+        "checks": run.folder.checked(),
         "env_steps": c.step,
         "gradient_updates": c.updates,
         **({} if run.days is None else {"epochs": run.days.done(c.step) / run.days.per_epoch}),

@@ -5,6 +5,7 @@ Limits are applied before the state of charge moves, so no later clip can create
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -232,8 +233,23 @@ def dispatch(
     return Dispatch(charge_mw, discharge_mw, soc_end, used_mw, pv_mw - used_mw, standby_mw)
 
 
-def energy_residual_mwh(site: Site, soc: Array, flows: Dispatch, dt_h: float) -> Array:
-    """Conservation law of one step: energy that appeared from nowhere in the cells, MWh (0 but for rounding)."""
+def flows_of(info: Mapping[str, Any]) -> Dispatch:
+    """What the battery did, from the entries of a step's info or the columns of a table."""
+    return Dispatch(
+        charge_mw=info["charge_mw"],
+        discharge_mw=info["discharge_mw"],
+        soc_end=info["soc_end"],
+        pv_mw=info["pv_mw"] - info["curtailed_mw"],
+        curtailed_mw=info["curtailed_mw"],
+        standby_mw=info["standby_mw"],
+    )
+
+
+def energy_residual_mwh(site: Site, soc: Any, flows: Dispatch, dt_h: float) -> Any:
+    """Conservation law of one step: energy that appeared from nowhere in the cells, MWh (0 but for rounding).
+
+    Of numbers or arrays, of JAX or NumPy.
+    """
     lost = soc * site.self_discharge_per_h * dt_h * site.capacity_mwh
     stored_mw = stored_per_charge(site, flows.charge_mw) + site.eta_charge * flows.standby_mw
     moved_mw = stored_mw - drawn_per_discharge(site, flows.discharge_mw)

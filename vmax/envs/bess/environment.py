@@ -22,7 +22,7 @@ from vmax.envs.bess.reserve_rules import BIDS
 from vmax.envs.bess.scenarios import WINDOW_H, information_row, row_of
 from vmax.envs.bess.settings import BessConfig
 from vmax.envs.bess.state import AUCTION_INFO, CAPACITY, INFO, OVERFLOW, Start, State
-from vmax.envs.environment import Day, Step
+from vmax.envs.environment import Checks, Day, Step
 from vmax.envs.natural import Natural
 from vmax.spaces import Box, Feature
 
@@ -336,6 +336,13 @@ class Bess:
         from vmax.envs.bess.assessment import BessAssessment
 
         return BessAssessment(self)
+
+    @property
+    def checks(self) -> Checks:
+        """What the checks before training are told."""
+        from vmax.envs.bess.checks import bess_checks
+
+        return bess_checks(self)
 
     @cached_property
     def has_pv(self) -> bool:

@@ -11,7 +11,7 @@ import pandas as pd
 from vmax.data.days import SEASONS
 from vmax.data.series import Series
 from vmax.envs.bess import reserve
-from vmax.envs.bess.battery import Site
+from vmax.envs.bess.battery import Site, energy_residual_mwh, flows_of
 from vmax.envs.bess.state import AUCTION_INFO
 
 COLUMNS = (
@@ -63,9 +63,12 @@ def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: 
     """
     values = {key: table[key].to_numpy(np.float64) for key in (*COLUMNS, *OPTIONAL) if key in table}
     hours = len(table) * dt_h / draws
-    site = {key: np.asarray([getattr(s, key) for s in sites])[table["lane"].to_numpy()] for key in sites[0].numbers}
+    site: dict[str, Any] = {
+        key: np.asarray([getattr(s, key) for s in sites])[table["lane"].to_numpy()] for key in sites[0].numbers
+    }
     usable_mwh = float(np.mean((site["soc_max"] - site["soc_min"]) * site["capacity_mwh"]))
     site["capacity_mwh"] = values.get("capacity_mwh", site["capacity_mwh"])
+    residual_mwh = energy_residual_mwh(Site(**site), values["soc"], flows_of(values), dt_h)
     profit_eur = values["profit_eur"].sum() / draws
     local = pd.DatetimeIndex(table["utc"]).tz_localize("UTC").tz_convert(series.timezone)
     months = local.year.to_numpy() * 100 + local.month.to_numpy()
@@ -83,7 +86,7 @@ def key_figures(table: pd.DataFrame, sites: Sequence[Site], dt_h: float, draws: 
         "cycles_per_day": values["discharge_mw"].sum() * dt_h / draws / usable_mwh / (hours / 24.0),
         "curtailed_mwh": values["curtailed_mw"].sum() * dt_h / draws,
         "violations": int(violations(table, values, site).sum()),
-        "max_energy_residual_mwh": float(np.abs(energy_residual_mwh(values, site, dt_h)).max()),
+        "max_energy_residual_mwh": float(np.abs(residual_mwh).max()),
         **({"wear_overflows": int(values["wear_overflow"].sum())} if "wear_overflow" in values else {}),
         "profit_eur_by_month": {
             f"{m // 100}-{m % 100:02d}": float(values["profit_eur"][months == m].sum() / draws)
@@ -147,17 +150,6 @@ def violations(table: pd.DataFrame, values: dict[str, np.ndarray], site: dict[st
         | (-export_mw > site["import_limit_mw"] + values["standby_mw"] + slack)
         | (values["curtailed_mw"] < -slack)
     )
-
-
-def energy_residual_mwh(values: dict[str, np.ndarray], site: dict[str, np.ndarray], dt_h: float) -> np.ndarray:
-    """Energy in the cells that the AC powers do not explain, MWh per row."""
-    charge, discharge = values["charge_mw"], values["discharge_mw"]
-    loss = site["quadratic_loss"] / site["power_mw"]
-    into_mw = site["eta_charge"] * (charge + values["standby_mw"]) - loss * charge**2
-    out_mw = discharge / site["eta_discharge"] + loss * discharge**2
-    kept = 1.0 - site["self_discharge_per_h"] * dt_h
-    change_mwh = (values["soc_end"] - kept * values["soc"]) * site["capacity_mwh"]
-    return change_mwh - (into_mw - out_mw) * dt_h
 
 
 def daily_eur(table: pd.DataFrame, draws: int, series: Series, column: str) -> np.ndarray:

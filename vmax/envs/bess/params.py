@@ -17,7 +17,16 @@ from vmax.envs.bess.battery import Site
 from vmax.envs.bess.degradation import WearNumbers
 from vmax.envs.bess.known import fit_price_estimate, look
 from vmax.envs.bess.reserve import ReserveNumbers
-from vmax.envs.bess.scenarios import WINDOW_H, Scenarios, build_scenarios, information_row, pv_per_mw, row_of
+from vmax.envs.bess.scenarios import (
+    WINDOW_H,
+    Scenarios,
+    build_scenarios,
+    information_row,
+    pv_per_mw,
+    row_of,
+    settlement_prices,
+    typical_prices,
+)
 from vmax.envs.bess.settings import BessConfig
 
 Array = jax.Array
@@ -71,9 +80,7 @@ def series_of(config: BessConfig) -> Series:
 def build_params(config: BessConfig, series: Series, split: str, features: tuple[str, ...]) -> BessParams:
     """Params of a split. Fits on `train` are made once and shared."""
     pv = pv_per_mw(series, config.solar, config.plant.pv_capacity_mw)
-    forecast = config.forecast if config.information == "forecast" else None
-    steps = config.episode.days * round(24 / series.dt_h)
-    scenarios = build_scenarios(series, pv, split, forecast, steps, config.market, config.reserve)
+    scenarios = scenarios_of(config, series, pv, split)
     pair = lambda value: jnp.asarray(np.broadcast_to(np.asarray(value, np.float32), (2,)))  # noqa: E731
     params = BessParams(
         scenarios=scenarios,
@@ -93,6 +100,7 @@ def build_params(config: BessConfig, series: Series, split: str, features: tuple
         reserve_scales=jnp.ones(2),
     )
     shown = Shown(features, series.dt_h, config.observation.ranges)
+    forecast = config.information == "forecast"
     seed = config.forecast.seed if config.uncertain else None
     fitted = _fit(params, shown, seed) if split == "train" else build_params(config, series, "train", features)
     params = replace(
@@ -104,6 +112,28 @@ def build_params(config: BessConfig, series: Series, split: str, features: tuple
     )
     untold = forecast or (shown.absolute and config.augmentation.changes_prices)
     return params if untold else _tabulate(params, series, split, shown)
+
+
+def scenarios_of(
+    config: BessConfig, series: Series, pv: np.ndarray, split: str, typical: tuple[float, float] | None = None
+) -> Scenarios:
+    """The arrays of a split for this configuration; `pv` `[T]` per MW."""
+    forecast = config.forecast if config.information == "forecast" else None
+    steps = config.episode.days * round(24 / series.dt_h)
+    return build_scenarios(series, pv, split, forecast, steps, config.market, config.reserve, typical)
+
+
+def with_series(
+    config: BessConfig, params: BessParams, series: Series, pv: np.ndarray, features: tuple[str, ...], error_path: Array
+) -> BessParams:
+    """Training params with the data of another series, all that was fitted kept: what a world that goes on otherwise
+    would have looked like. `error_path` replaces that of forecasts."""
+    settled = settlement_prices(config_series := series_of(config), config.market)[0]
+    scenarios = scenarios_of(config, series, pv, "train", typical_prices(config_series, settled))
+    params = replace(params, scenarios=replace(scenarios, error_path=error_path))
+    if params.table is None:
+        return params
+    return _tabulate(params, series, "train", Shown(features, series.dt_h, config.observation.ranges))
 
 
 @dataclass(frozen=True)
@@ -127,6 +157,12 @@ def _raw_features(scenarios: Scenarios, estimate: Array | None, factor: Array, t
     return observation.exogenous(view, shown.features)
 
 
+@partial(jax.jit, static_argnames="shown")
+def _raw_at(scenarios: Scenarios, estimate: Array | None, factor: Array, times: Array, shown: Shown) -> Array:
+    """The same at many times, `[T, E]`."""
+    return jax.vmap(lambda time: _raw_features(scenarios, estimate, factor, time, shown))(times)
+
+
 def _fit(params: BessParams, shown: Shown, seed: int | None) -> BessParams:
     """Feature scales (root mean squares) and, with a seed for its draws, the price estimate: on training steps."""
     scenarios, starts, dt_h = params.scenarios, np.asarray(params.scenarios.starts), shown.dt_h
@@ -135,8 +171,7 @@ def _fit(params: BessParams, shown: Shown, seed: int | None) -> BessParams:
     if seed is not None:
         days = starts if scenarios.issued is None else np.unique(np.asarray(scenarios.issued)[row_of(starts, dt_h)])
         estimate = fit_price_estimate(scenarios, params.forecast_factor, days, dt_h, seed)
-    compute = jax.jit(jax.vmap(partial(_raw_features, shown=shown), in_axes=(None, None, None, 0)))
-    raw = np.asarray(compute(scenarios, estimate, params.forecast_factor, jnp.asarray(times)))
+    raw = np.asarray(_raw_at(scenarios, estimate, params.forecast_factor, jnp.asarray(times), shown))
     window, position, sizes, named = round(WINDOW_H / dt_h), 0, [], {}
     for name in (n for n in shown.features if n in observation.EXOGENOUS):
         definition = observation.EXOGENOUS[name]
@@ -177,6 +212,5 @@ def _tabulate(params: BessParams, series: Series, split: str, shown: Shown) -> B
     first, last = blocks[0][0], blocks[-1][1]
     if (last + 1 - first) * params.scales["exogenous"].size * 4 > TABLE_LIMIT_BYTES:
         return params
-    compute = jax.jit(jax.vmap(partial(_raw_features, shown=shown), in_axes=(None, None, None, 0)))
-    table = compute(params.scenarios, params.estimate, params.forecast_factor, jnp.arange(first, last + 1))
+    table = _raw_at(params.scenarios, params.estimate, params.forecast_factor, jnp.arange(first, last + 1), shown)
     return replace(params, table=table / params.scales["exogenous"], table_first=jnp.int32(first))

@@ -102,9 +102,7 @@ def payments(series: Series, config: ReserveConfig) -> tuple[np.ndarray, np.ndar
     `simple` is paid the mean of both prices, as its source does, and `symmetric` both; with one column, that one alone.
     Raises UserError where the product needs a column that is not given.
     """
-    given = {role: series.values[f"reserve_{role}"] for role in ("up", "down") if f"reserve_{role}" in series.values}
-    if not given:
-        given = dict(zip(("up", "down"), _generated(series, config.price_level, config.price_seed), strict=True))
+    given = quoted(series, config)
     nothing = np.zeros(len(series.utc))
     if config.product == "simple":
         return np.mean(list(given.values()), axis=0), nothing
@@ -118,6 +116,13 @@ def payments(series: Series, config: ReserveConfig) -> tuple[np.ndarray, np.ndar
                 f"env.data.columns.reserve_{role}=, or null for both to generate them"
             )
     return given["up"] if sold["up"] else nothing, given["down"] if sold["down"] else nothing
+
+
+def quoted(series: Series, config: ReserveConfig) -> dict[str, np.ndarray]:
+    """Prices of reserve by direction, `up` and `down`, `[T]`: the file's columns, of which one may lack, else both
+    generated."""
+    given = {role: series.values[f"reserve_{role}"] for role in ("up", "down") if f"reserve_{role}" in series.values}
+    return given or dict(zip(("up", "down"), _generated(series, config.price_level, config.price_seed), strict=True))
 
 
 @lru_cache(maxsize=8)

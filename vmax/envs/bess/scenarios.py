@@ -178,8 +178,12 @@ def build_scenarios(
     episode_steps: int,
     market: MarketConfig,
     reserve: ReserveConfig,
+    typical: tuple[float, float] | None = None,
 ) -> Scenarios:
-    """Arrays of one split, history included. `forecast` None: day-ahead prices are known when published."""
+    """Arrays of one split, history included. `forecast` None: day-ahead prices are known when published.
+
+    `typical`: what `typical_prices` gives; None: those of this series.
+    """
     blocks = series.splits[split]
     stop = max(last for _, last in blocks)
     per_day, auction = round(24 / series.dt_h), market.kind == "auction"
@@ -187,10 +191,9 @@ def build_scenarios(
     span = window + (round(LONGEST_DAY_H / series.dt_h) if auction else 0)
     settled, quoted = settlement_prices(series, market)
     price, segment = settled[:stop], series.segment[:stop]
-    train_first, train_last = series.splits["train"][0][0], series.splits["train"][-1][1]
-    typical = float(np.mean(settled[train_first:train_last]))
-    spread = daily_spread(price, series.local_day[:stop], segment, default=_typical_spread(series, settled))
-    profile = [same_hour_mean(price, per_day, day, segment=segment, default=typical) for day in (1, 2, 3)]
+    usual, usual_spread = typical or typical_prices(series, settled)
+    spread = daily_spread(price, series.local_day[:stop], segment, default=usual_spread)
+    profile = [same_hour_mean(price, per_day, day, segment=segment, default=usual) for day in (1, 2, 3)]
     ends = _block_ends(series, stop, blocks)
     published = _known_until(series, stop)
     known = np.arange(stop) + span if forecast else published
@@ -212,7 +215,7 @@ def build_scenarios(
         quoted_eur_per_mwh=None if quoted is None else put(quoted[:stop]),
         issued=put(_day_starts(series, stop), np.int32) if auction else None,
         spread_eur_per_mwh=put(spread),
-        mean_eur_per_mwh=put(trailing_mean(price, 7 * per_day, segment, default=typical)),
+        mean_eur_per_mwh=put(trailing_mean(price, 7 * per_day, segment, default=usual)),
         profile_day1_eur_per_mwh=put(profile[0]),
         profile_day2_eur_per_mwh=put(profile[1]),
         profile_day3_eur_per_mwh=put(profile[2]) if auction else None,
@@ -246,6 +249,12 @@ def _day_starts(series: Series, stop: int) -> np.ndarray:
     """The first step of the local day of each step (in its segment, where a gap cuts a day), `[stop]`."""
     new = np.concatenate([[True], (np.diff(series.local_day) != 0) | (np.diff(series.segment) != 0)])
     return np.maximum.accumulate(np.where(new, np.arange(len(new)), 0))[:stop]
+
+
+def typical_prices(series: Series, price: np.ndarray) -> tuple[float, float]:
+    """Mean price and mean within-day standard deviation of the training split, where there is no history yet."""
+    first, last = series.splits["train"][0][0], series.splits["train"][-1][1]
+    return float(np.mean(price[first:last])), _typical_spread(series, price)
 
 
 def _typical_spread(series: Series, price: np.ndarray) -> float:

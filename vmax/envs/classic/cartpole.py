@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from vmax.envs.environment import Plain, Step
+from vmax.envs.environment import Checks, Plain, Step
 from vmax.errors import UserError
 from vmax.spaces import Box, Discrete, Feature
 
@@ -88,6 +88,11 @@ class CartPole(Plain):
     @property
     def min_episode_steps(self) -> int:
         return self.config.max_steps
+
+    @property
+    def checks(self) -> Checks:
+        """The end of the track is out of reach of runs without good control."""
+        return Checks(exempt={"param_live/max_position_m": "the pole falls before the cart leaves the track"})
 
     def params(self, split: str) -> CartPoleParams:
         """The numbers of CartPole-v1; every split is the same world."""

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from vmax.envs.environment import Plain, Step
+from vmax.envs.environment import Checks, Plain, Step
 from vmax.envs.natural import Natural, Quantity, as_declared
 from vmax.errors import UserError
 from vmax.spaces import Box, Feature
@@ -85,6 +85,11 @@ class Pendulum(Plain):
     @property
     def min_episode_steps(self) -> int:
         return self.config.max_steps
+
+    @property
+    def checks(self) -> Checks:
+        """The terms of its reward."""
+        return Checks(reward_terms=tuple(feature.name for feature in self.info_space))
 
     def params(self, split: str) -> PendulumParams:
         """The numbers of Pendulum-v1; every split is the same world."""

@@ -1,0 +1,3 @@
+from vmax.commands.check import main
+
+main()

@@ -1,0 +1,48 @@
+"""No check fails on a shipped environment, and each that warns is named here and explained in docs/checks.md."""
+
+import pytest
+import small_bess
+
+from vmax import make_env
+from vmax.checks.registry import run_checks
+from vmax.checks.report import outcome
+from vmax.checks.settings import SizesConfig, thresholds_of
+from vmax.config import compose, to_mapping
+
+SHIPPED = thresholds_of(to_mapping(compose([], "check"))["thresholds"])
+SIZES = SizesConfig(lanes=4, steps=100, most_steps=450, hold=12, states=12, trial=48, episodes=8, linear=16, rounds=2)
+
+
+def forecast(*overrides):
+    return small_bess.bess_on(small_bess.wavy_prices(), "env.information=forecast", *overrides)
+
+
+ENVIRONMENTS = {
+    "pendulum": (lambda: make_env("pendulum"), "pass"),
+    "cartpole": (lambda: make_env("cartpole"), "pass"),
+    "bess": (small_bess.small_bess, "pass"),
+    "auction": (lambda: forecast("env.market.kind=auction"), "pass"),
+    "reserve": (
+        lambda: small_bess.bess_on(
+            small_bess.wavy_prices(),
+            *("env.reserve.product=up_and_down", "env.reserve.activation.share=0.3", "env.reserve.block_h=4"),
+            *("env.battery.capacity_mwh=[2,4]", "env.degradation.model=rainflow"),
+            "env.observation.features=[soc,price_mean,price_scale,price_level,price_window,calendar,reserve_up_prices,"
+            "reserve_down_prices,reserve_committed,reserve_block_left]",
+            env="bess_pv",
+        ),
+        "warn: headroom",  # the price of reserve outweighs what trading brings
+    ),
+}
+
+
+SLOW = ("auction", "reserve")
+MARKED = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in ENVIRONMENTS]
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_no_check_fails(name):
+    make, expected = ENVIRONMENTS[name]
+    findings = run_checks(make(), SIZES, SHIPPED, SHIPPED)
+    told = {found.id: (found.status, found.detail) for found in findings if found.status in ("FAIL", "WARN")}
+    assert outcome(findings) == expected, told

@@ -1,0 +1,167 @@
+"""Whether actions and numbers of the world do something, observations move, laws hold, and the clock fits."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from vmax.checks.finding import Check, Measured, Skip, listed
+from vmax.checks.subject import Subject
+from vmax.spaces import Discrete
+
+KIND = "dynamics"
+LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+BASES = (-1.0, 0.0, 1.0)
+"""Where the other components stand while one goes through its levels."""
+TOLERANCE = 1e-5
+"""Scaled difference below which two results count as the same: rounding in another order."""
+
+
+def action_reaches_plant(subject: Subject) -> Measured:
+    """Pairs of actions, held from the same states, that lead to the same states everywhere."""
+    actions, groups = held_actions(subject.env.action_space)
+    states, keys = subject.picked
+    ends, _ = subject.held(states, keys, actions, subject.params)
+    ends = np.asarray(ends, np.float64)
+    size = np.abs(ends).max(axis=(0, 1)) + 1e-12
+    alike, pairs = [], 0
+    for name, places in groups.items():
+        # places: for each base the indices of actions that have to differ from one another there
+        for a, b in combinations(range(len(places[0])), 2):
+            pairs += 1
+            apart = max(np.nanmax(np.abs(ends[:, row[a]] - ends[:, row[b]]) / size) for row in places)
+            if not apart > TOLERANCE:
+                alike.append(f"{name}: {_label(actions[places[0][a]])} and {_label(actions[places[0][b]])}")
+    counted, excused = subject.exempt("action_reaches_plant", alike)
+    return Measured(len(counted), "; ".join([listed(counted), *excused]).strip("; ") or f"{pairs} pairs differ")
+
+
+def held_actions(space: Any) -> tuple[Any, dict[str, list[list[int]]]]:
+    """Actions `[B, A]`, and which of them have to differ: by name, a row of indices for each base.
+
+    Components go through `LEVELS`, the others at each of `BASES`; two components raised in turn must differ too.
+    """
+    if isinstance(space, Discrete):
+        return jnp.arange(space.size, dtype=jnp.int32), {"action": [list(range(space.size))]}
+    actions, groups = [], {}
+
+    def add(*changes: tuple[int, float], base: float) -> int:
+        action = np.full(space.size, base, np.float32)
+        for component, value in changes:
+            action[component] = value
+        actions.append(action)
+        return len(actions) - 1
+
+    bases = BASES if space.size > 1 else (0.0,)
+    for i, name in enumerate(space.names):
+        groups[name] = [[add((i, level), base=base) for level in LEVELS] for base in bases]
+    for i in range(space.size - 1):
+        name = f"{space.names[i]} or {space.names[i + 1]}"
+        groups[name] = [
+            [add((i, 1.0), (i + 1, -1.0), base=base), add((i, -1.0), (i + 1, 1.0), base=base)] for base in bases
+        ]
+    return jnp.asarray(np.stack(actions)), groups
+
+
+def _label(action: Any) -> str:
+    return np.array2string(np.asarray(action), precision=2, separator=" ")
+
+
+def obs_live(subject: Subject) -> Measured:
+    """Share of observed entries that never change; all of them where whole observations stand still."""
+    space, sample = subject.env.observation_space, subject.sample
+    seen = sample.step.observation
+    goes_on = ~sample.ended
+    stands = (seen == sample.observation).all(axis=-1)[goes_on]
+    if stands.mean() > 0.5:
+        return Measured(1.0, f"the observation stands still in {stands.mean():.0%} of the steps")
+    flat = seen.reshape(-1, space.size)
+    dead = np.ptp(flat, axis=0) <= 1e-7 * (1.0 + np.abs(flat).max(axis=0))
+    counted, excused = subject.exempt(
+        "obs_live", [name for name, still in zip(space.names, dead, strict=True) if still]
+    )
+    return Measured(len(counted) / space.size, "; ".join([listed(counted), *excused]).strip("; "))
+
+
+def param_live(subject: Subject) -> Measured | Skip:
+    """Numbers of the world that change nothing when they are changed."""
+    trials = subject.trials
+    if not trials.names:
+        return Skip("params hold no single numbers")
+    moved = np.zeros(len(trials.names), bool)
+    for values in trials.told.values():
+        before, after = np.asarray(values[:1], np.float64), np.asarray(values[1:], np.float64)
+        size = np.where(np.isfinite(before), np.abs(before), 0.0).max(axis=tuple(range(before.ndim - 1)))
+        with np.errstate(invalid="ignore"):
+            apart = ~(np.abs(after - before) <= TOLERANCE * (size + 1e-9)) & ~((after == before) | np.isnan(before))
+        moved |= apart.reshape(len(moved), -1).any(axis=1)
+    dead = [name for name, lives in zip(trials.names, moved, strict=True) if not lives]
+    counted, excused = subject.exempt("param_live", dead)
+    told = "; ".join([listed(counted), *excused]).strip("; ") or f"all {len(trials.names)} change something"
+    return Measured(len(counted), told)
+
+
+def conservation(subject: Subject) -> Measured | Skip:
+    """The largest residual of a conservation law."""
+    residuals = subject.sample.noted["residual"]
+    if not residuals:
+        return Skip("the environment states no conservation law")
+    worst = {name: float(np.abs(values).max()) for name, values in residuals.items()}
+    name = max(worst, key=lambda name: (np.isnan(worst[name]), worst[name]))
+    return Measured(worst[name], f"{name} of {listed(worst)}")
+
+
+def load(subject: Subject) -> Measured | Skip:
+    """The least variation of what the world asks: standard deviation as a share of the mean size."""
+    names = subject.hooks.load
+    if not names:
+        return Skip("the environment names no load")
+    info = {name: np.asarray(subject.sample.info[name], np.float64) for name in names}
+    varies = {name: float(values.std() / max(np.abs(values).mean(), 1e-12)) for name, values in info.items()}
+    name = min(varies, key=lambda name: varies[name])
+    return Measured(varies[name], name)
+
+
+def timescale(subject: Subject) -> Measured | Skip:
+    """Median over the observed entries of their correlation from one step to the next."""
+    sample = subject.sample
+    before, after = sample.observation[~sample.ended], sample.step.observation[~sample.ended]
+    before, after = (values.reshape(-1, values.shape[-1]).astype(np.float64) for values in (before, after))
+    moving = (before.std(axis=0) > 1e-6) & (after.std(axis=0) > 1e-6)
+    if not moving.any():
+        return Skip("no observed entry changes")
+    a, b = before[:, moving] - before[:, moving].mean(axis=0), after[:, moving] - after[:, moving].mean(axis=0)
+    correlation = (a * b).mean(axis=0) / (a.std(axis=0) * b.std(axis=0))
+    low, high = correlation.min(), correlation.max()
+    return Measured(float(np.median(correlation)), f"entries from {low:.2f} to {high:.3f}")
+
+
+CHECKS = (
+    Check(
+        "action_reaches_plant", KIND, "pairs of actions",
+        "actions that do the same: look for int(), a component that is not read, or limits that always bind",
+        action_reaches_plant,
+    ),
+    Check(
+        "obs_live", KIND, "share of entries",
+        "an entry that never changes is a stale buffer or a feature of something that this configuration has not",
+        obs_live,
+    ),
+    Check(
+        "param_live", KIND, "numbers",
+        "a number that changes nothing is not read where it should be; if that is right here, name it in checks.exempt",
+        param_live,
+    ),
+    Check(
+        "conservation", KIND, "share of its size",
+        "limits must be applied before the state moves: a clip afterwards makes or destroys", conservation,
+    ),
+    Check("load", KIND, "variation", "the data is constant, so there is nothing to react to", load),
+    Check(
+        "timescale", KIND, "correlation",
+        "near 0: a step is longer than what happens within it; near 1: nothing happens within a step", timescale,
+    ),
+)  # fmt: skip
