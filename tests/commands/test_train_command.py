@@ -34,7 +34,8 @@ def calls(monkeypatch, tmp_path):
             raise FAILURES[config.seed]
         RunFolder(folder).start(config.seed, {})
         stopped = config.seed == 15
-        return {"run": {"status": "interrupted" if stopped else "completed", "reason": "SIGINT" if stopped else None}}
+        about = {"status": "interrupted" if stopped else "completed", "reason": "SIGINT" if stopped else None}
+        return {"run": {**about, "best_validation_score": 0.5}}
 
     stub = ModuleType("vmax.training.loop")
     stub.train = train  # pyright: ignore[reportAttributeAccessIssue]
