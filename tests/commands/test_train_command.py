@@ -225,7 +225,7 @@ def test_resume_refuses_other_changes_and_names_both_values(invoke, calls, overr
 
 
 def test_the_same_from_python(calls, tmp_path):
-    assert command.run_from_python(["seed=5"], str(tmp_path / "mine")) == {"run": {"status": "completed"}}
+    assert command.run_from_python(["seed=5"], str(tmp_path / "mine"))["run"]["status"] == "completed"
     assert calls[0][0].seed == 5 and RunFolder.open(tmp_path / "mine").given_overrides() == ["seed=5"]
     with pytest.raises(UserError, match="seed=x: must be a whole number"):
         command.run_from_python(["seed=x"], str(tmp_path / "other"))
