@@ -11,7 +11,7 @@ SMALL = (
     *("algorithm=sac", "env=bess", "env.episode.days=2", "network.hidden=[16,16]", "total_steps=256"),
     *("training.num_envs=8", "training.warmup_steps=64", "training.batch_size=16", "training.replay_capacity=512"),
     *("training.log_every=64", "training.eval_every=64", "training.updates_per_iteration=1", "checkpoint.every=128"),
-    *("evaluation.bootstrap=20", "evaluation.plots=false", "export=false", "checks=off"),
+    *("evaluation.bootstrap=20", "evaluation.plots=false", "export=false", "report=false", "checks=off"),
 )
 
 

@@ -161,6 +161,7 @@ class RunConfig:
     init_from: str | None
     time_budget_s: float | None
     export: bool
+    report: bool
     budget: BudgetConfig
     training: TrainingConfig
     checkpoint: CheckpointConfig

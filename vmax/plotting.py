@@ -37,6 +37,7 @@ COLOURS = {
     "perfect_foresight": "#263238",
     "mpc": "#e07b00",
     "mpc_calibrated": "#f5b342",
+    "mpc_estimate": "#b71c1c",
     "gated_two_cycle": "#2e8b57",
     "two_cycle": "#84c5a0",
     "n_cheap_n_dear": "#8e6bbf",

@@ -86,6 +86,9 @@ def test_every_combination_is_run_and_compared(invoke):
     assert rows[0].startswith("run,group,env,seed,score,capture,profit_eur") and len(rows) == 5
     for name in ("learning_curves", "scores", "performance_profiles"):
         assert Path(f"c/plots/{name}.png").read_bytes().startswith(b"\x89PNG")
+    page = Path("c/report.html").read_text(encoding="utf-8")
+    assert "report: c/report.html" in out and "sac has the highest capture of the groups: IQM 0.9150" in page
+    assert "python scripts/compare.py algorithm=sac,td3 seed=1,2 env=bess" in page
 
 
 def test_a_run_that_fails_or_hangs_does_not_stop_the_others_and_is_tried_again_when_going_on(invoke):
@@ -98,6 +101,8 @@ def test_a_run_that_fails_or_hangs_does_not_stop_the_others_and_is_tried_again_w
     assert RunFolder("c/02_algorithm-td3_seed-1").record()["status"] == "failed"
     assert "00_algorithm-sac_seed-1: failed (step 200: train/q is not finite)" in out
     assert record()["comparison"]["groups"].keys() == {"td3"}  # nothing is said of what did not finish
+    page = Path("c/report.html").read_text(encoding="utf-8")
+    assert "3 left out" in page and "no sign of life for 8 s" in page
     done = Path("c/03_algorithm-td3_seed-2/result.json")
     before = done.stat().st_mtime_ns
     behaving()
@@ -110,7 +115,7 @@ def test_nothing_finished_is_said_and_nothing_is_made_up(invoke):
     behaving(sac_1="badly", sac_2="badly", td3_1="stop", td3_2="badly")
     status, out, _ = invoke(*ALL)
     assert status == 1 and "no run has finished: there is nothing to compare" in out
-    assert "comparison" not in record() and not Path("c/comparison.csv").exists()
+    assert "comparison" not in record() and not Path("c/comparison.csv").exists() and not Path("c/report.html").exists()
     assert record()["jobs"][2]["state"] == "interrupted"
 
 

@@ -24,6 +24,7 @@ from vmax import config, devices, envs
 from vmax.algorithms import make_algorithm
 from vmax.envs.classic.pendulum import Pendulum
 from vmax.errors import UserError
+from vmax.evaluation.report import write_run_report
 from vmax.evaluation.validation import Validation
 from vmax.run_folder import RunFolder, read_metrics, write_json
 from vmax.training.progress import ProgressReport
@@ -319,12 +320,25 @@ def test_a_chunk_takes_its_input_over_and_neither_it_nor_the_evaluation_is_trace
 
 def test_train_from_python_takes_a_folder_of_its_own_and_returns_the_result(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    run = vmax.train([*tiny.PENDULUM, "total_steps=400", "name=mine"])["run"]
+    run = vmax.train([*tiny.PENDULUM, "total_steps=400", "name=mine", "report=true"])["run"]
     assert run["folder"].startswith("outputs/") and RunFolder(run["folder"]).record()["status"] == "completed"
     assert (run["name"], run["status"], run["env_steps"]) == ("mine", "completed", 400)
     assert run == tiny.read_json(Path(run["folder"]) / "result.json")["run"]
     said = capsys.readouterr().out
     assert f"figures: {run['folder']}/result.json\n" in said and "plots" not in said  # it was told to draw none
+    assert f"report: {run['folder']}/report.html\n" in said
+    page = (Path(run["folder"]) / "report.html").read_text(encoding="utf-8")
+    assert "<title>mine</title>" in page and "greedy episodes" in page
+
+
+def test_the_page_of_a_battery_says_what_its_result_says(untouched, tmp_path):
+    folder = untouched["days"]
+    page = write_run_report(folder, tmp_path).read_text(encoding="utf-8")
+    policies = tiny.read_json(folder / "result.json")["evaluation"]["policies"]
+    assert f"{policies['best']['profit_eur']:,.0f}" in page and f"{policies['mpc']['profit_eur']:,.0f}" in page
+    for part in ("learning", "dispatch", "policies", "groups", "configuration", "origin", "reproduce"):
+        assert f'<section id="{part}"' in page, part
+    assert not (folder / "report.html").exists()  # report=false
 
 
 def test_evaluate_from_python_finds_what_the_run_itself_found(untouched):

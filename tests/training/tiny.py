@@ -17,7 +17,15 @@ from vmax.run_folder import RunFolder
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 SIZES = (
-    *("device=cpu", "checks=off", "export=false", "seed=3", "total_steps=1000", "network.hidden=[16,16]"),
+    *(
+        "device=cpu",
+        "checks=off",
+        "export=false",
+        "report=false",
+        "seed=3",
+        "total_steps=1000",
+        "network.hidden=[16,16]",
+    ),
     *("evaluation.plots=false", "evaluation.bootstrap=50", "evaluation.error_draws=2", "checkpoint.every=300"),
     *("training.num_envs=4", "training.updates_per_iteration=2", "training.batch_size=16"),
     *("training.replay_capacity=400", "training.warmup_steps=200", "training.log_every=100"),

@@ -36,6 +36,10 @@ from vmax.config import compose, config_dir, is_hydras, load
 from vmax.conversion import build
 from vmax.errors import UserError
 from vmax.evaluation.comparison import Comparison, Finished, figures, read_run
+from vmax.evaluation.report import attempted, write_comparison_report
+from vmax.evaluation.report.compared import Compared, Left
+from vmax.evaluation.report.parts import command
+from vmax.evaluation.report.source import Source
 from vmax.plotting import save
 from vmax.run_folder import write_csv, write_json
 from vmax.training.signals import StopRequest
@@ -182,7 +186,19 @@ def conclude(jobs: Sequence[Job], folder: Path, overrides: Sequence[str]) -> Com
         save(figure, folder / "plots" / f"{name}.png")
     Console(width=None if Console().is_terminal else 120).print(comparison.table())
     print(f"figures: {folder / RECORD}, {folder / TABLE}; plots: {folder / 'plots'}")
+    print(attempted(lambda: write_comparison_report(compared(comparison, jobs, folder, overrides))))
     return comparison
+
+
+def compared(comparison: Comparison, jobs: Sequence[Job], folder: Path, overrides: Sequence[str]) -> Compared:
+    """What the page of the comparison is made of."""
+    return Compared(
+        comparison=comparison,
+        sources={run.name: Source.open(run.folder) for run in comparison.runs},
+        left=[Left(job.name, job.state, job.reason) for job in jobs if job.state != "done"],
+        folder=folder,
+        command=command("scripts/compare.py", overrides),
+    )
 
 
 def _finished(job: Job, folder: Path) -> Finished | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,21 @@ def learning_curve(metrics: Path, references: Mapping[str, float], column: str =
         label = "capture" if references else "mean return"
         axes.set(title="Learning curve, validation split", xlabel="environment steps", ylabel=label)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        marks = [value for name, value in references.items() if name != NOTHING]
-        later = curve[column].to_numpy()[len(curve) // 4 :]
-        if len(later):  # the first evaluations may lie far below what matters
-            lowest, highest = min([*marks, *later]), max([*marks, *later])
-            margin = 0.06 * ((highest - lowest) or 1.0)
-            axes.set_ylim(lowest - margin, highest + margin)
+        limits = score_range([curve[column].tolist()], references)
+        if limits is not None:
+            axes.set_ylim(*limits)
     return figure
+
+
+def score_range(curves: Sequence[Sequence[float]], references: Mapping[str, float]) -> tuple[float, float] | None:
+    """What a picture of learning curves shows: the baselines but for doing nothing, and the scores without the first
+    quarter of each curve, which may lie far below what matters. None without scores."""
+    later = [score for scores in curves for score in scores[len(scores) // 4 :]]
+    if not later:
+        return None
+    seen = [*(value for name, value in references.items() if name != NOTHING), *later]
+    margin = 0.06 * ((max(seen) - min(seen)) or 1.0)
+    return min(seen) - margin, max(seen) + margin
 
 
 def _together(references: Mapping[str, float], apart: float = 0.01) -> list[tuple[list[str], float]]:

@@ -41,7 +41,7 @@ def _group_table(evaluation: Mapping[str, Any]) -> Table:
     columns = [(f"by_{key}", name) for key, found in groups.items() for name in found["days"]]
     for _, name in columns:
         table.add_column(name, justify="right", no_wrap=True)
-    for name in _ordered(evaluation["policies"]):
+    for name in ordered(evaluation["policies"]):
         if name in BOUNDS:
             continue
         values = evaluation["policies"][name]
@@ -51,7 +51,7 @@ def _group_table(evaluation: Mapping[str, Any]) -> Table:
     return table
 
 
-def _ordered(policies: Mapping[str, Any]) -> list[str]:
+def ordered(policies: Mapping[str, Any]) -> list[str]:
     """Learned policies first, then by what they earned."""
     return sorted(policies, key=lambda name: (name not in LEARNED, -policies[name].get("uplift_eur", 0.0)))
 
@@ -60,17 +60,31 @@ def _table(evaluation: Mapping[str, Any], currency: str) -> Table:
     period = f", {evaluation['start'][:10]} to {evaluation['end'][:10]} UTC" if evaluation["start"] else ""
     table = Table(title=f"{evaluation['split']} split{period}", title_justify="left", title_style="bold")
     table.add_column("policy", no_wrap=True)
-    policies = evaluation["policies"]
-    whole_split = any("capture" in values for values in policies.values())
-    kind = evaluation.get("optimum", {}).get("kind")
-    share = {"bound": "of bound", "plan": "of plan"}.get(kind, "capture")
-    for heading in _MONEY_HEADINGS if whole_split else ("return, mean", "return, sd", "episodes"):
-        table.add_column(heading.format(currency=currency, share=share), justify="right", no_wrap=True)
-    for name in _ordered(policies):
-        values = policies[name]
-        cells = _money_cells(values) if whole_split else _return_cells(values)
+    headings, rows = comparison_rows(evaluation, currency)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, cells in rows.items():
         table.add_row(name, *cells, style="bold cyan" if name in LEARNED else None)
     return table
+
+
+def whole_split(evaluation: Mapping[str, Any]) -> bool:
+    """Whether policies were judged over a whole split, by money, and not by episodes."""
+    return any("capture" in values for values in evaluation["policies"].values())
+
+
+def comparison_rows(evaluation: Mapping[str, Any], currency: str) -> tuple[list[str], dict[str, list[str]]]:
+    """Headings, and the cells of every policy, for `evaluation` of a result.json, in the order of `ordered`."""
+    policies = evaluation["policies"]
+    kind = evaluation.get("optimum", {}).get("kind")
+    share = {"bound": "of bound", "plan": "of plan"}.get(kind, "capture")
+    money = whole_split(evaluation)
+    headings = _MONEY_HEADINGS if money else ("return, mean", "return, sd", "episodes")
+    cells = _money_cells if money else _return_cells
+    return (
+        [heading.format(currency=currency, share=share) for heading in headings],
+        {name: cells(policies[name]) for name in ordered(policies)},
+    )
 
 
 _MONEY_HEADINGS = (

@@ -18,6 +18,7 @@ from vmax.evaluation.calibration import calibration_figure
 from vmax.evaluation.evaluate import Evaluation, evaluate
 from vmax.evaluation.plots import learning_curve
 from vmax.evaluation.policies import Learned
+from vmax.evaluation.report import attempted, write_run_report
 from vmax.evaluation.table import print_comparison, print_groups
 from vmax.evaluation.writing import write_evaluation
 from vmax.plotting import save
@@ -80,6 +81,8 @@ def conclude(run: Run, ending: Ending) -> dict[str, Any]:
     print_groups(result["evaluation"])
     plots = [str(path) for path in (run.folder.plots, run.folder.evaluation(TEST) / "plots") if path.exists()]
     run.say(f"figures: {run.folder.result}" + (f"; plots: {' and '.join(plots)}" if plots else ""))
+    if run.config.report:
+        run.say(attempted(lambda: write_run_report(run.folder.path)))
     run.say(f"curves: tensorboard --logdir {run.folder.path}")
     return to_plain(result)
 
@@ -157,6 +160,7 @@ def run_facts(run: Run, ending: Ending) -> dict[str, Any]:
         **({} if run.days is None else {"epochs": run.days.done(c.step) / run.days.per_epoch}),
         "best_step": c.best_step,
         "best_validation_score": c.best_score,
+        "validation_baselines": dict(run.validation.references),
         "wall_time_s": c.wall_time_s,
         "training_time_s": c.training_time_s,
         "compile_time_s": c.compile_time_s,

@@ -1,0 +1,3 @@
+from vmax.commands.report import main
+
+main()
