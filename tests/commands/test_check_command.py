@@ -44,7 +44,7 @@ def invoke(monkeypatch, capsys):
 def invoke_training(monkeypatch, capsys):
     def loop(config, folder, composed):
         RunFolder(folder).start(config.seed, {})
-        return {"run": {"status": "completed"}}
+        return {"run": {"status": "completed", "reason": None, "best_validation_score": 0.5}}
 
     stub = ModuleType("vmax.training.loop")
     stub.train = loop  # pyright: ignore[reportAttributeAccessIssue]
