@@ -1,0 +1,86 @@
+"""Runs that are killed again and again, with every registered algorithm, equal one that nobody touched."""
+
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+
+from vmax.algorithms import REGISTRY
+from vmax.run_folder import RunFolder
+
+LONGER = ("total_steps=6000", "training.eval_every=1200", "checkpoint.every=300")
+"""58 chunks, with a checkpoint after every third."""
+
+
+def run_of(algorithm: str) -> list[str]:
+    return [*tiny.PENDULUM, f"algorithm={algorithm}", *LONGER]
+
+
+def saved(folder: Path) -> int:
+    """The step of the last checkpoint; 0 before the first."""
+    names = (path.name for path in folder.glob("checkpoints/*"))
+    return max((int(name) for name in names if name.isdigit()), default=0)
+
+
+def killed_after_progress(process: subprocess.Popen[str], folder: Path, wait_s: float) -> bool:
+    """Kills a run so many seconds after its next checkpoint; False where it was done before."""
+    before = saved(folder)
+    while process.poll() is None and saved(folder) <= before:
+        time.sleep(0.005)
+    time.sleep(wait_s)
+    process.kill()
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("algorithm", REGISTRY)
+def test_a_run_killed_at_random_moments_equals_one_that_was_not(tmp_path, algorithm, kills):
+    tiny.run(*run_of(algorithm), f"hydra.run.dir={tmp_path / 'untouched'}")
+    folder, survived = tmp_path / "killed", 0
+    for number in range(kills):
+        if number == 0:
+            process = tiny.start(*run_of(algorithm), f"hydra.run.dir={folder}")
+        else:
+            process = tiny.start(f"resume={folder}")
+        if not killed_after_progress(process, folder, random.uniform(0.0, 0.15)):
+            break
+        survived += 1
+        assert RunFolder(folder).record()["status"] == "running"
+    print(f"{algorithm}: killed {survived} times, last at checkpoint {saved(folder)}")
+    assert survived >= min(kills, 5)
+    if RunFolder(folder).record()["status"] != "completed":
+        tiny.run(f"resume={folder}")
+    tiny.assert_same_run(tmp_path / "untouched", folder)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "removed"])
+def test_damage_to_any_file_of_the_last_checkpoint_is_named_and_the_one_before_is_used(tmp_path, capsys, damage):
+    import vmax
+
+    vmax.train(list(tiny.PENDULUM), str(tmp_path / "untouched"))
+    files = sorted((tmp_path / "untouched" / "checkpoints" / "1000" / "state").rglob("*"))
+    for path in random.sample([path for path in files if path.is_file() and path.stat().st_size], 2):
+        folder = tmp_path / "damaged"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(tmp_path / "untouched", folder)
+        (folder / "result.json").unlink()
+        broken = folder / path.relative_to(tmp_path / "untouched")
+        content = bytearray(broken.read_bytes())
+        if damage == "removed":
+            broken.unlink()
+        elif damage == "truncated":
+            broken.write_bytes(content[: len(content) // 2])
+        else:
+            content[random.randrange(len(content))] ^= 1 << random.randrange(8)
+            broken.write_bytes(content)
+        RunFolder(folder).start(3, {})
+        vmax.train([f"resume={folder}"])
+        said = capsys.readouterr().out
+        assert f"checkpoint {folder / 'checkpoints' / '1000'}: " in said and "it is passed over" in said
+        tiny.assert_same_run(tmp_path / "untouched", folder)
