@@ -40,6 +40,9 @@ def invoke(monkeypatch, tmp_path, capsys):
 def test_the_table_and_the_file_have_the_same_figures(invoke, tmp_path):
     status, out, _ = invoke("hydra.run.dir=outputs/b")
     written = json.loads((tmp_path / "outputs/b/bench.json").read_text())
+    (line,) = (tmp_path / "outputs/bench_history.jsonl").read_text().splitlines()
+    assert json.loads(line)["updates_per_s_3"] == written["figures"]["updates_per_s_3"]
+    assert json.loads(line)["hardware"] == written["hardware"] and json.loads(line)["git"] == written["git"]
     figures = written["figures"]
     assert status == 0 and "4,000 steps/s" in out and "0.7\n" in out
     assert (figures["environment_steps_per_s_4"], figures["compile_cold_s"], figures["share_of_gemm_3"]) == (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,10 @@ from vmax import devices
 from vmax.commands.cli import hydra_main
 from vmax.config import RunConfig, check_devices, load, to_mapping
 from vmax.conversion import build, convert
-from vmax.run_folder import git_revision, versions, write_json
+from vmax.run_folder import append_jsonl, git_revision, versions, write_json
+
+HISTORY = Path("outputs") / "bench_history.jsonl"
+"""Every measurement made from here, with its commit and machine: one line each, the figures by name."""
 
 
 @dataclass
@@ -47,7 +51,8 @@ def run(composed: DictConfig) -> None:
 
 
 def bench(composed: DictConfig, folder: Path) -> dict[str, Any]:
-    """Measures by a composed configuration, prints the table, writes `folder`/bench.json and returns its content.
+    """Measures by a composed configuration, prints the table, writes `folder`/bench.json, adds a line to `HISTORY` and
+    returns the content of the former.
 
     Raises UserError.
     """
@@ -75,7 +80,10 @@ def bench(composed: DictConfig, folder: Path) -> dict[str, Any]:
     result = {"hardware": hardware, "versions": versions(), "git": git_revision(), "figures": table.figures}
     result["bench"] = {"speed": asdict(speed), "memory": asdict(memory), "peer": asdict(peer) if peers else None}
     write_json(folder / "bench.json", result)
-    print(f"\nwritten to {folder / 'bench.json'}")
+    line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "git": result["git"], "hardware": hardware}
+    HISTORY.parent.mkdir(exist_ok=True)
+    append_jsonl(HISTORY, [{**line, **table.figures}])
+    print(f"\nwritten to {folder / 'bench.json'}; a line was added to {HISTORY}")
     return result
 
 
