@@ -1,10 +1,14 @@
-"""What must be set before JAX starts: processor, threads, compile cache, and quick compilation.
+"""What must be set before JAX starts: processor, threads, compile cache, and quick compilation; compiled programs are
+dropped where there are very many.
 
 Compiling is most of the tests' time. Hypothesis has no deadlines, since the first example compiles.
 """
 
+import gc
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 from vmax import devices
@@ -14,3 +18,18 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
 devices.configure("cpu", None)
 settings.register_profile("vmax", deadline=None, max_examples=50)
 settings.load_profile("vmax")
+
+MAPS = Path("/proc/self/maps")
+MOST_MAPS = 20_000
+"""Compiled programs hold memory maps. Linux gives a process 65,530 of them, and JAX aborts it at the next one."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_compiled_programs():
+    """Drops what was compiled, after a module, before a process has too many memory maps."""
+    yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
+        import jax
+
+        jax.clear_caches()
+        gc.collect()
