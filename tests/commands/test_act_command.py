@@ -1,4 +1,7 @@
 import csv
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from exporting import pendulum, policy
@@ -7,6 +10,8 @@ from invoking import invoker
 from vmax.commands import act as command
 from vmax.export.folder import write_policy
 from vmax.run_folder import RunFolder
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "act.py"
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +42,14 @@ def test_actions_go_to_a_file(invoke, tmp_path, folder):
     with (tmp_path / "there" / "actions.csv").open() as file:
         written = list(csv.reader(file))
     assert (status, out) == (0, "96 rows of actions: there/actions.csv\n") and len(written) == 97
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(folder, tmp_path):
+    command = [sys.executable, str(SCRIPT), f"policy={folder}", f"csv={folder}/example.csv"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout and process.stderr
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait() == 1
 
 
 @pytest.mark.parametrize(

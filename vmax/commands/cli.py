@@ -54,9 +54,8 @@ def hydra_main(task: Callable[[DictConfig], Any], config_name: str) -> None:
     except HYDRA_ERRORS as error:
         overrides = [argument for argument in arguments if not argument.startswith("-")]
         _exit(str(composition_error(error, overrides, config_name)))
-    except BrokenPipeError:  # whoever read has seen enough, as head has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(CRASH)
+    except BrokenPipeError:
+        _nobody_reads()
     except OSError as error:  # a job's own are told by _run_job
         _exit(str(unwritable(error.filename, error)))
     except KeyboardInterrupt as stop:
@@ -133,6 +132,8 @@ def _run_job(task: Callable[[DictConfig], Any], composed: DictConfig) -> Any:
     except (UserError, DiskFull) as error:
         print(f"error: {label}{error}", file=sys.stderr)
         status = MISTAKE
+    except BrokenPipeError:
+        _nobody_reads()
     except Exception:
         print(f"error: {label}", end="", file=sys.stderr)
         traceback.print_exc()
@@ -154,6 +155,12 @@ def remove_empty(folder: Path) -> None:
                 parent.rmdir()
     except OSError:
         return
+
+
+def _nobody_reads() -> NoReturn:
+    """Ends quietly: whoever read the output has seen enough, as `head` has."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(CRASH)
 
 
 def _exit(message: str) -> NoReturn:
