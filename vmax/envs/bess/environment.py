@@ -13,7 +13,7 @@ import numpy as np
 
 from vmax.data.series import Series
 from vmax.envs.bess import action as actions
-from vmax.envs.bess import auction, market, observation, operation, post_decision, reserve
+from vmax.envs.bess import episodes, market, observation, operation, post_decision, reserve
 from vmax.envs.bess.battery import Site
 from vmax.envs.bess.degradation import WearModel, make_wear
 from vmax.envs.bess.known import Known, look
@@ -200,37 +200,8 @@ class Bess:
         A `Day` names the start hour alone. A `Start` (evaluation, debugging) names time, end, charge and errors instead
         and leaves prices as they are.
         """
-        day, start = (start, None) if isinstance(start, Day) else (None, start)
-        keys = jax.random.split(key, 6)
-        drawn = {}
-        for i, name in enumerate(self.ranged):
-            low, high = getattr(params.site, name)
-            draw = jax.random.uniform(jax.random.fold_in(keys[0], i), (), minval=low, maxval=high)
-            drawn[name] = draw if start is None else 0.5 * (low + high)
-        if start is not None:
-            soc, one, zero = start.soc, jnp.float32(1.0), jnp.float32(0.0)
-            state = State(start.time, start.end, soc, soc, soc, start.error_offset, one, zero, drawn, **self._new(soc))
-            return state, self.observe(state, params)
-        index = jax.random.randint(keys[1], (), 0, params.scenarios.starts.shape[0])
-        time = params.scenarios.starts[index] if day is None else day.time
-        soc = jax.random.uniform(keys[2], (), minval=params.start_soc[0], maxval=params.start_soc[1])
-        site = replace(params.site, **drawn)
-        soc = jnp.clip(soc, site.soc_min, site.soc_max)
-        factor = jnp.exp(jax.random.uniform(keys[3], (), minval=params.log_factor[0], maxval=params.log_factor[1]))
-        shift = jax.random.uniform(keys[4], (), minval=params.shift[0], maxval=params.shift[1])
-        offset = jax.random.randint(keys[5], (), 0, 2**30)
-        end = time + self.episode_steps
-        state = State(time, end, soc, soc, soc, offset, factor, shift, drawn, **self._new(soc))
+        state = episodes.begin(self, key, params, start)
         return state, self.observe(state, params)
-
-    def _new(self, soc: Array) -> dict[str, Any]:
-        """Entries of the state about wear, sales and reserve at the start of an episode."""
-        return {
-            "wear": self.wear.initial(soc),
-            "soh_loss": jnp.zeros_like(soc) if self.config.degradation.feedback else None,
-            "plan": auction.begin(soc) if self.sells_ahead else None,
-            "reserve": reserve.Commitment.none() if self.config.reserve.sold else None,
-        }
 
     def _starts_half(self, params: BessParams, row: Array) -> Array:
         """Whether a local half-day (0-12, 12-24 h) begins with the step of this row."""
@@ -349,17 +320,5 @@ class Bess:
         return bool(np.max(self.config.plant.pv_capacity_mw) > 0)
 
     def evaluation_starts(self, params: BessParams, split: str, error_draws: int = 1, days: int | None = None) -> Start:
-        """Lanes that cover the split, or its first `days`: one per gap-free block (and draw of forecast errors
-        or of calls, where there are any).
-
-        Each starts from SOC 0.5, or the nearest that the window allows.
-        """
-        drawn = self.config.information == "forecast" or self.config.reserve.called  # imbalance prices are data
-        draws = error_draws if drawn else 1
-        blocks = self.series.splits[split]
-        stop = blocks[-1][1] if days is None else blocks[0][0] + days * self.steps_per_day
-        covered = [(first, min(last, stop)) for first, last in blocks if first < stop]
-        lanes = [(first, last, draw) for draw in range(draws) for first, last in covered]
-        first, last, draw = (jnp.asarray(column, jnp.int32) for column in zip(*lanes, strict=True))
-        soc = jnp.clip(0.5, jnp.mean(params.site.soc_min), jnp.mean(params.site.soc_max))
-        return Start(first, last, jnp.full(len(lanes), soc, jnp.float32), draw * 50_000)
+        """Lanes that cover the split, or its first `days`: see `episodes.lanes`."""
+        return episodes.lanes(self, params, split, error_draws, days)
