@@ -17,13 +17,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
 from vmax.errors import UserError
-from vmax.run_folder import DiskFull, disk_guard, is_disk_full, write_json
+from vmax.run_folder import DiskFull, Which, disk_guard, is_disk_full, write_json
 
 TEMPORARY = ".tmp"
 MANIFEST = "manifest.json"
@@ -89,7 +89,7 @@ class Checkpoints:
         """Saves what stays for good, beside the others. Raises DiskFull."""
         self._write(f"{KEPT}{step}", items, meta)
 
-    def restore(self, targets: Mapping[str, Any], which: Literal["last", "best"] | int = "last") -> Restored:
+    def restore(self, targets: Mapping[str, Any], which: Which = "last") -> Restored:
         """The newest checkpoint that is whole, with every array placed as in the targets.
 
         Args:

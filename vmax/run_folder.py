@@ -30,6 +30,8 @@ from vmax.errors import UserError
 Status = Literal["running", "completed", "stopped_early", "interrupted", "failed"]
 FINISHED = ("completed", "stopped_early")
 """Statuses of runs that were evaluated to the end."""
+Which = Literal["best", "last"] | int
+"""A checkpoint of a run: the best by the validation score, the last, or the one of a step."""
 PACKAGES = ("vmax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "hydra-core", "numpy", "pandas", "highspy")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import tiny
 
+import vmax
 from vmax.algorithms import REGISTRY
 from vmax.run_folder import RunFolder
 
@@ -61,8 +62,6 @@ def test_a_run_killed_at_random_moments_equals_one_that_was_not(tmp_path, algori
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "removed"])
 def test_damage_to_any_file_of_the_last_checkpoint_is_named_and_the_one_before_is_used(tmp_path, capsys, damage):
-    import vmax
-
     vmax.train(list(tiny.PENDULUM), str(tmp_path / "untouched"))
     files = sorted((tmp_path / "untouched" / "checkpoints" / "1000" / "state").rglob("*"))
     for path in random.sample([path for path in files if path.is_file() and path.stat().st_size], 2):

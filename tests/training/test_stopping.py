@@ -20,7 +20,7 @@ def prices(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory) -> Path:
-    """A run that nobody disturbed, in a process of its own, as the tests below have others in it."""
+    """A run that nobody disturbed."""
     folder = tmp_path_factory.mktemp("untouched") / "run"
     vmax.train([*tiny.PENDULUM, "checkpoint.policy_every=400"], str(folder))
     return folder
@@ -54,7 +54,7 @@ def test_a_target_ends_a_run_when_it_is_reached_and_says_so():
 def test_a_deadline_leaves_time_for_another_chunk_as_long_as_the_longest(monkeypatch):
     now = iter([100.0, 110.0, 150.0, 152.0])  # made, then asked after chunks of 10, 40 and 2 seconds
     monkeypatch.setattr("vmax.training.stopping.time.monotonic", lambda: next(now))
-    deadline = Deadline(200.0, began=50.0)  # ends at 250: 110 + 20 + 15 is in time, 152 + 80 + 15 too late by none
+    deadline = Deadline(200.0, began=50.0)  # ends at 250; last 152 + 2 · 40 + 15 = 247
     assert [deadline.near(), deadline.near(), deadline.near()] == [False, False, False]
     now = iter([100.0, 110.0, 156.0])  # 156 + 2 · 46 + 15 = 263
     deadline = Deadline(200.0, began=50.0)

@@ -41,6 +41,8 @@ def test_any_checkpoint_can_be_exported_later_and_nothing_is_unpickled_on_the_wa
         assert export_run(copy, "best", "stablehlo", "cpu") == copy / "policy"
         np.testing.assert_array_equal(load_exported(copy / "policy").act(RAW), before)
     assert found == []
+    export_run(copy, 300, "stablehlo", "cpu")
+    assert json.loads((copy / "policy" / "card.json").read_text())["checkpoint"] == 300
     for path in (copy / "checkpoints").glob("best-*"):
         shutil.rmtree(path)
     export_run(copy, "best", "stablehlo", "cpu")

@@ -70,6 +70,8 @@ def reported(task: Callable[[], int]) -> int:
     except (UserError, DiskFull) as error:
         print(f"error: {error}", file=sys.stderr)
         return MISTAKE
+    except BrokenPipeError:
+        _nobody_reads()
     except OSError as error:
         print(f"error: {unwritable(error.filename, error)}", file=sys.stderr)
         return MISTAKE

@@ -31,7 +31,7 @@ from rich.console import Console
 
 from vmax.commands.board import Board
 from vmax.commands.cli import check_flags, reported
-from vmax.commands.jobs import Job, Process, folder_name, outcome_of
+from vmax.commands.jobs import Job, Process, folder_name, is_finished
 from vmax.config import compose, config_dir, is_hydras, load
 from vmax.conversion import build
 from vmax.errors import UserError
@@ -84,7 +84,7 @@ def run(arguments: Sequence[str]) -> int:
     known = {job["name"]: job for job in _saved(folder).get("jobs", [])}
     for job in jobs:
         job.seconds = known.get(job.name, {}).get("seconds", 0.0)
-        job.state = outcome_of(folder / job.name) or "waiting"
+        job.state = "done" if is_finished(folder / job.name) else "waiting"
     folder.mkdir(parents=True, exist_ok=True)
     print(f"{len(jobs)} runs in {folder}")
     stopped = carry_out(jobs, folder, config, overrides)

@@ -13,10 +13,9 @@ from vmax.commands.cli import hydra_main, only
 from vmax.config import EvaluationConfig, load, to_mapping
 from vmax.conversion import build, convert, show
 from vmax.errors import UserError
-from vmax.run_folder import RunFolder, to_plain
+from vmax.run_folder import RunFolder, Which, to_plain
 
 KEYS = ("run", "checkpoint", "split", "device", "evaluation")
-Which = Literal["best", "last"] | int
 Split = Literal["train", "validation", "test"]
 Device = Literal["auto", "cpu", "gpu"]
 
@@ -33,7 +32,7 @@ def run(composed: DictConfig) -> None:
         raise UserError("run=null: name the folder of a run, as in run=outputs/2026-01-31/12-00-00-000000")
     evaluate_run(
         convert(str, mapping["run"], "run"),
-        convert(Which, mapping["checkpoint"], "checkpoint"),
+        mapping["checkpoint"],
         convert(Split, mapping["split"], "split"),
         device=convert(Device, mapping["device"], "device"),
         evaluation=mapping["evaluation"],
@@ -52,7 +51,7 @@ def evaluate_run(
     `evaluation` are settings that replace those of the run where they are not None. The run's own result.json and its
     own evaluation stay as they are (`place`). Returns what stands in the new result.json. Raises UserError.
     """
-    convert(Which, checkpoint, "checkpoint")
+    checkpoint = convert(Which, checkpoint, "checkpoint")
     convert(Split, split, "split")
     folder = RunFolder.open(run)
     config = load(folder.composed())

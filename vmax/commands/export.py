@@ -13,10 +13,9 @@ from vmax.commands.cli import hydra_main, only
 from vmax.config import load, to_mapping
 from vmax.conversion import convert
 from vmax.errors import UserError
-from vmax.run_folder import RunFolder
+from vmax.run_folder import RunFolder, Which
 
 KEYS = ("run", "checkpoint", "format", "device")
-Which = Literal["best", "last"]
 Format = Literal["stablehlo", "onnx"]
 Device = Literal["auto", "cpu", "gpu"]
 
@@ -33,7 +32,7 @@ def run(composed: DictConfig) -> None:
         raise UserError("run=null: name the folder of a run, as in run=outputs/2026-01-31/12-00-00-000000")
     export_run(
         convert(str, mapping["run"], "run"),
-        convert(Which, mapping["checkpoint"], "checkpoint"),
+        mapping["checkpoint"],
         convert(Format | None, mapping["format"], "format"),
         convert(Device, mapping["device"], "device"),
     )
@@ -46,6 +45,7 @@ def export_run(
 
     A run that was interrupted before its first evaluation has no best checkpoint: the last one is then taken.
     """
+    checkpoint = convert(Which, checkpoint, "checkpoint")
     folder = RunFolder.open(run)
     config = load(folder.composed())
     devices.configure(device, None)

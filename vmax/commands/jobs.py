@@ -103,24 +103,24 @@ class Process:
             os.killpg(self.popen.pid, number)
 
     def _outcome(self) -> tuple[State, str | None]:
-        record = RunFolder(self.folder).record()
+        folder = RunFolder(self.folder)
+        record = folder.record()
         status = record.get("status")
-        if self.killed is not None:
-            folder = RunFolder(self.folder)
-            if folder.run_json.exists() and status not in FINISHED:
-                folder.finish("failed", self.killed)
-            return ("done", None) if status in FINISHED else ("failed", self.killed)
-        if status in FINISHED and self.popen.returncode == 0:
+        if status in FINISHED and (self.popen.returncode == 0 or self.killed is not None):
             return "done", None
+        if self.killed is not None:
+            if record:
+                folder.finish("failed", self.killed)
+            return "failed", self.killed
         if status == "interrupted":
             return "interrupted", record.get("reason")
         reason = record.get("reason") if status == "failed" else None
         return "failed", reason or last_line(Path(f"{self.folder}.log")) or f"exit status {self.popen.returncode}"
 
 
-def outcome_of(folder: Path) -> State | None:
-    """How an earlier run in the folder ended, if it needs nothing more: `done`; else None."""
-    return "done" if RunFolder(folder).record().get("status") in FINISHED else None
+def is_finished(folder: Path) -> bool:
+    """Whether an earlier run in the folder needs nothing more."""
+    return RunFolder(folder).record().get("status") in FINISHED
 
 
 def progress(job: Job, folder: Path) -> Progress | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import jax
 
@@ -22,7 +22,7 @@ from vmax.evaluation.report import attempted, write_run_report
 from vmax.evaluation.table import print_comparison, print_groups
 from vmax.evaluation.writing import write_evaluation
 from vmax.plotting import save
-from vmax.run_folder import RunFolder, to_plain, write_json
+from vmax.run_folder import RunFolder, Which, to_plain, write_json
 from vmax.training.day_plan import in_days
 from vmax.training.run import Run, build_program
 from vmax.training.stopping import Ending
@@ -31,9 +31,7 @@ from vmax.training.take_away import offer
 TEST = "test"
 
 
-def load_policy(
-    checkpoints: Checkpoints, algorithm: Any, spec: Spec, which: Literal["best", "last"] | int
-) -> tuple[int, Learned]:
+def load_policy(checkpoints: Checkpoints, algorithm: Any, spec: Spec, which: Which) -> tuple[int, Learned]:
     """Step and policy of a checkpoint. Raises UserError where none can be read."""
 
     def weights(key: jax.Array) -> Any:
@@ -46,9 +44,7 @@ def load_policy(
     return restored.step, Learned(restored.items["policy"], algorithm)
 
 
-def restore_policy(
-    folder: RunFolder, config: RunConfig, which: Literal["best", "last"] | int
-) -> tuple[Environment, int, Learned]:
+def restore_policy(folder: RunFolder, config: RunConfig, which: Which) -> tuple[Environment, int, Learned]:
     """The environment of a run as it was configured; step and policy of a checkpoint. Raises UserError."""
     env = envs.make(config.env)
     algorithm = make_algorithm(config.algorithm, config.network)
@@ -110,11 +106,11 @@ def fail(folder: RunFolder, run: Run | None, reason: str) -> None:
         run.logger.end("failed", {})
 
 
-def _evaluate(run: Run, checkpoints: Sequence[Literal["best", "last"]], planning: bool) -> Evaluation:
+def _evaluate(run: Run, checkpoints: Sequence[Which], planning: bool) -> Evaluation:
     settings, spec = run.config.evaluation, run.stages.program.spec
     return evaluate(
         run.env,
-        {name: load_policy(run.checkpoints, run.algorithm, spec, name)[1] for name in checkpoints},
+        {str(name): load_policy(run.checkpoints, run.algorithm, spec, name)[1] for name in checkpoints},
         TEST,
         error_draws=settings.error_draws,
         bootstrap=settings.bootstrap,

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from vmax.config import RunConfig
 from vmax.envs.environment import Environment
 from vmax.errors import UserError
 from vmax.evaluation.policies import Learned
 from vmax.export.folder import Format, write_policy
-from vmax.run_folder import RunFolder
-
-Which = Literal["best", "last"]
+from vmax.run_folder import RunFolder, Which
 
 
 def take_away(
@@ -58,7 +56,7 @@ def facts(config: RunConfig, step: int, which: Which, result: Mapping[str, Any])
         "seed": config.seed,
         "checkpoint": which,
         "step": step,
-        "kpis": evaluation.get("policies", {}).get(which),
+        "kpis": evaluation.get("policies", {}).get(str(which)),
         "kpis_split": "test" if evaluation else None,
         "trained": {k: v for k, v in result.get("run", {}).items() if k in ("env_steps", "gradient_updates", "status")},
     }

@@ -128,8 +128,9 @@ def with_series(
 ) -> BessParams:
     """Training params with the data of another series, all that was fitted kept: what a world that goes on otherwise
     would have looked like. `error_path` replaces that of forecasts."""
-    settled = settlement_prices(config_series := series_of(config), config.market)[0]
-    scenarios = scenarios_of(config, series, pv, "train", typical_prices(config_series, settled))
+    own = series_of(config)
+    typical = typical_prices(own, settlement_prices(own, config.market)[0])
+    scenarios = scenarios_of(config, series, pv, "train", typical)
     params = replace(params, scenarios=replace(scenarios, error_path=error_path))
     if params.table is None:
         return params
