@@ -63,21 +63,27 @@ def hydra_main(task: Callable[[DictConfig], Any], config_name: str) -> None:
         sys.exit(INTERRUPTED)
 
 
-def reported(task: Callable[[], int]) -> int:
-    """The exit status of a command that takes its arguments itself; a mistake becomes one line on stderr."""
+def plain_main(task: Callable[[Sequence[str]], int], help_text: str, config_name: str, prefix: str = "") -> NoReturn:
+    """Runs a command that takes its arguments itself and ends with the status that it returns; a mistake is one line.
+
+    With --help prints `help_text` and the keys of its YAML file, each behind `prefix`.
+    """
+    arguments = sys.argv[1:]
+    if {"--help", "-h"} & set(arguments):
+        lines = (config_dir() / f"{config_name}.yaml").read_text(encoding="utf-8").splitlines()
+        print(help_text + "\n".join(f"  {prefix}{line}" for line in lines if not line.startswith("#")))
+        sys.exit(0)
     try:
-        return task()
+        sys.exit(task(arguments))
     except (UserError, DiskFull) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return MISTAKE
+        _exit(str(error))
     except BrokenPipeError:
         _nobody_reads()
     except OSError as error:
-        print(f"error: {unwritable(error.filename, error)}", file=sys.stderr)
-        return MISTAKE
+        _exit(str(unwritable(error.filename, error)))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+        sys.exit(INTERRUPTED)
 
 
 def check_flags(arguments: Sequence[str]) -> None:

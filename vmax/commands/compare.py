@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -30,7 +29,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from vmax.commands.board import Board
-from vmax.commands.cli import check_flags, reported
+from vmax.commands.cli import check_flags, plain_main
 from vmax.commands.jobs import Job, Process, folder_name, is_finished
 from vmax.config import compose, config_dir, is_hydras, load
 from vmax.conversion import build
@@ -67,11 +66,7 @@ class CompareConfig:
 
 def main() -> None:
     """Entry point of the command."""
-    if "--help" in sys.argv[1:] or "-h" in sys.argv[1:]:
-        lines = (config_dir() / "compare.yaml").read_text(encoding="utf-8").splitlines()
-        print(f"{__doc__}" + "\n".join(f"  {PREFIX}{line}" for line in lines if not line.startswith("#")))
-        return
-    sys.exit(reported(lambda: run(sys.argv[1:])))
+    plain_main(run, f"{__doc__}", "compare", PREFIX)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,11 +23,11 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from vmax.commands.cli import check_flags, reported
+from vmax.commands.cli import check_flags, plain_main
 from vmax.config import config_dir
 from vmax.conversion import build
 from vmax.errors import UserError
-from vmax.evaluation.comparison import Comparison, read_run
+from vmax.evaluation.comparison import Comparison, kind_of, read_run
 from vmax.evaluation.report import write_comparison_report, write_run_report
 from vmax.evaluation.report.compared import Compared, Left
 from vmax.evaluation.report.parts import command
@@ -65,11 +64,7 @@ class Found:
 
 def main() -> None:
     """Entry point of the command."""
-    if "--help" in sys.argv[1:] or "-h" in sys.argv[1:]:
-        lines = (config_dir() / "report.yaml").read_text(encoding="utf-8").splitlines()
-        print(f"{__doc__}" + "\n".join(f"  {line}" for line in lines if not line.startswith("#")))
-        return
-    sys.exit(reported(lambda: run(sys.argv[1:])))
+    plain_main(run, f"{__doc__}", "report")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -146,7 +141,7 @@ def compare(runs: Sequence[Found], folder: Path, own: Path | None) -> Compared:
     for found in runs:
         source = sources[found.name]
         try:
-            group = found.group or _kind(source) + labels[found.name]
+            group = found.group or kind_of(source.config) + labels[found.name]
             read = read_run(found.folder, found.name, group)
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{found.folder}: its result cannot be read ({str(error).splitlines()[0]})") from error
@@ -172,11 +167,6 @@ def groups_of(overrides: dict[str, list[str]]) -> dict[str, str]:
     common = set.intersection(*(set(given) for given in told.values()))
     differing = {name: [one for one in given if one not in common] for name, given in told.items()}
     return {name: "".join(f" {one}" for one in given if _key(one) not in NETWORK) for name, given in differing.items()}
-
-
-def _kind(source: Source) -> str:
-    network = source.config["network"]["name"]
-    return source.config["algorithm"]["name"] + ("" if network == "mlp" else f" {network}")
 
 
 def _key(override: str) -> str:

@@ -50,12 +50,11 @@ def read_run(folder: Path, name: str, group: str | None = None) -> Finished | No
         return None
     result = json.loads(run.result.read_text(encoding="utf-8"))
     about, policies = result["run"], result["evaluation"]["policies"]
-    network = run.composed()["network"]["name"]
     key = next(key for key in SCORES if policies["best"].get(key) is not None)
     scores = {policy: values.get(key) for policy, values in policies.items()}
     return Finished(
         name=name,
-        group=group or about["algorithm"] + ("" if network == "mlp" else f" {network}"),
+        group=group or kind_of(run.composed()),
         task=about["env"],
         seed=about["seed"],
         folder=folder,
@@ -64,6 +63,12 @@ def read_run(folder: Path, name: str, group: str | None = None) -> Finished | No
         baselines={policy: float(score) for policy, score in scores.items() if policy not in ("best", "last")},
         result=result,
     )
+
+
+def kind_of(config: Mapping[str, Any]) -> str:
+    """What a run is, by its configuration: the algorithm, and the network where that is no plain one."""
+    network = config["network"]["name"]
+    return config["algorithm"]["name"] + ("" if network == "mlp" else f" {network}")
 
 
 @dataclass(frozen=True)
