@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from vmax.evaluation.writing import write_table
-from vmax.run_folder import RunFolder, write_csv, write_json
+from vmax.files import write_csv, write_json
+from vmax.run_folder import RunFolder
 
 CONFIG = {
     "algorithm": {"name": "sac"},

@@ -14,7 +14,7 @@ import pytest
 from vmax import checkpoint, devices
 from vmax.checkpoint import Checkpoints, damage, disk_need
 from vmax.errors import UserError
-from vmax.run_folder import DiskFull
+from vmax.files import DiskFull
 
 N = devices.count()
 PARAMS = {"kernel": jnp.arange(12.0).reshape(3, 4), "bias": jnp.zeros(4, jnp.bfloat16)}

@@ -9,17 +9,8 @@ import pytest
 
 from vmax import run_folder
 from vmax.errors import UserError
-from vmax.run_folder import (
-    DiskFull,
-    RunFolder,
-    append_jsonl,
-    atomic,
-    is_disk_full,
-    read_metrics,
-    write_csv,
-    write_json,
-    write_text,
-)
+from vmax.files import DiskFull, append_jsonl, atomic, is_disk_full, write_csv, write_json, write_text
+from vmax.run_folder import RunFolder, read_metrics
 
 
 def test_json_is_strict_and_knows_arrays_times_and_paths(tmp_path):

@@ -23,7 +23,8 @@ import jax
 import orbax.checkpoint as ocp
 
 from vmax.errors import UserError
-from vmax.run_folder import DiskFull, Which, disk_guard, is_disk_full, write_json
+from vmax.files import DiskFull, disk_guard, is_disk_full, write_json
+from vmax.run_folder import Which
 
 TEMPORARY = ".tmp"
 MANIFEST = "manifest.json"

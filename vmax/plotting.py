@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from vmax.run_folder import atomic
+from vmax.files import atomic
 
 STYLE: Any = {
     "figure.dpi": 110,

@@ -1,31 +1,29 @@
-"""The folder of one run: where everything lies, and how it is written so that nothing half-written stays behind.
+"""The folder of one run: where everything lies, and what is on record of the run.
 
-Whole files (JSON, tables, plots) are written to a temporary name and renamed. Growing files (train.log, metrics.csv,
+Whole files (JSON, tables, plots) are written at once (`files.py`). Growing files (train.log, metrics.csv,
 metrics.jsonl, days.jsonl) are appended to; a resume cuts them back to its checkpoint.
 """
 
 from __future__ import annotations
 
 import csv
-import errno
 import json
-import math
 import os
 import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from omegaconf import OmegaConf
 
 from vmax.errors import UserError
+from vmax.files import disk_guard, unwritable, write_csv, write_json, write_text
 
 Status = Literal["running", "completed", "stopped_early", "interrupted", "failed"]
 FINISHED = ("completed", "stopped_early")
@@ -33,10 +31,6 @@ FINISHED = ("completed", "stopped_early")
 Which = Literal["best", "last"] | int
 """A checkpoint of a run: the best by the validation score, the last, or the one of a step."""
 PACKAGES = ("vmax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "hydra-core", "numpy", "pandas", "highspy")
-
-
-class DiskFull(Exception):
-    """There is no space left for what was to be written; everything earlier is intact."""
 
 
 class RunFolder:
@@ -79,7 +73,7 @@ class RunFolder:
             if new:
                 write_text(self.overrides, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
         except OSError as error:
-            raise unwritable(self.path, error) from error
+            raise unwritable(f"hydra.run.dir={self.path}", error) from error
 
     def discard_unstarted(self) -> None:
         """Takes `save_config` back for a run that never came to start; other files in the folder stay."""
@@ -165,13 +159,6 @@ def read_metrics(path: Path) -> tuple[list[str], list[list[str]]]:
     return (lines[0], [row for row in lines[1:] if len(row) == len(lines[0])]) if lines else ([], [])
 
 
-def append_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Adds lines of one strict JSON object each; numbers that are not finite become null. Raises DiskFull."""
-    lines = [json.dumps(to_plain(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
-    with disk_guard(path), path.open("a", encoding="utf-8") as file:
-        file.writelines(lines)
-
-
 def _cut_lines(path: Path, step: int) -> None:
     """Ends a file of JSON lines before the first with a later `step`, or one that was cut off in the middle."""
     if not path.exists():
@@ -183,83 +170,6 @@ def _cut_lines(path: Path, step: int) -> None:
                 break
             kept += len(line)
     os.truncate(path, kept)
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yields a temporary name beside `path`; renamed to it at the end, removed on an error. Raises DiskFull."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    try:
-        with disk_guard(path):
-            yield temporary
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a whole text file at once. Raises DiskFull."""
-    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes strict JSON at once; numbers that are not finite become null. Raises DiskFull."""
-    write_text(path, json.dumps(to_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Writes a whole table at once. Raises DiskFull."""
-    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-
-
-def to_plain(value: Any) -> Any:
-    """A value as JSON knows it: arrays as lists, times as ISO 8601, what is not finite as null."""
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [to_plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, datetime | np.datetime64):
-        return str(value) if isinstance(value, np.datetime64) else value.isoformat()
-    if hasattr(value, "tolist"):
-        return to_plain(value.tolist())
-    return str(value)
-
-
-@contextmanager
-def disk_guard(path: Path) -> Iterator[None]:
-    """Turns the many faces of a full disk into DiskFull with the place; other errors pass through."""
-    try:
-        yield
-    except Exception as error:
-        if is_disk_full(error):
-            raise DiskFull(f"{path}: no space left on the disk; everything written earlier is intact") from error
-        raise
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error, or one that it came from, says that the disk or the quota is full."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    if "RESOURCE_EXHAUSTED" in str(error) or "No space left" in str(error):
-        return True
-    origin = error.__cause__ or error.__context__
-    return origin is not None and is_disk_full(origin)
-
-
-def unwritable(folder: Path | str, error: OSError) -> UserError:
-    """The error for a run's folder that cannot be made or written to."""
-    return UserError(f"hydra.run.dir={folder}: cannot be written ({error.strerror}); name another folder")
 
 
 def versions() -> dict[str, str]:

@@ -14,7 +14,7 @@ from vmax.checks.settings import thresholds_of
 from vmax.checks.subject import Subject
 from vmax.envs.environment import Checks
 from vmax.errors import UserError
-from vmax.run_folder import to_plain, write_json
+from vmax.files import to_plain, write_json
 
 BOTH = {"fail_above": 10.0, "warn_above": 5.0, "warn_below": 1.0}
 

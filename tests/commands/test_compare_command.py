@@ -18,7 +18,8 @@ from vmax.run_folder import RunFolder
 STAND_IN = """
 import sys, time, json
 from pathlib import Path
-from vmax.run_folder import RunFolder, write_json, write_csv
+from vmax.files import write_json, write_csv
+from vmax.run_folder import RunFolder
 given = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
 resumed = "resume" in given
 folder = RunFolder(given.get("resume") or given["hydra.run.dir"])

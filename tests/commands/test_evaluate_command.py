@@ -4,7 +4,8 @@ import pytest
 
 from vmax.commands.evaluate import place
 from vmax.config import compose, load
-from vmax.run_folder import RunFolder, write_json
+from vmax.files import write_json
+from vmax.run_folder import RunFolder
 
 OWN = load(compose(["env=pendulum"])).evaluation
 

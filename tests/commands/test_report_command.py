@@ -11,7 +11,8 @@ from sample_run import DAY_EUR, battery_run, embedded, pendulum_run
 
 from vmax.commands import report
 from vmax.commands.report import groups_of
-from vmax.run_folder import RunFolder, write_json
+from vmax.files import write_json
+from vmax.run_folder import RunFolder
 
 
 @pytest.fixture

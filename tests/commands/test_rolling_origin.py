@@ -10,7 +10,8 @@ from vmax.commands import rolling_origin as command
 from vmax.commands.rolling_origin import Plan
 from vmax.config import compose
 from vmax.errors import UserError
-from vmax.run_folder import RunFolder, write_json
+from vmax.files import write_json
+from vmax.run_folder import RunFolder
 
 POLICIES = ("best", "do_nothing", "gated_two_cycle", "mpc", "perfect_foresight")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from vmax.commands.sweep import _place, read_trials, report, varied
-from vmax.run_folder import RunFolder, write_json
+from vmax.files import write_json
+from vmax.run_folder import RunFolder
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 TINY = (

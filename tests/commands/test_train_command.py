@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 
 from vmax.commands import train as command
 from vmax.errors import UserError
-from vmax.run_folder import DiskFull, RunFolder
+from vmax.files import DiskFull
+from vmax.run_folder import RunFolder
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 FAILURES = {
@@ -205,6 +206,8 @@ def test_resume_may_change_the_epochs_of_a_run_by_epochs(invoke, calls):
     ("override", "message"),
     [
         ("env.battery.power_mw=2", "env.battery.power_mw=2 differs from the run's 1.5"),
+        ("network.hidden=[32,32]", "network.hidden=[32,32] differs from the run's [128,128,128]"),
+        ("training.replay_capacity=1000", "training.replay_capacity=1000 differs from the run's 768000"),
         ("seed=9", "seed=9 differs from the run's 4"),
         ("algorithm=td3", "algorithm=td3 differs from the run's sac"),
         ("mode=quick", "mode=quick differs from the run's sanity"),

@@ -12,6 +12,7 @@ import tiny
 
 import vmax
 from vmax.algorithms import REGISTRY
+from vmax.errors import UserError
 from vmax.run_folder import RunFolder
 
 LONGER = ("total_steps=6000", "training.eval_every=1200", "checkpoint.every=300")
@@ -83,3 +84,38 @@ def test_damage_to_any_file_of_the_last_checkpoint_is_named_and_the_one_before_i
         said = capsys.readouterr().out
         assert f"checkpoint {folder / 'checkpoints' / '1000'}: " in said and "it is passed over" in said
         tiny.assert_same_run(tmp_path / "untouched", folder)
+
+
+def both(*overrides: str) -> list[tuple[int, str]]:
+    """Exit status and output of two runs that are started in the same moment."""
+    processes = [tiny.start(*overrides), tiny.start(*overrides)]
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    return sorted(zip((process.returncode for process in processes), outputs, strict=True))
+
+
+def test_two_runs_that_start_in_the_same_moment_do_not_meet(tmp_path):
+    tiny.run(*tiny.PENDULUM, f"hydra.run.dir={tmp_path / 'alone'}")
+    one, other = both(*tiny.PENDULUM, f"hydra.run.dir={tmp_path / 'shared'}")
+    assert one[0] == 0 and other[0] == 2
+    assert other[1].splitlines()[-1].startswith(f"error: hydra.run.dir={tmp_path / 'shared'}: ")
+    assert "at work in this folder" in other[1] or "holds a run" in other[1]
+    tiny.assert_same_run(tmp_path / "alone", tmp_path / "shared")
+
+
+def test_two_processes_do_not_go_on_with_the_same_run(tmp_path):
+    folder = tmp_path / "run"
+    tiny.run(*tiny.PENDULUM, f"hydra.run.dir={folder}")
+    process = tiny.start(f"resume={folder}", "total_steps=40000")
+    while process.poll() is None and saved(folder) <= 1000:
+        time.sleep(0.005)
+    with pytest.raises(UserError, match="another process is at work in this folder"):
+        vmax.train([f"resume={folder}", "total_steps=50000"])
+    process.send_signal(signal.SIGTERM)
+    assert "go on with resume=" in process.communicate(timeout=300)[0]
+    vmax.train([f"resume={folder}", f"total_steps={saved(folder) + 100}"])
+
+
+def test_runs_without_a_folder_of_their_own_get_one_each(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert [status for status, _ in both(*tiny.PENDULUM)] == [0, 0]
+    assert len(list(tmp_path.glob("outputs/*/*/result.json"))) == 2

@@ -7,7 +7,8 @@ import pytest
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from vmax.run_folder import DiskFull, RunFolder
+from vmax.files import DiskFull
+from vmax.run_folder import RunFolder
 from vmax.training.logger import Logger
 
 

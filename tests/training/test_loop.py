@@ -26,7 +26,8 @@ from vmax.envs.classic.pendulum import Pendulum
 from vmax.errors import UserError
 from vmax.evaluation.report import write_run_report
 from vmax.evaluation.validation import Validation
-from vmax.run_folder import RunFolder, read_metrics, write_json
+from vmax.files import write_json
+from vmax.run_folder import RunFolder, read_metrics
 from vmax.training.progress import ProgressReport
 from vmax.training.run import build_program
 

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 
 from vmax.devices import cache_dir
-from vmax.run_folder import DiskFull, write_json
+from vmax.files import DiskFull, write_json
 
 PACKAGE = Path(__file__).resolve().parents[1]
 SOURCES = ("envs", "data", "checks", "spaces.py")

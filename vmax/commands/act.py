@@ -14,7 +14,7 @@ from vmax.commands.cli import hydra_main, only
 from vmax.config import to_mapping
 from vmax.conversion import convert
 from vmax.errors import UserError
-from vmax.run_folder import write_csv
+from vmax.files import write_csv
 
 KEYS = ("policy", "csv", "out", "device")
 Device = Literal["auto", "cpu", "gpu"]

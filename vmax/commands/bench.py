@@ -16,7 +16,8 @@ from vmax import devices
 from vmax.commands.cli import hydra_main
 from vmax.config import RunConfig, check_devices, load, to_mapping
 from vmax.conversion import build, convert
-from vmax.run_folder import append_jsonl, git_revision, versions, write_json
+from vmax.files import append_jsonl, write_json
+from vmax.run_folder import git_revision, versions
 
 HISTORY = Path("outputs") / "bench_history.jsonl"
 """Every measurement made from here, with its commit and machine: one line each, the figures by name."""

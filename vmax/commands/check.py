@@ -14,7 +14,7 @@ from vmax.commands.cli import CRASH, JobFailed, hydra_main
 from vmax.config import compose, to_mapping
 from vmax.conversion import build, convert
 from vmax.errors import UserError
-from vmax.run_folder import write_json
+from vmax.files import write_json
 
 FAILED = CRASH
 """Exit status where a check fails."""

@@ -18,8 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from vmax.config import compose, composition_error, config_dir, is_hydras, to_mapping
 from vmax.errors import UserError
+from vmax.files import DiskFull, refused, unwritable
 from vmax.hydra_errors import HYDRA_ERRORS
-from vmax.run_folder import DiskFull, unwritable
 
 FLAGS = (
     *("help", "hydra-help", "version", "cfg", "resolve", "package", "run", "multirun", "info", "shell-completion"),
@@ -57,7 +57,7 @@ def hydra_main(task: Callable[[DictConfig], Any], config_name: str) -> None:
     except BrokenPipeError:
         _nobody_reads()
     except OSError as error:  # a job's own are told by _run_job
-        _exit(str(unwritable(error.filename, error)))
+        _exit(str(unwritable(f"hydra.run.dir={error.filename}", error)))
     except KeyboardInterrupt as stop:
         print(": ".join(("interrupted", *map(str, stop.args))), file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -80,7 +80,7 @@ def plain_main(task: Callable[[Sequence[str]], int], help_text: str, config_name
     except BrokenPipeError:
         _nobody_reads()
     except OSError as error:
-        _exit(str(unwritable(error.filename, error)))
+        _exit(refused(error) or str(error))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -142,10 +142,14 @@ def _run_job(task: Callable[[DictConfig], Any], composed: DictConfig) -> Any:
         status = MISTAKE
     except BrokenPipeError:
         _nobody_reads()
-    except Exception:
-        print(f"error: {label}", end="", file=sys.stderr)
-        traceback.print_exc()
-        status = CRASH
+    except Exception as error:
+        if isinstance(error, OSError) and (reason := refused(error)) is not None:
+            print(f"error: {label}{reason}", file=sys.stderr)
+            status = MISTAKE
+        else:
+            print(f"error: {label}", end="", file=sys.stderr)
+            traceback.print_exc()
+            status = CRASH
     finally:
         remove_empty(Path(job.runtime.output_dir))
     if multirun:

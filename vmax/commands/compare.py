@@ -39,8 +39,8 @@ from vmax.evaluation.report import attempted, write_comparison_report
 from vmax.evaluation.report.compared import Compared, Left
 from vmax.evaluation.report.parts import command
 from vmax.evaluation.report.source import Source
+from vmax.files import held, write_csv, write_json
 from vmax.plotting import save
-from vmax.run_folder import write_csv, write_json
 from vmax.training.signals import StopRequest
 
 RECORD, TABLE = "comparison.json", "comparison.csv"
@@ -80,10 +80,10 @@ def run(arguments: Sequence[str]) -> int:
     for job in jobs:
         job.seconds = known.get(job.name, {}).get("seconds", 0.0)
         job.state = "done" if is_finished(folder / job.name) else "waiting"
-    folder.mkdir(parents=True, exist_ok=True)
-    print(f"{len(jobs)} runs in {folder}")
-    stopped = carry_out(jobs, folder, config, overrides)
-    conclude(jobs, folder, overrides)
+    with held(folder, f"{'compare.folder' if config.resume is None else 'resume'}={folder}"):
+        print(f"{len(jobs)} runs in {folder}")
+        stopped = carry_out(jobs, folder, config, overrides)
+        conclude(jobs, folder, overrides)
     if stopped is not None:
         print(f"{stopped}: go on with resume={folder}")
         return 130

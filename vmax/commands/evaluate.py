@@ -13,7 +13,8 @@ from vmax.commands.cli import hydra_main, only
 from vmax.config import EvaluationConfig, load, to_mapping
 from vmax.conversion import build, convert, show
 from vmax.errors import UserError
-from vmax.run_folder import RunFolder, Which, to_plain
+from vmax.files import expect_writable, to_plain
+from vmax.run_folder import RunFolder, Which
 
 KEYS = ("run", "checkpoint", "split", "device", "evaluation")
 Split = Literal["train", "validation", "test"]
@@ -70,6 +71,8 @@ def _evaluate(folder: RunFolder, config: Any, checkpoint: Which, split: Split, s
     from vmax.evaluation.writing import write_evaluation
     from vmax.training.finish import currency, restore_policy
 
+    target = place(folder, checkpoint, split, config.evaluation, settings)
+    expect_writable(target, f"run={folder.path}")
     env, step, policy = restore_policy(folder, config, checkpoint)
     evaluation = evaluate(
         env,
@@ -82,7 +85,6 @@ def _evaluate(folder: RunFolder, config: Any, checkpoint: Which, split: Split, s
     )
     trained = json.loads(folder.result.read_text(encoding="utf-8")) if folder.result.exists() else {}
     facts = {**trained.get("run", {}), "folder": str(folder.path), "checkpoint": checkpoint, "checkpoint_step": step}
-    target = place(folder, checkpoint, split, config.evaluation, settings)
     write_evaluation(env, evaluation, target, facts, settings.plots)
     print_comparison(evaluation.result, currency(env))
     print_groups(evaluation.result)

@@ -13,6 +13,7 @@ from vmax.commands.cli import hydra_main, only
 from vmax.config import load, to_mapping
 from vmax.conversion import convert
 from vmax.errors import UserError
+from vmax.files import expect_writable
 from vmax.run_folder import RunFolder, Which
 
 KEYS = ("run", "checkpoint", "format", "device")
@@ -48,6 +49,7 @@ def export_run(
     checkpoint = convert(Which, checkpoint, "checkpoint")
     folder = RunFolder.open(run)
     config = load(folder.composed())
+    expect_writable(folder.policy, f"run={run}")
     devices.configure(device, None)
     devices.verify(device)
     from vmax.checkpoint import Checkpoints

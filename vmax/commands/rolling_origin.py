@@ -19,7 +19,8 @@ from vmax.config import compose, load, to_mapping
 from vmax.conversion import convert
 from vmax.data.splits import Years
 from vmax.errors import UserError
-from vmax.run_folder import FINISHED, RunFolder, write_csv, write_json
+from vmax.files import held, write_csv, write_json
+from vmax.run_folder import FINISHED, RunFolder
 
 OWN_KEYS = ("years", "train_years", "resume", "hydra")
 RECORD, TABLE = "rolling_origin.json", "rolling_origin.csv"
@@ -68,7 +69,8 @@ def run(composed: DictConfig) -> None:
         folder, plan = Path(job.runtime.output_dir), new_plan(composed, overrides)
         if (folder / RECORD).exists():
             raise UserError(f"hydra.run.dir={folder}: holds a rolling-origin evaluation; go on with resume={folder}")
-    rolling_origin(plan, folder)
+    with held(folder, f"{'hydra.run.dir' if resume is None else 'resume'}={folder}"):
+        rolling_origin(plan, folder)
 
 
 def new_plan(composed: DictConfig, overrides: Sequence[str]) -> Plan:

@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from vmax.evaluation.comparison import SCORES
+from vmax.files import write_csv, write_json
 from vmax.plotting import canvas, save
-from vmax.run_folder import RunFolder, write_csv, write_json
+from vmax.run_folder import RunFolder
 
 SHOWN = 10
 """Rows of the table on the terminal; the file has them all."""

@@ -15,10 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 from vmax import devices
 from vmax.commands.check import before_training
 from vmax.commands.cli import hydra_main, typed
-from vmax.config import check_devices, compose, load, to_mapping
+from vmax.config import RunConfig, check_devices, compose, load, to_mapping
 from vmax.conversion import convert, show
 from vmax.errors import UserError
-from vmax.run_folder import RunFolder, write_json
+from vmax.files import held, write_json
+from vmax.run_folder import RunFolder
 
 LENGTH = {"steps": "total_steps", "epochs": "training.epochs"}
 """What a resumed run may change, by its schedule: the key that says how long it is."""
@@ -71,20 +72,36 @@ def train(composed: DictConfig, path: Path, overrides: Sequence[str]) -> dict[st
     mapping["threads"] = devices.configure(device, convert(int | None, mapping.get("threads"), "threads"))
     config = load(mapping)
     check_devices(config, devices.verify(config.device))
-    folder = RunFolder(path if resume is None else resume)
-    checks = before_training(config, placed(mapping)) if resume is None else None
-    if resume is None:
-        folder.save_config(placed(mapping), overrides)
-    from vmax.training.loop import train as train_loop
+    if resume is not None:
+        with held(Path(resume), f"resume={resume}"):
+            return _train(config, RunFolder(resume), mapping)
+    checks = before_training(config, placed(mapping))
+    with held(path, f"hydra.run.dir={path}"):
+        return _new(config, RunFolder(path), mapping, overrides, checks)
 
+
+def _new(
+    config: RunConfig,
+    folder: RunFolder,
+    mapping: Mapping[str, Any],
+    overrides: Sequence[str],
+    checks: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Trains in a folder that has no run yet, and takes all back where the run cannot start. Raises UserError."""
+    folder.save_config(placed(mapping), overrides)
     try:
         if checks is not None:
             write_json(folder.checks, checks)
-        return train_loop(config, folder.path, OmegaConf.create(mapping))
+        return _train(config, folder, mapping)
     except BaseException:
-        if resume is None:
-            folder.discard_unstarted()
+        folder.discard_unstarted()
         raise
+
+
+def _train(config: RunConfig, folder: RunFolder, mapping: Mapping[str, Any]) -> dict[str, Any]:
+    from vmax.training.loop import train as train_loop
+
+    return train_loop(config, folder.path, OmegaConf.create(dict(mapping)))
 
 
 def placed(mapping: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,8 +32,8 @@ from vmax.envs.bess.degradation_config import DegradationConfig
 from vmax.envs.bess.planners import PerfectForesight
 from vmax.envs.rollout import rollout
 from vmax.errors import UserError
+from vmax.files import write_csv
 from vmax.plotting import canvas, save
-from vmax.run_folder import write_csv
 
 KEYS = ("split", "days", "overrides")
 MODELS: tuple[str, ...] = get_args(get_type_hints(DegradationConfig)["model"])

@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from vmax.files import write_csv
 from vmax.plotting import canvas, colour
-from vmax.run_folder import write_csv
 
 BEYOND = 0.25
 """The largest share of a return that may be the critics' own word of what follows the trajectory."""

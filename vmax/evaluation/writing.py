@@ -13,8 +13,8 @@ import pyarrow.csv
 
 from vmax.evaluation.evaluate import Evaluation
 from vmax.evaluation.plots import evaluation_figures
+from vmax.files import atomic, write_json
 from vmax.plotting import save
-from vmax.run_folder import atomic, write_json
 
 
 def write_evaluation(env: Any, evaluation: Evaluation, folder: Path, run: Mapping[str, Any], plots: bool) -> None:

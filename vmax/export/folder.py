@@ -22,7 +22,7 @@ from vmax.export.card import CARD, EXAMPLE, ONNX, SCRIPT, STABLEHLO, checksums, 
 from vmax.export.function import Controller, Source, from_stablehlo, to_stablehlo
 from vmax.export.onnx import available, read_onnx, write_onnx
 from vmax.export.rows import EPISODE
-from vmax.run_folder import disk_guard, write_csv, write_json
+from vmax.files import disk_guard, write_csv, write_json
 
 Format = Literal["stablehlo", "onnx"]
 EPISODES, STEPS = 64, 48

@@ -17,7 +17,7 @@ import jax
 from vmax import devices
 from vmax.algorithms.algorithm import Valuing
 from vmax.errors import UserError
-from vmax.run_folder import DiskFull
+from vmax.files import DiskFull
 from vmax.training.program import DAYS, RunState
 from vmax.training.progress import ProgressReport
 from vmax.training.run import Counters, Run

@@ -17,7 +17,7 @@ from tensorboardX.record_writer import masked_crc32c
 from tensorboardX.summary import hparams, image, scalar
 from tensorboardX.utils import figure_to_image
 
-from vmax.run_folder import disk_guard
+from vmax.files import disk_guard
 
 
 class EventFile:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,8 +21,9 @@ from vmax.evaluation.policies import Learned
 from vmax.evaluation.report import attempted, write_run_report
 from vmax.evaluation.table import print_comparison, print_groups
 from vmax.evaluation.writing import write_evaluation
+from vmax.files import DiskFull, to_plain, write_json
 from vmax.plotting import save
-from vmax.run_folder import RunFolder, Which, to_plain, write_json
+from vmax.run_folder import RunFolder, Which
 from vmax.training.day_plan import in_days
 from vmax.training.run import Run, build_program
 from vmax.training.stopping import Ending
@@ -68,19 +69,27 @@ def conclude(run: Run, ending: Ending) -> dict[str, Any]:
     write_json(run.folder.result, result)
     run.folder.finish(ending.status, ending.reason)
     run.logger.end(ending.status, headline(evaluation))
+    print_comparison(result["evaluation"], currency(run.env))
+    print_groups(result["evaluation"])
+    try:
+        _hand_over(run, ending, to_plain(result))
+    except DiskFull as error:  # the run is complete, whatever there is no space for now
+        print(f"warning: {error}", flush=True)
+    return to_plain(result)
+
+
+def _hand_over(run: Run, ending: Ending, result: Mapping[str, Any]) -> None:
+    """What follows a run that is on record: its policy as a file, the page, and where everything lies."""
     if ending.reason is not None:
         run.say(f"stopped early: {ending.reason}")
     if run.config.export:
         best = load_policy(run.checkpoints, run.algorithm, run.stages.program.spec, "best")
-        offer(run.say, run.folder, run.config, run.env, *best, "best", to_plain(result))
-    print_comparison(result["evaluation"], currency(run.env))
-    print_groups(result["evaluation"])
+        offer(run.say, run.folder, run.config, run.env, *best, "best", result)
     plots = [str(path) for path in (run.folder.plots, run.folder.evaluation(TEST) / "plots") if path.exists()]
     run.say(f"figures: {run.folder.result}" + (f"; plots: {' and '.join(plots)}" if plots else ""))
     if run.config.report:
         run.say(attempted(lambda: write_run_report(run.folder.path)))
     run.say(f"curves: tensorboard --logdir {run.folder.path}")
-    return to_plain(result)
 
 
 def _interrupted(run: Run, ending: Ending) -> dict[str, Any]:

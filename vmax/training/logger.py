@@ -9,7 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vmax.run_folder import RunFolder, Status, append_jsonl, disk_guard, read_metrics, write_csv
+from vmax.files import append_jsonl, disk_guard, write_csv
+from vmax.run_folder import RunFolder, Status, read_metrics
 from vmax.training.events import EventFile
 from vmax.training.trackers import Tracker
 

@@ -22,7 +22,8 @@ from vmax.checkpoint import Checkpoints, disk_need
 from vmax.config import RunConfig
 from vmax.errors import UserError
 from vmax.evaluation.validation import Validation
-from vmax.run_folder import FINISHED, DiskFull, RunFolder
+from vmax.files import DiskFull
+from vmax.run_folder import FINISHED, RunFolder
 from vmax.training.chunks import Chunks, items
 from vmax.training.day_plan import DayCount, in_days
 from vmax.training.finish import conclude, fail

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from vmax.errors import UserError
-from vmax.run_folder import RunFolder, Status, write_json
+from vmax.files import write_json
+from vmax.run_folder import RunFolder, Status
 
 Kind = Literal["wandb", "mlflow"]
 MODULES: dict[Kind, str] = {"wandb": "wandb", "mlflow": "mlflow.tracking"}

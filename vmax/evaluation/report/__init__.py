@@ -10,7 +10,7 @@ from vmax.evaluation.report.comparison_page import comparison_page
 from vmax.evaluation.report.markup import render
 from vmax.evaluation.report.run_page import run_page
 from vmax.evaluation.report.source import Source
-from vmax.run_folder import DiskFull, write_text
+from vmax.files import DiskFull, write_text
 
 NAME = "report.html"
 
@@ -32,14 +32,11 @@ def write_comparison_report(compared: Compared) -> Path:
 
 
 def attempted(write: Callable[[], Path]) -> str:
-    """Writes a page that is not what a run is for: says where it lies or, whatever went wrong, why there is none.
-
-    Raises DiskFull.
-    """
+    """Writes a page that is not what a run is for: says where it lies or, whatever went wrong, why there is none."""
     try:
         return f"report: {write()}"
-    except DiskFull:
-        raise
+    except DiskFull as error:
+        return f"warning: {error}; there is no {NAME}: try scripts/report.py"
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0]
         return f"warning: no {NAME} ({type(error).__name__}: {reason}); try scripts/report.py"

@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from vmax.run_folder import to_plain
+from vmax.files import to_plain
 
 VOID = ("meta", "br", "input")
 
