@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from vmax.checks.finding import Check, Measured, Skip
+from vmax.checks.finding import Check, Measured, Skip, listed
 from vmax.checks.subject import Subject
+from vmax.checks.trees import is_number, numbers, path_name
 
 STATES = 4
 
@@ -38,6 +42,35 @@ def leak(subject: Subject) -> Measured | Skip:
     return Measured(worst, f"in {at}" if worst > 1e-9 else f"{STATES} moments, all data that is unknown then changed")
 
 
+def eval_parity(subject: Subject) -> Measured | Skip:
+    """Leaves of the params that make the world of validation or test another one than that of training: numbers of
+    the world that differ, other types. The data itself is another one, and may be longer."""
+    train = _leaves(subject.params)
+    if not train:
+        return Skip("the params are empty")
+    differing = {}
+    for split in ("validation", "test"):
+        other = _leaves(subject.env.params(split))
+        for name in {**train, **other}:
+            if not _same(train.get(name), other.get(name)):
+                differing.setdefault(name, split)
+    counted, excused = subject.exempt("eval_parity", differing)
+    return Measured(len(counted), "; ".join([listed(f"{name} ({differing[name]})" for name in counted), *excused]))
+
+
+def _leaves(params: Any) -> dict[str, jax.Array]:
+    return {path_name(path): jnp.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+
+
+def _same(one: jax.Array | None, other: jax.Array | None) -> bool:
+    """Whether a leaf is the same number of the world in both, or data of the same kind."""
+    if one is None or other is None or one.dtype != other.dtype or one.ndim != other.ndim:
+        return False
+    if is_number(one) or is_number(other):
+        return one.shape == other.shape and bool((numbers(one) == numbers(other)).all())
+    return True
+
+
 def throughput(subject: Subject) -> Measured:
     """Steps per second of the random run, compiled before: a report, no verdict."""
     return Measured(subject.steps_per_s, f"{subject.sizes.lanes} environments side by side")
@@ -47,6 +80,11 @@ CHECKS = (
     Check(
         "leak", "information", "change",
         "the entry named reads data of the future; take it from what is known at the step, and causal statistics", leak,
+    ),
+    Check(
+        "eval_parity", "information", "leaves",
+        "what is trained in has to be what is judged in: split-dependent are the data alone; scales and ranges come "
+        "from the training data in all splits", eval_parity,
     ),
     Check("throughput", "speed", "steps/s", "", throughput),
 )  # fmt: skip

@@ -18,14 +18,12 @@ from flax import struct
 
 from vmax.checks.contest import Contest, constant_actions, hold
 from vmax.checks.settings import SizesConfig
-from vmax.checks.trees import changed, clocks, is_key, numbers, path_name, random_actions
+from vmax.checks.trees import changed, clocks, is_key, is_number, numbers, path_name, random_actions
 from vmax.envs.environment import AutoReset, Checks, Environment, Step
 
 Array = jax.Array
 SPLIT = "train"
 TRIAL_LANES = 8
-NUMBER_SIZE = 16
-"""A leaf of the params with at most so many entries is a number of the world, a larger one is data."""
 
 
 class Subject:
@@ -167,7 +165,7 @@ class Subject:
         """The same short runs with the params as they are, and with each number of the world changed in turn: under
         random actions, and with the first and the last of the extreme ones held, which reach limits."""
         leaves, structure = jax.tree_util.tree_flatten_with_path(self.params)
-        moved = [i for i, (_, leaf) in enumerate(leaves) if _is_number(leaf)]
+        moved = [i for i, (_, leaf) in enumerate(leaves) if is_number(leaf)]
         batch = [
             jnp.stack([jnp.asarray(leaf), *(v for j in moved for v in (changed(leaf) if i == j else (leaf, leaf)))])
             if i in moved
@@ -248,11 +246,6 @@ class _Recorder:
             "nan": jnp.isnan(numbers(following)).any(),
         }
         return following, replace(step, info=noted)
-
-
-def _is_number(leaf: Any) -> bool:
-    leaf = jnp.asarray(leaf)
-    return not is_key(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating) and 0 < leaf.size <= NUMBER_SIZE
 
 
 def _wider(name: str) -> list[str]:

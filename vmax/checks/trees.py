@@ -11,6 +11,8 @@ import numpy as np
 from vmax.spaces import Discrete
 
 Array = jax.Array
+NUMBER_SIZE = 16
+"""A leaf of the params with at most so many entries is a number of the world, a larger one is data."""
 
 
 def random_actions(space: Any, key: Array, shape: tuple[int, ...]) -> Array:
@@ -51,6 +53,11 @@ def path_name(path: Any) -> str:
 
 def is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def is_number(leaf: Any) -> bool:
+    leaf = jnp.asarray(leaf)
+    return not is_key(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating) and 0 < leaf.size <= NUMBER_SIZE
 
 
 def differing(one: np.ndarray, other: np.ndarray, scale: np.ndarray | float = 0.0) -> np.ndarray:
