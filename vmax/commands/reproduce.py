@@ -21,7 +21,7 @@ from vmax.commands.cli import hydra_main, only
 from vmax.config import to_mapping
 from vmax.conversion import convert
 from vmax.data.splits import Years
-from vmax.envs.bess.battery import Site
+from vmax.envs.battery import Site
 from vmax.envs.bess.optimum import StorageProgram, perfect_foresight
 from vmax.envs.bess.planners import MPC, Calibration, PerfectForesight, fit_calibration
 from vmax.envs.rollout import rollout

@@ -26,7 +26,8 @@ from vmax.commands.wear_optimum import HEADER as OPTIMUM_HEADER
 from vmax.commands.wear_optimum import optimum_rows, optimum_table
 from vmax.config import to_mapping
 from vmax.conversion import convert
-from vmax.envs.bess import battery, depth_stress, plots
+from vmax.envs import battery
+from vmax.envs.bess import depth_stress, plots
 from vmax.envs.bess.degradation import CardoMiotaLinear, Throughput, WearNumbers, cycle_cost_eur_per_mwh
 from vmax.envs.bess.degradation_config import DegradationConfig
 from vmax.envs.bess.planners import PerfectForesight

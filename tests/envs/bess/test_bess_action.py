@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from known_day import known_at
 from small_bess import bess_on, wavy_prices
 
+from vmax.envs.battery import Site
 from vmax.envs.bess import day_features as day
 from vmax.envs.bess import foresight
 from vmax.envs.bess.action import ActionConfig, action_for, in_peak_window, power_mw
 from vmax.envs.bess.baselines import TwoCycle
-from vmax.envs.bess.battery import Site
 from vmax.envs.rollout import rollout
 from vmax.errors import UserError
 from vmax.evaluation.evaluate import OF_PLAN, _rules

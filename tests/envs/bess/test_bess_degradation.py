@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from small_bess import bess_on, wavy_prices
 
 import vmax
-from vmax.envs.bess import battery, depth_stress
+from vmax.envs import battery
+from vmax.envs.bess import depth_stress
 from vmax.envs.bess.baselines import TwoCycle
 from vmax.envs.bess.degradation import WearNumbers, make_wear
 from vmax.envs.rollout import rollout

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_bess import bess_on, wavy_prices
 
-from vmax.envs.bess.battery import Site, Switches
+from vmax.envs.battery import Site, Switches
 from vmax.envs.bess.depth_stress import bucket_stress
 from vmax.envs.bess.dynamic_program import Wear, optimise
 from vmax.envs.bess.optimum import perfect_foresight

@@ -19,9 +19,9 @@ from known_day import known_at
 from small_bess import bess_on, wavy_prices
 
 from vmax.config import compose, load
+from vmax.envs.battery import Site, Switches
 from vmax.envs.bess import action as actions
 from vmax.envs.bess import market, reserve
-from vmax.envs.bess.battery import Site, Switches
 from vmax.envs.bess.degradation import WearNumbers, make_wear
 from vmax.envs.environment import Day
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vmax.envs.bess.battery import Site
+from vmax.envs.battery import Site
 from vmax.envs.bess.kpis import COLUMNS, daily_eur, key_figures
 
 SITE = Site(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vmax.envs.bess.battery import Site
+from vmax.envs.battery import Site
 from vmax.envs.bess.optimum import StorageProgram, perfect_foresight
 
 DEFAULTS = {

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_bess import bess_on, small_bess, wavy_prices
 
+from vmax.envs.battery import Dispatch, Site, energy_residual_mwh
 from vmax.envs.bess import reserve
-from vmax.envs.bess.battery import Dispatch, Site, energy_residual_mwh
 from vmax.envs.bess.reserve import Commitment, ReserveNumbers
 from vmax.envs.bess.reserve_market import payments
 from vmax.envs.bess.reserve_rules import ActivationConfig, ReserveConfig

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from vmax.envs.bess.battery import Site
+from vmax.envs.battery import Site
 from vmax.envs.bess.known import Known, block_prices
 from vmax.errors import UserError
 

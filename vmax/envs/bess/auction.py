@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from vmax.envs.bess.battery import Dispatch, Site, dispatch
+from vmax.envs.battery import Dispatch, Site, dispatch
 
 Array = jax.Array
 

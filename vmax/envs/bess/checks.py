@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
+from vmax.envs.battery import energy_residual_mwh, flows_of
 from vmax.envs.bess.baselines import CheapDear, Idle, Threshold, TwoCycle
-from vmax.envs.bess.battery import energy_residual_mwh, flows_of
 from vmax.envs.bess.unknown import altered
 from vmax.envs.environment import Checks, Step
 

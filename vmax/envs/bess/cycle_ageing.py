@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from vmax.envs.battery import Dispatch, Site
 from vmax.envs.bess import depth_stress, rainflow
-from vmax.envs.bess.battery import Dispatch, Site
 
 if TYPE_CHECKING:
     from vmax.envs.bess.degradation import WearNumbers, WearStep

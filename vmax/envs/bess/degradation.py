@@ -16,8 +16,8 @@ import numpy as np
 from flax import struct
 from scipy.optimize import brentq
 
+from vmax.envs.battery import Dispatch, Site
 from vmax.envs.bess import depth_stress
-from vmax.envs.bess.battery import Dispatch, Site
 from vmax.envs.bess.cycle_ageing import Rainflow, Xu
 from vmax.envs.bess.degradation_config import DegradationConfig
 

@@ -25,8 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from vmax.envs.bess import battery, depth_stress, market
-from vmax.envs.bess.battery import Site, Switches
+from vmax.envs import battery
+from vmax.envs.battery import Site, Switches
+from vmax.envs.bess import depth_stress, market
 from vmax.envs.bess.optimum import Schedule
 
 Array = jax.Array

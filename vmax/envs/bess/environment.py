@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from vmax.data.series import Series
+from vmax.envs.battery import Site
 from vmax.envs.bess import action as actions
 from vmax.envs.bess import episodes, market, observation, operation, post_decision, reserve
-from vmax.envs.bess.battery import Site
 from vmax.envs.bess.degradation import WearModel, make_wear
 from vmax.envs.bess.known import Known, look
 from vmax.envs.bess.params import BessParams, build_params, series_of

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from vmax.envs.battery import Site
 from vmax.envs.bess import depth_stress, dynamic_program, wear_bound
-from vmax.envs.bess.battery import Site
 from vmax.envs.bess.degradation import CardoMiota, cycle_cost_eur_per_mwh
 from vmax.envs.bess.optimum import Schedule, perfect_foresight
 from vmax.envs.bess.scenarios import row_of

@@ -10,8 +10,8 @@ import pandas as pd
 
 from vmax.data.days import SEASONS
 from vmax.data.series import Series
+from vmax.envs.battery import Site, energy_residual_mwh, flows_of
 from vmax.envs.bess import reserve
-from vmax.envs.bess.battery import Site, energy_residual_mwh, flows_of
 from vmax.envs.bess.state import AUCTION_INFO
 
 COLUMNS = (

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from vmax.data.imbalance import ImbalanceConfig
-from vmax.envs.bess.battery import Dispatch, Site
+from vmax.envs.battery import Dispatch, Site
 from vmax.errors import UserError
 
 Array = jax.Array

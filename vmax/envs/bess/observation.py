@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from vmax.envs.battery import Site
 from vmax.envs.bess import day_features as day
-from vmax.envs.bess.battery import Site
 from vmax.envs.bess.known import Known
 from vmax.envs.bess.reserve_market import KnownReserve
 from vmax.spaces import Box, Feature

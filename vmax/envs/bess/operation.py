@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from vmax.envs import battery
+from vmax.envs.battery import Dispatch, Site
 from vmax.envs.bess import action as actions
-from vmax.envs.bess import auction, battery, market, reserve
-from vmax.envs.bess.battery import Dispatch, Site
+from vmax.envs.bess import auction, market, reserve
 from vmax.envs.bess.degradation import WearStep
 from vmax.envs.bess.params import BessParams
 from vmax.envs.bess.scenarios import information_row, row_of

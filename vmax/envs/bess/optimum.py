@@ -19,7 +19,7 @@ import highspy
 import numpy as np
 from scipy import sparse
 
-from vmax.envs.bess.battery import Site
+from vmax.envs.battery import Site
 
 SEGMENTS = 8
 """Chords of the loss curve each way; their error is below q/4/64 of rated power."""

@@ -12,8 +12,8 @@ import numpy as np
 from flax import struct
 
 from vmax.data.series import Series, check_split_lengths, load_series
+from vmax.envs.battery import Site
 from vmax.envs.bess import observation
-from vmax.envs.bess.battery import Site
 from vmax.envs.bess.degradation import WearNumbers
 from vmax.envs.bess.known import fit_price_estimate, look
 from vmax.envs.bess.reserve import ReserveNumbers

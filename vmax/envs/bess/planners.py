@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from vmax.envs.battery import Site
 from vmax.envs.bess import foresight
-from vmax.envs.bess.battery import Site
 from vmax.envs.bess.foresight import Lane
 from vmax.envs.bess.known import Known
 from vmax.envs.bess.optimum import Schedule, StorageProgram

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from vmax.envs import battery
 from vmax.envs.bess import action as actions
-from vmax.envs.bess import battery, market, observation, reserve
+from vmax.envs.bess import market, observation, reserve
 from vmax.envs.bess.params import BessParams
 from vmax.envs.bess.reserve_rules import BIDS, SELLS_DOWN, SELLS_UP
 from vmax.errors import UserError

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from vmax.envs.bess.battery import Dispatch, Site, dispatch, feasible_power, next_soc
+from vmax.envs.battery import Dispatch, Site, dispatch, feasible_power, next_soc
 from vmax.envs.bess.market import RewardConfig
 from vmax.envs.bess.reserve_rules import SELLS_DOWN, SELLS_UP, ReserveConfig
 from vmax.spaces import Feature

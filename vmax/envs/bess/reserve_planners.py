@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from vmax.envs.bess.battery import Site
+from vmax.envs.battery import Site
 from vmax.envs.bess.planners import (
     BatteryPlanner,
     Belief,

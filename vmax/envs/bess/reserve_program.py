@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from vmax.envs.bess.battery import Site
+from vmax.envs.battery import Site
 from vmax.envs.bess.optimum import SHORTFALL_EUR_PER_MWH, Schedule, StorageProgram
 from vmax.envs.bess.reserve import per_mw_backing_mwh
 from vmax.envs.bess.reserve_rules import SELLS_DOWN, SELLS_UP, ReserveConfig

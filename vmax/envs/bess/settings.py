@@ -7,9 +7,9 @@ from typing import Literal
 
 from vmax.data.series import DataConfig
 from vmax.data.solar import SolarConfig
+from vmax.envs.battery import BatteryConfig, PlantConfig
 from vmax.envs.bess import observation
 from vmax.envs.bess.action import ActionConfig
-from vmax.envs.bess.battery import BatteryConfig, PlantConfig
 from vmax.envs.bess.degradation_config import DegradationConfig
 from vmax.envs.bess.market import MarketConfig, RewardConfig
 from vmax.envs.bess.reserve_rules import ReserveConfig

@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from vmax.envs.battery import Site
 from vmax.envs.bess import depth_stress
-from vmax.envs.bess.battery import Site
 from vmax.envs.bess.optimum import Schedule, StorageProgram
 
 TANGENTS = 16

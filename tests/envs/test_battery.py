@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmax.envs.bess.battery import (
+from vmax.envs.battery import (
     BatteryConfig,
     Site,
     Switches,
