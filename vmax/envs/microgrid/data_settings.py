@@ -1,0 +1,210 @@
+"""What the config says of the scenario data of the environment `microgrid`: the site's figures, and the user's files."""
+
+from __future__ import annotations
+
+from calendar import isleap
+from dataclasses import dataclass
+from typing import Literal
+
+from vmax.data.calendar import check_timezone
+from vmax.errors import UserError
+
+SPLITS = ("train", "validation", "test")
+MOST_SPREAD = 0.2
+LATEST_CLOSING_H = 23.0
+LEAST_SEED, SEEDS = 0, 2**31
+
+
+@dataclass(frozen=True)
+class PvConfig:
+    """The plant: `annual_kwh` is the multi-year mean at the AC side, after the cap of `ac_kw`.
+
+    `share` scales capacity, cap and total (and the output read from a file). `year_spread` is the standard deviation of
+    a year's total, as a share of it. Degrees north and east; tilt from the horizontal; azimuth 180 is south.
+    """
+
+    capacity_kwp: float
+    ac_kw: float
+    annual_kwh: float
+    share: float
+    year_spread: float
+    latitude: float
+    longitude: float
+    tilt: float
+    azimuth: float
+
+    def __post_init__(self) -> None:
+        _positive("env.data.pv", capacity_kwp=self.capacity_kwp, ac_kw=self.ac_kw, annual_kwh=self.annual_kwh)
+        _within("env.data.pv.share", self.share, 0.0, 100.0)
+        _within("env.data.pv.year_spread", self.year_spread, 0.0, MOST_SPREAD)
+        _within("env.data.pv.latitude", self.latitude, -90.0, 90.0)
+        _within("env.data.pv.longitude", self.longitude, -180.0, 180.0)
+        _within("env.data.pv.tilt", self.tilt, 0.0, 90.0)
+        _within("env.data.pv.azimuth", self.azimuth, 0.0, 360.0)
+
+
+@dataclass(frozen=True)
+class MallConfig:
+    """The load besides the chargers: mean energy of a year, and the mean over the years of the year's highest step."""
+
+    annual_kwh: float
+    peak_kw: float
+    year_spread: float
+
+    def __post_init__(self) -> None:
+        _positive("env.data.mall", annual_kwh=self.annual_kwh, peak_kw=self.peak_kw)
+        _within("env.data.mall.year_spread", self.year_spread, 0.0, MOST_SPREAD)
+
+
+@dataclass(frozen=True)
+class GroupConfig:
+    """Chargers of one kind: `sockets` of `power_kw` each, `limit_kw` for all of them together."""
+
+    name: str
+    sockets: int
+    power_kw: float
+    limit_kw: float
+
+    def __post_init__(self) -> None:
+        if self.sockets < 1:
+            raise UserError(f"env.data.chargers.groups: '{self.name}' has sockets={self.sockets}; must be at least 1")
+        _positive(f"env.data.chargers.groups: '{self.name}' has ", power_kw=self.power_kw, limit_kw=self.limit_kw)
+
+
+@dataclass(frozen=True)
+class ChargersConfig:
+    """The charger groups and how they are used; `annual_kwh` is the multi-year mean of the energy wanted.
+
+    Sessions begin within the local hours `open_h`, most often within `peak_h`, and last `stay_h`; the last vehicles are
+    gone an hour after closing.
+    """
+
+    groups: tuple[GroupConfig, ...]
+    limit_kw: float
+    annual_kwh: float
+    open_h: tuple[float, float]
+    peak_h: tuple[float, float]
+    stay_h: tuple[float, float]
+    year_spread: float
+
+    @property
+    def sockets(self) -> int:
+        return sum(group.sockets for group in self.groups)
+
+    def __post_init__(self) -> None:
+        names = [group.name for group in self.groups]
+        if not names or len(set(names)) < len(names):
+            raise UserError(f"env.data.chargers.groups: names {names}; at least one group is needed, each name once")
+        _positive("env.data.chargers", limit_kw=self.limit_kw, annual_kwh=self.annual_kwh)
+        _within("env.data.chargers.year_spread", self.year_spread, 0.0, MOST_SPREAD)
+        opens, closes = self.open_h
+        if not 0.0 <= opens < closes <= LATEST_CLOSING_H:
+            raise UserError(
+                f"env.data.chargers.open_h={list(self.open_h)}: hours [first, last] within [0, {LATEST_CLOSING_H:g}] "
+                "are needed, the first below the last"
+            )
+        if not opens <= self.peak_h[0] < self.peak_h[1] <= closes:
+            raise UserError(
+                f"env.data.chargers.peak_h={list(self.peak_h)}: must lie within env.data.chargers.open_h="
+                f"{list(self.open_h)}, the first hour below the last"
+            )
+        if not 0.25 <= self.stay_h[0] <= self.stay_h[1] <= 24.0:
+            raise UserError(
+                f"env.data.chargers.stay_h={list(self.stay_h)}: hours [shortest, longest] within [0.25, 24] are needed"
+            )
+
+
+@dataclass(frozen=True)
+class CarbonConfig:
+    """What a kWh from the grid emits, where no file says so by the step."""
+
+    kg_per_kwh: float
+
+    def __post_init__(self) -> None:
+        _within("env.data.carbon.kg_per_kwh", self.kg_per_kwh, 0.0, 5.0)
+
+
+@dataclass(frozen=True)
+class FilesConfig:
+    """The user's own series; None: generated (PV, mall, sessions), constant (carbon), or the configured tariff.
+
+    `timezone`: of stamps without an offset in columns other than `utc`; None: that of the data. `pv_unit`, `mall_unit`:
+    what the column holds, whatever its name says; None: the name says it.
+    """
+
+    pv: str | None
+    mall: str | None
+    sessions: str | None
+    carbon: str | None
+    tariff: str | None
+    timezone: str | None
+    pv_unit: Literal["kW", "kWh"] | None
+    mall_unit: Literal["kW", "kWh"] | None
+
+    @property
+    def any_given(self) -> bool:
+        return any(path is not None for path in (self.pv, self.mall, self.sessions, self.carbon, self.tariff))
+
+    def __post_init__(self) -> None:
+        if self.timezone is not None:
+            check_timezone(self.timezone)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """All of the scenario data. Generated years have the dates of `calendar_year` in `timezone`."""
+
+    seed: int
+    step_minutes: Literal[15, 30, 60]
+    calendar_year: int
+    timezone: str
+    train_years: int
+    validation_years: int
+    test_years: int
+    pv: PvConfig
+    mall: MallConfig
+    chargers: ChargersConfig
+    carbon: CarbonConfig
+    files: FilesConfig
+
+    @property
+    def dt_h(self) -> float:
+        return self.step_minutes / 60.0
+
+    @property
+    def steps_per_day(self) -> int:
+        return 24 * 60 // self.step_minutes
+
+    def years(self, split: str) -> int:
+        """How many years of a split are generated."""
+        return {"train": self.train_years, "validation": self.validation_years, "test": self.test_years}[split]
+
+    def __post_init__(self) -> None:
+        if not LEAST_SEED <= self.seed < SEEDS:
+            raise UserError(f"env.data.seed={self.seed}: must be from {LEAST_SEED} to {SEEDS - 1}")
+        if self.step_minutes not in (15, 30, 60):
+            raise UserError(f"env.data.step_minutes={self.step_minutes}: must be 15, 30 or 60")
+        if not 1971 <= self.calendar_year <= 2200 or isleap(self.calendar_year):
+            raise UserError(
+                f"env.data.calendar_year={self.calendar_year}: must be a year of 365 days from 1971 to 2200"
+            )
+        check_timezone(self.timezone)
+        for split in SPLITS:
+            if self.years(split) < 1:
+                raise UserError(f"env.data.{split}_years={self.years(split)}: must be at least 1")
+        if self.chargers.stay_h[0] < self.dt_h:
+            raise UserError(
+                f"env.data.chargers.stay_h={list(self.chargers.stay_h)}: the shortest stay must be at least a step of "
+                f"env.data.step_minutes={self.step_minutes}"
+            )
+
+
+def _positive(section: str, **values: float) -> None:
+    for name, value in values.items():
+        if not 0.0 < value < float("inf"):
+            raise UserError(f"{section}{'' if section.endswith(' ') else '.'}{name}={value}: must be above 0")
+
+
+def _within(key: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise UserError(f"{key}={value}: must be within [{low:g}, {high:g}]")
