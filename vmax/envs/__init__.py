@@ -10,6 +10,8 @@ from vmax.errors import UserError
 REGISTRY = {
     "bess": ("vmax.envs.bess.environment", "BessConfig", "Bess"),
     "bess_pv": ("vmax.envs.bess.environment", "BessConfig", "Bess"),
+    "microgrid": ("vmax.envs.microgrid.environment", "MicrogridConfig", "Microgrid"),
+    "microgrid_scarce": ("vmax.envs.microgrid.environment", "MicrogridConfig", "Microgrid"),
     "pendulum": ("vmax.envs.classic.pendulum", "PendulumConfig", "Pendulum"),
     "cartpole": ("vmax.envs.classic.cartpole", "CartPoleConfig", "CartPole"),
 }

@@ -1,0 +1,177 @@
+"""What the training years say of any moment: expected PV, mall and charging, and how long the weather stays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from vmax.envs.microgrid.data_settings import ChargersConfig, DataConfig
+from vmax.envs.microgrid.tables import Calendar
+from vmax.envs.microgrid.years import Years, clear_sky_kw
+
+Array = jax.Array
+
+DAY_TYPES = 3
+"""Weekdays, Saturdays, Sundays."""
+RATIO_RANGE = (0.1, 3.0)
+
+
+@dataclass(frozen=True)
+class Climate:
+    """Fitted on the training years.
+
+    Attributes:
+      clear_kw, pv_kw: PV of a cloudless year, and expected, `[T]`.
+      mall_kw, ev_kw: expected by type of day and step of the day, `[3, steps per day]`.
+      pv_rho, mall_rho: share of the last day's deviation that is expected of the next.
+      carbon_mean, price_mean: of the training years, kg and money per kWh.
+    """
+
+    clear_kw: np.ndarray
+    pv_kw: np.ndarray
+    mall_kw: np.ndarray
+    ev_kw: np.ndarray
+    pv_rho: float
+    mall_rho: float
+    carbon_mean: float
+    price_mean: float
+
+
+@struct.dataclass
+class Outlook:
+    """What may be known at a step: the present means and what is expected of the W - 1 steps after it, `[W]`."""
+
+    pv_kw: Array
+    mall_kw: Array
+    ev_kw: Array
+    price_per_kwh: Array
+    carbon_kg_per_kwh: Array
+    peak: Array
+    same_month: Array
+
+
+@struct.dataclass
+class Expected:
+    """The climate along the years of a split: `[T]`, `[Y, T]`; ratios of the last 24 hours to what was expected."""
+
+    pv_kw: Array
+    mall_kw: Array
+    ev_kw: Array
+    pv_ratio: Array
+    mall_ratio: Array
+    pv_rho: Array
+    mall_rho: Array
+
+
+def fit_climate(config: DataConfig, years: Years, calendar: Calendar, price: np.ndarray) -> Climate:
+    """The climate of the training years; `price` are theirs, `[Y, T]`."""
+    clear, of_day = clear_sky_kw(config), calendar.step_of_day
+    per_day = int(of_day.max()) + 1
+    shines = np.bincount(of_day, clear, per_day) * len(years.pv_kw)
+    seen = np.bincount(np.tile(of_day, len(years.pv_kw)), years.pv_kw.ravel().astype(np.float64), per_day)
+    pv = clear * np.where(shines > 0, seen / np.maximum(shines, 1e-9), 0.0)[of_day]
+    kinds = np.stack([Calendar.day_types(utc, config.timezone) for utc in years.utc])
+    mall = _by_day_type(years.mall_kw, kinds, of_day, per_day)
+    ev = _by_day_type(arrival_load_kw(years, config.chargers, calendar.dt_h), kinds, of_day, per_day)
+    expected_mall = mall[kinds, of_day]
+    pv_ratio = trailing_ratio(years.pv_kw, np.broadcast_to(pv, years.pv_kw.shape), per_day)
+    mall_ratio = trailing_ratio(years.mall_kw, expected_mall, per_day)
+    return Climate(
+        clear_kw=clear,
+        pv_kw=pv,
+        mall_kw=mall,
+        ev_kw=ev,
+        pv_rho=_persistence(pv_ratio, per_day),
+        mall_rho=_persistence(mall_ratio, per_day),
+        carbon_mean=max(float(years.carbon_kg_per_kwh.mean(dtype=np.float64)), 1e-9),
+        price_mean=max(float(price.mean(dtype=np.float64)), 1e-9),
+    )
+
+
+def expected_of(climate: Climate, years: Years, calendar: Calendar, timezone: str) -> dict[str, np.ndarray]:
+    """The climate along the years of a split, the entries of `Expected`, float32."""
+    kinds = np.stack([Calendar.day_types(utc, timezone) for utc in years.utc])
+    mall, per_day = climate.mall_kw[kinds, calendar.step_of_day], climate.mall_kw.shape[1]
+    pv = np.broadcast_to(climate.pv_kw, years.pv_kw.shape)
+    found = {
+        "pv_kw": climate.pv_kw,
+        "mall_kw": mall,
+        "ev_kw": climate.ev_kw[kinds, calendar.step_of_day],
+        "pv_ratio": trailing_ratio(years.pv_kw, pv, per_day),
+        "mall_ratio": trailing_ratio(years.mall_kw, mall, per_day),
+        "pv_rho": climate.pv_rho,
+        "mall_rho": climate.mall_rho,
+    }
+    return {name: np.asarray(value, np.float32) for name, value in found.items()}
+
+
+def look(data: Any, year: Array, time: Array, window: int) -> Outlook:
+    """The outlook of W steps: the present is measured, the rest is expected from the climate and the last 24 hours."""
+    expected, length = data.expected, data.peak.shape[0]
+    steps = (time + jnp.arange(window)) % length
+    ahead = jnp.arange(window) > 0
+    weather = 1.0 + expected.pv_rho * (expected.pv_ratio[year, time] - 1.0)
+    level = 1.0 + expected.mall_rho * (expected.mall_ratio[year, time] - 1.0)
+    pv = jnp.where(ahead, expected.pv_kw[steps] * weather, data.pv_kw[year, time])
+    mall = jnp.where(ahead, expected.mall_kw[year, steps] * level, data.mall_kw[year, time])
+    begins = data.month_begins[steps] & ahead
+    return Outlook(
+        pv_kw=pv,
+        mall_kw=mall,
+        ev_kw=expected.ev_kw[year, steps],
+        price_per_kwh=data.price_per_kwh[year, steps],
+        carbon_kg_per_kwh=data.carbon_kg_per_kwh[year, steps],
+        peak=data.peak[steps],
+        same_month=jnp.cumsum(begins) == 0,
+    )
+
+
+def arrival_load_kw(years: Years, chargers: ChargersConfig, dt_h: float) -> np.ndarray:
+    """Power of all vehicles if each charges from its arrival, the groups within their limits, `[Y, T]`."""
+    total, first = np.zeros(years.pv_kw.shape), 0
+    for group in chargers.groups:
+        sockets = slice(first, first + group.sockets)
+        first += group.sockets
+        most = group.power_kw * dt_h
+        need = years.need_kwh[:, :, sockets].astype(np.float32)
+        load, k = np.zeros(total.shape), 0
+        while (left := np.clip(need - k * most, 0.0, most).sum(axis=2)).any():
+            load[:, k:] += left[:, : left.shape[1] - k] / dt_h
+            k += 1
+        total += np.minimum(load, group.limit_kw)
+    return np.minimum(total, chargers.limit_kw)
+
+
+def trailing_ratio(actual: np.ndarray, expected: np.ndarray, per_day: int) -> np.ndarray:
+    """Sum of the last day, the present step included, over what was expected of it, `[Y, T]`; 1 where nothing was."""
+
+    def trailing(values: np.ndarray) -> np.ndarray:
+        summed = np.cumsum(np.asarray(values, np.float64), axis=1)
+        summed[:, per_day:] = summed[:, per_day:] - summed[:, :-per_day]
+        return summed
+
+    total = trailing(expected)
+    known = total > 1e-3 * total.max()
+    return np.where(known, np.clip(trailing(actual) / np.where(known, total, 1.0), *RATIO_RANGE), 1.0)
+
+
+def _by_day_type(values: np.ndarray, kinds: np.ndarray, of_day: np.ndarray, per_day: int) -> np.ndarray:
+    """Means by type of day and step of the day, `[3, per_day]`; of a type without days those of all days."""
+    cell = kinds * per_day + of_day
+    size = DAY_TYPES * per_day
+    count = np.bincount(cell.ravel(), minlength=size).reshape(DAY_TYPES, per_day)
+    total = np.bincount(cell.ravel(), values.ravel().astype(np.float64), size).reshape(DAY_TYPES, per_day)
+    overall = total.sum(axis=0) / count.sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), overall)
+
+
+def _persistence(ratio: np.ndarray, per_day: int) -> float:
+    """Slope of a day's ratio on that of the day before, within [0, 1]."""
+    daily = ratio[:, per_day - 1 :: per_day]
+    before, after = daily[:, :-1].ravel() - daily.mean(), daily[:, 1:].ravel() - daily.mean()
+    return float(np.clip((before * after).sum() / max((before**2).sum(), 1e-12), 0.0, 1.0))

@@ -1,0 +1,157 @@
+"""Arrays and numbers of a split: data on the device, and what is fitted on the training years alone."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from vmax.envs.battery import Site, Switches
+from vmax.envs.microgrid.balance import KW, Connection, Tariff
+from vmax.envs.microgrid.chargers import Limits
+from vmax.envs.microgrid.climate import Climate, Expected, expected_of, fit_climate
+from vmax.envs.microgrid.objectives import Valuation
+from vmax.envs.microgrid.settings import BatteryConfig, MicrogridConfig
+from vmax.envs.microgrid.tables import Calendar, features_of
+from vmax.envs.microgrid.years import Years, make_years
+
+Array = jax.Array
+
+
+@struct.dataclass
+class Data:
+    """The years of a split, `[Y, T, …]`, and the calendar that they share, `[T]`."""
+
+    pv_kw: Array
+    mall_kw: Array
+    carbon_kg_per_kwh: Array
+    price_per_kwh: Array
+    need_kwh: Array
+    stay_steps: Array
+    table: Array
+    expected: Expected
+    peak: Array
+    month_begins: Array
+
+
+@struct.dataclass
+class MicrogridParams:
+    """`peak_reference_kw`: no control's mean monthly peak; `start_soc`, `start_peak`: ranges, `[2]`."""
+
+    data: Data
+    battery: Site
+    limits: Limits
+    valued: Valuation
+    peak_reference_kw: Array
+    start_soc: Array
+    start_peak: Array
+
+
+def build(config: MicrogridConfig, split: str, mean_terms: Any, peak_reference_kw: Any) -> MicrogridParams:
+    """The params of a split. Raises UserError for data that cannot be read."""
+    years, climate = make_years(config.data, split), fitted(config)
+    calendar = calendar_of(config, years)
+    price = prices_of(config, years, calendar)
+    expected = expected_of(climate, years, calendar, config.data.timezone)
+    data = Data(
+        pv_kw=jnp.asarray(years.pv_kw),
+        mall_kw=jnp.asarray(years.mall_kw),
+        carbon_kg_per_kwh=jnp.asarray(years.carbon_kg_per_kwh),
+        price_per_kwh=jnp.asarray(price),
+        need_kwh=jnp.asarray(years.need_kwh),
+        stay_steps=jnp.asarray(years.stay_steps),
+        table=jnp.asarray(features_of(config, years, calendar, climate, expected, price)),
+        expected=Expected(**{name: jnp.asarray(value) for name, value in expected.items()}),
+        peak=jnp.asarray(calendar.peak),
+        month_begins=jnp.asarray(calendar.month_begins),
+    )
+    train = make_years(config.data, "train")
+    chargers, tariff, money = config.data.chargers, config.tariff, config.tariff.local_per_unit
+    number = lambda value: jnp.asarray(value, jnp.float32)  # noqa: E731
+    no_limit = lambda value: number(jnp.inf if value is None else value)  # noqa: E731
+    with_demand = tariff.kind == "time_of_use"
+    return MicrogridParams(
+        data=data,
+        battery=battery_site(config.battery),
+        limits=Limits(
+            number(np.repeat([g.power_kw for g in chargers.groups], [g.sockets for g in chargers.groups])),
+            number([g.limit_kw for g in chargers.groups]),
+            number(chargers.limit_kw),
+        ),
+        valued=Valuation(
+            connection=Connection(
+                no_limit(config.grid.import_limit_kw),
+                no_limit(config.grid.export_limit_kw),
+                number(config.grid.export_price_per_kwh),
+            ),
+            tariff=Tariff(
+                number(tariff.demand_peak_per_kw / money if with_demand else 0.0),
+                number(tariff.demand_excess_per_kw / money if with_demand else 0.0),
+            ),
+            wear_per_kwh=number(config.battery.wear_per_kwh),
+            mean_terms=number(mean_terms),
+            dearest_per_kwh=number(prices_of(config, train, calendar_of(config, train)).max()),
+            dirtiest_kg_per_kwh=number(train.carbon_kg_per_kwh.max()),
+            price_mean=number(climate.price_mean),
+            carbon_mean=number(climate.carbon_mean),
+            weights=number(config.reward.vector),
+            scale=number(config.reward.scale),
+            shaping=number(config.reward.shaping),
+        ),
+        peak_reference_kw=number(peak_reference_kw),
+        start_soc=number(config.episode.start_soc),
+        start_peak=number(config.episode.start_peak),
+    )
+
+
+def battery_site(config: BatteryConfig) -> Site:
+    """The battery's numbers as its module wants them, without plant, fees and wear."""
+    number = lambda value: jnp.asarray(value, jnp.float32)  # noqa: E731
+    eta, none = number(config.round_trip**0.5), number(0.0)
+    infinite = number(jnp.inf)
+    return Site(
+        capacity_mwh=number(config.capacity_kwh / KW),
+        power_mw=number(config.power_kw / KW),
+        soc_min=number(config.soc_min),
+        soc_max=number(config.soc_max),
+        eta_charge=eta,
+        eta_discharge=eta,
+        quadratic_loss=none,
+        self_discharge_per_h=none,
+        wear_eur_per_mwh=none,
+        pv_capacity_mw=none,
+        inverter_mw=infinite,
+        import_limit_mw=infinite,
+        export_limit_mw=infinite,
+        import_fee_eur_per_mwh=none,
+        export_fee_eur_per_mwh=none,
+        switches=Switches(),
+    )
+
+
+@lru_cache(maxsize=8)
+def fitted(config: MicrogridConfig) -> Climate:
+    """What is expected at each step of the year, fitted on the training years."""
+    train = make_years(config.data, "train")
+    calendar = calendar_of(config, train)
+    return fit_climate(config.data, train, calendar, prices_of(config, train, calendar))
+
+
+def prices_of(config: MicrogridConfig, years: Years, calendar: Calendar) -> np.ndarray:
+    """Energy prices per kWh in the site's currency, `[Y, T]` float32."""
+    tariff = config.tariff
+    if years.prices is not None:
+        return (years.prices / tariff.local_per_unit).astype(np.float32)
+    if tariff.kind == "flat":
+        return np.full(years.pv_kw.shape, tariff.flat_per_kwh, np.float32)
+    price = np.where(calendar.peak, tariff.peak_per_kwh, tariff.offpeak_per_kwh) / tariff.local_per_unit
+    return np.broadcast_to(price.astype(np.float32), years.pv_kw.shape)
+
+
+def calendar_of(config: MicrogridConfig, years: Years) -> Calendar:
+    """The calendar that all years share."""
+    return Calendar.of(config, years.utc[0])

@@ -1,0 +1,114 @@
+"""The calendar of a year, and what the policy sees of the world beside its own state, as a table of features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vmax.data.calendar import local_time
+from vmax.envs.microgrid.settings import MicrogridConfig
+from vmax.envs.microgrid.years import Years
+from vmax.spaces import Feature
+
+DEFICIT_H = (3, 6, 12, 18, 24, 36)
+SURPLUS_H = (6, 12, 24, 36)
+LARGEST = 4.0
+OUTSIDE = (
+    Feature("hour_sin"), Feature("hour_cos"), Feature("season_sin"), Feature("season_cos"),
+    Feature("saturday", "flag", 0.0, 1.0), Feature("sunday", "flag", 0.0, 1.0), Feature("peak", "flag", 0.0, 1.0),
+    Feature("hours_to_peak", "day", 0.0, 1.0), Feature("month_progress", "month", 0.0, 1.0),
+    Feature("pv_now", "largest PV", 0.0, LARGEST), Feature("mall_now", "mall peak", 0.0, LARGEST),
+    Feature("clear_now", "largest PV", 0.0, LARGEST), Feature("price_now", "mean price", 0.0, 10.0),
+    Feature("carbon_now", "mean intensity", 0.0, 10.0),
+    Feature("pv_ratio", "expected", 0.0, LARGEST), Feature("mall_ratio", "expected", 0.0, LARGEST),
+    *(Feature(f"deficit_{h}h", "capacity", 0.0, LARGEST) for h in DEFICIT_H),
+    *(Feature(f"surplus_{h}h", "capacity", 0.0, LARGEST) for h in SURPLUS_H),
+    Feature("peak_deficit", "capacity", 0.0, LARGEST), Feature("peak_load", "mall peak", 0.0, LARGEST),
+)  # fmt: skip
+"""Energies are sums of what is expected, in units of the battery's capacity."""
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """Local clock of a year's steps, `[T]`."""
+
+    dt_h: float
+    hour: np.ndarray
+    step_of_day: np.ndarray
+    day: np.ndarray
+    month: np.ndarray
+    peak: np.ndarray
+    month_begins: np.ndarray
+    month_progress: np.ndarray
+
+    @classmethod
+    def of(cls, config: MicrogridConfig, utc: np.ndarray) -> Calendar:
+        """The calendar of a year that begins at local midnight; all years have 365 days."""
+        dt_h = config.data.step_minutes / 60.0
+        per_day, steps = round(24 / dt_h), np.arange(len(utc))
+        day, hour = steps // per_day, (steps % per_day) * dt_h
+        lengths = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
+        month = np.repeat(np.arange(12), lengths)[day]
+        first = np.cumsum(lengths) - lengths
+        progress = (day - first[month] + hour / 24.0) / lengths[month]
+        low, high = config.tariff.peak_hours
+        begins = np.append(True, month[1:] != month[:-1])
+        peak = (hour >= low) & (hour < high)
+        return cls(dt_h, hour, steps % per_day, day, month, peak, begins, progress)
+
+    @staticmethod
+    def day_types(utc: np.ndarray, timezone: str) -> np.ndarray:
+        """0: Monday to Friday, 1: Saturday, 2: Sunday, for each step."""
+        return np.maximum(local_time(utc, timezone).weekday - 4, 0)
+
+
+def features_of(
+    config: MicrogridConfig, years: Years, calendar: Calendar, climate: Any, expected: Any, price: np.ndarray
+) -> np.ndarray:
+    """The features `OUTSIDE` of every step, `[Y, T, F]` float32. All come from the present and the past, and from what
+    is expected by the climate."""
+    shape = years.pv_kw.shape
+    kinds = np.stack([Calendar.day_types(utc, config.data.timezone) for utc in years.utc])
+    most_pv = config.data.pv.ac_kw * config.data.pv.share
+    most_mall, low = config.data.mall.peak_kw, config.tariff.peak_hours[0]
+    angle, season = 2 * np.pi * calendar.hour / 24.0, 2 * np.pi * (calendar.day + calendar.hour / 24.0) / 365.0
+    same = lambda values: np.broadcast_to(values, shape)  # noqa: E731
+    columns = [
+        *(same(f) for f in (np.sin(angle), np.cos(angle), np.sin(season), np.cos(season))),
+        kinds == 1, kinds == 2, same(calendar.peak),
+        same(((low - calendar.hour) % 24.0) / 24.0), same(calendar.month_progress),
+        years.pv_kw / most_pv, years.mall_kw / most_mall, same(climate.clear_kw / most_pv),
+        price / climate.price_mean, years.carbon_kg_per_kwh / climate.carbon_mean,
+        expected["pv_ratio"], expected["mall_ratio"],
+        *_sums(config, calendar, expected),
+    ]  # fmt: skip
+    table = np.stack([np.asarray(column, np.float32) for column in columns], axis=-1)
+    return np.clip(table, [f.low for f in OUTSIDE], [f.high for f in OUTSIDE]).astype(np.float32)
+
+
+def _sums(config: MicrogridConfig, calendar: Calendar, expected: Any) -> list[np.ndarray]:
+    """Expected deficits and surpluses within some hours after the present step, those of the peak hours of the next
+    day, and the highest load in them, each `[Y, T]`."""
+    capacity, dt_h = config.battery.capacity_kwh, calendar.dt_h
+    weather = 1.0 + expected["pv_rho"] * (expected["pv_ratio"] - 1.0)
+    level = 1.0 + expected["mall_rho"] * (expected["mall_ratio"] - 1.0)
+    length = len(calendar.hour)
+    deficit, surplus, in_peak, load = (np.zeros(weather.shape) for _ in range(4))
+    deficits, surpluses = {}, {}
+    for k in range(1, round(max(DEFICIT_H) / dt_h) + 1):
+        steps = (np.arange(length) + k) % length
+        net = expected["mall_kw"][:, steps] * level + expected["ev_kw"][:, steps] - expected["pv_kw"][steps] * weather
+        deficit = deficit + np.maximum(net, 0.0) * dt_h
+        surplus = surplus + np.maximum(-net, 0.0) * dt_h
+        if k * dt_h <= 24:
+            in_peak = in_peak + np.where(calendar.peak[steps], np.maximum(net, 0.0) * dt_h, 0.0)
+            load = np.maximum(load, np.where(calendar.peak[steps], np.maximum(net, 0.0), 0.0))
+        deficits[k * dt_h], surpluses[k * dt_h] = deficit, surplus
+    return [
+        *(deficits[float(h)] / capacity for h in DEFICIT_H),
+        *(surpluses[float(h)] / capacity for h in SURPLUS_H),
+        in_peak / capacity,
+        load / config.data.mall.peak_kw,
+    ]
