@@ -6,6 +6,7 @@ with as many leaves for equal although their hashes differ, so by chance of the 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -37,6 +38,20 @@ class Courseful(Protocol):
     def course(self, env: Any, params: Any, starts: Any) -> Any:
         """A policy that follows the course set for the lanes `starts`."""
         ...
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table of policies: its heading, the key figure in it (dots lead into it; a pair is an interval)
+    and its decimals."""
+
+    heading: str
+    key: str
+    digits: int
+
+    def described(self) -> dict[str, Any]:
+        """As it stands in result.json."""
+        return {"heading": self.heading, "key": self.key, "digits": self.digits}
 
 
 @struct.dataclass

@@ -5,7 +5,7 @@ An environment with an `assessment` is judged over whole splits against its base
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,11 +15,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from vmax.data.days import DayGroups
-from vmax.envs.rollout import Record, greedy_episodes, rollout
+from vmax.envs.rollout import Column, Record, greedy_episodes, rollout
 from vmax.evaluation.groups import QUIET, grouped
 from vmax.evaluation.statistics import block_resamples, interval
 
-NOTHING, OPTIMUM = "do_nothing", "perfect_foresight"
+NOTHINGS, OPTIMUM = ("do_nothing", "no_control"), "perfect_foresight"
+"""What capture is measured between: an environment has one of the first among its baselines."""
 IDLE, RESERVE_RULE = "idle", "uplift_eur minus that of idle / the same of perfect_foresight; null where not above 0"
 """Sells reserve and does not trade; among the baselines only where reserve is sold."""
 EPISODES = 100
@@ -61,7 +62,7 @@ class Assessment(Protocol):
         ...
 
     def baselines(self) -> Mapping[str, Any]:
-        """Policies by name, `do_nothing` and `perfect_foresight` among them."""
+        """Policies by name, one of `NOTHINGS` and `perfect_foresight` among them."""
         ...
 
     def settings(self) -> Mapping[str, Any]: ...
@@ -99,6 +100,20 @@ class Assessment(Protocol):
 
     @property
     def currency(self) -> str: ...
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """What the table of all policies shows."""
+        ...
+
+    @property
+    def rules(self) -> Mapping[str, str]:
+        """What its key figures mean, beside or instead of `RULES`."""
+        ...
+
+    def complete(self, figures: dict[str, dict[str, Any]]) -> None:
+        """Adds to the figures of each policy those that compare it with others."""
+        ...
 
     def figures(self, timeseries: pd.DataFrame, policies: list[str]) -> dict[str, Figure]: ...
 
@@ -144,7 +159,8 @@ def evaluate(
     params = env.params(split)
     starts = judge.starts(params, split, error_draws, days)
     baselines = judge.baselines()
-    policies = {**learned, **(baselines if planning else {name: baselines[name] for name in (NOTHING, OPTIMUM)})}
+    nothing = nothing_of(baselines)
+    policies = {**learned, **(baselines if planning else {name: baselines[name] for name in (nothing, OPTIMUM)})}
     records = {name: rollout(env, policy, params, starts, trace=name in learned) for name, policy in policies.items()}
     tables = {name: judge.timeseries(name, record) for name, record in records.items()}
     figures = {name: judge.key_figures(table, params, starts) for name, table in tables.items()}
@@ -152,17 +168,19 @@ def evaluate(
     bound = judge.bound_eur(params, starts)
     optimum = compare(figures, daily, bootstrap, seed, bound)
     optimum["kind"] = "plan" if judge.only_plan else optimum["kind"]
-    groups = judge.day_groups(tables[NOTHING])
+    judge.complete(figures)
+    groups = judge.day_groups(tables[nothing])
     for name, table in tables.items():
         add_groups(figures[name], groups, daily, name, judge.daily_cycles(table, params, starts))
-    first = tables[NOTHING]["utc"]
+    first = tables[nothing]["utc"]
     result = {
         "split": split,
         "currency": judge.currency,
         "draws": int(np.count_nonzero(first == first.min())),
         "start": _stamp(first.min()),
         "end": _stamp(first.max() + pd.Timedelta(hours=env.dt_h)),
-        "rules": _rules(optimum["kind"], IDLE in figures),
+        "rules": {**_rules(optimum["kind"], IDLE in figures), **judge.rules},
+        "columns": [column.described() for column in judge.columns],
         "optimum": optimum,
         "baseline_settings": dict(judge.settings()),
         "day_groups": {name: found.described() for name, found in groups.items()},
@@ -175,6 +193,11 @@ def evaluate(
         timeseries=pd.concat(tables.values(), ignore_index=True),
         trace=pd.concat(traces, ignore_index=True) if traces else pd.DataFrame(),
     )
+
+
+def nothing_of(policies: Iterable[str]) -> str:
+    """The one of `NOTHINGS` that is among these policies."""
+    return next(name for name in policies if name in NOTHINGS)
 
 
 def _rules(kind: str, with_reserve: bool) -> dict[str, str]:
@@ -198,10 +221,11 @@ def compare(
     Captures are shares of what perfect foresight earns or, where that is not the optimum, of the bound by local day.
     Returns: of what they are shares, for the record.
     """
-    days = len(daily[NOTHING]["value_eur"])
+    nothing = daily[nothing_of(daily)]["value_eur"]
+    days = len(nothing)
     weights = block_resamples(days, bootstrap, seed)
-    uplift = {name: d["value_eur"] - daily[NOTHING]["value_eur"] for name, d in daily.items()}
-    most = uplift[OPTIMUM] if bound_eur is None else bound_eur - daily[NOTHING]["value_eur"]
+    uplift = {name: d["value_eur"] - nothing for name, d in daily.items()}
+    most = uplift[OPTIMUM] if bound_eur is None else bound_eur - nothing
     best, best_samples = float(most.sum()), weights @ most
     for name, values in figures.items():
         values["uplift_eur"] = float(uplift[name].sum())
@@ -217,7 +241,7 @@ def compare(
             values["reserve_share"] = (values["uplift_eur"] - idle) / (best - idle) if best > idle else None
     return {
         "kind": "optimum" if bound_eur is None else "bound",
-        "value_eur": best + float(daily[NOTHING]["value_eur"].sum()),
+        "value_eur": best + float(nothing.sum()),
         "uplift_eur": best,
     }
 
@@ -230,7 +254,8 @@ def add_groups(
     cycles: np.ndarray,
 ) -> None:
     """Adds to the figures of the policy `name` those by group of days, `by_season` and the like."""
-    uplift_eur = {policy: daily[policy]["value_eur"] - daily[NOTHING]["value_eur"] for policy in (name, OPTIMUM)}
+    nothing = daily[nothing_of(daily)]["value_eur"]
+    uplift_eur = {policy: daily[policy]["value_eur"] - nothing for policy in (name, OPTIMUM)}
     for key, found in groups.items():
         profit_eur = daily[name]["profit_eur"]
         values[f"by_{key}"] = grouped(found, profit_eur, uplift_eur[name], uplift_eur[OPTIMUM], cycles)

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from vmax.evaluation.evaluate import NOTHING, Evaluation
+from vmax.evaluation.evaluate import NOTHINGS, Evaluation
 from vmax.plotting import canvas, colour
 
 
@@ -50,7 +50,7 @@ def score_range(curves: Sequence[Sequence[float]], references: Mapping[str, floa
     later = [score for scores in curves for score in scores[len(scores) // 4 :]]
     if not later:
         return None
-    seen = [*(value for name, value in references.items() if name != NOTHING), *later]
+    seen = [*(value for name, value in references.items() if name not in NOTHINGS), *later]
     margin = 0.06 * ((max(seen) - min(seen)) or 1.0)
     return min(seen) - margin, max(seen) + margin
 

@@ -8,8 +8,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from vmax.evaluation.evaluate import NOTHINGS, OPTIMUM
+
 LEARNED = ("best", "last")
-BOUNDS = ("do_nothing", "perfect_foresight")
+BOUNDS = (*NOTHINGS, OPTIMUM)
 """Between them capture is measured."""
 WIDTH = 120
 """Characters of a line where the output is no terminal."""
@@ -36,7 +38,7 @@ def print_groups(evaluation: Mapping[str, Any]) -> None:
 
 def _group_table(evaluation: Mapping[str, Any]) -> Table:
     groups = evaluation["day_groups"]
-    table = Table(title="capture by season and by quartile of the day's price spread", title_justify="left")
+    table = Table(title=f"capture by {' and '.join(map(_worded, groups))}", title_justify="left")
     table.add_column("policy", no_wrap=True)
     columns = [(f"by_{key}", name) for key, found in groups.items() for name in found["days"]]
     for _, name in columns:
@@ -49,6 +51,10 @@ def _group_table(evaluation: Mapping[str, Any]) -> Table:
         cells = ["-" if capture is None else f"{capture:.3f}" for capture in captures]
         table.add_row(name, *cells, style="bold cyan" if name in LEARNED else None)
     return table
+
+
+def _worded(group: str) -> str:
+    return {"price_spread": "quartile of the day's price spread", "pv": "quartile of the day's PV"}.get(group, group)
 
 
 def ordered(policies: Mapping[str, Any]) -> list[str]:
@@ -76,41 +82,29 @@ def whole_split(evaluation: Mapping[str, Any]) -> bool:
 def comparison_rows(evaluation: Mapping[str, Any], currency: str) -> tuple[list[str], dict[str, list[str]]]:
     """Headings, and the cells of every policy, for `evaluation` of a result.json, in the order of `ordered`."""
     policies = evaluation["policies"]
+    if not whole_split(evaluation):
+        return list(_RETURN_HEADINGS), {name: _return_cells(policies[name]) for name in ordered(policies)}
     kind = evaluation.get("optimum", {}).get("kind")
     share = {"bound": "of bound", "plan": "of plan"}.get(kind, "capture")
-    money = whole_split(evaluation)
-    headings = _MONEY_HEADINGS if money else ("return, mean", "return, sd", "episodes")
-    cells = _money_cells if money else _return_cells
+    columns = evaluation["columns"]
     return (
-        [heading.format(currency=currency, share=share) for heading in headings],
-        {name: cells(policies[name]) for name in ordered(policies)},
+        [column["heading"].format(currency=currency, share=share) for column in columns],
+        {name: [_cell(policies[name], column) for column in columns] for name in ordered(policies)},
     )
 
 
-_MONEY_HEADINGS = (
-    "profit {currency}",
-    "{currency}/MW/a",
-    "uplift {currency}",
-    "{share}",
-    "95 % CI",
-    "cycles/day",
-    "wear {currency}",
-    "violations",
-)
+_RETURN_HEADINGS = ("return, mean", "return, sd", "episodes")
 
 
-def _money_cells(values: Mapping[str, Any]) -> list[str]:
-    capture, interval = values["capture"], values["ci95"]["capture"]
-    return [
-        f"{values['profit_eur']:,.0f}",
-        f"{values['profit_eur_per_mw_year']:,.0f}",
-        f"{values['uplift_eur']:,.0f}",
-        "-" if capture is None else f"{capture:.3f}",
-        "-" if interval is None else f"{interval[0]:.3f}-{interval[1]:.3f}",
-        f"{values['cycles_per_day']:.2f}",
-        f"{values['wear_cost_eur']:,.0f}",
-        str(values["violations"]),
-    ]
+def _cell(values: Mapping[str, Any], column: Mapping[str, Any]) -> str:
+    """The figure of a policy that a column shows; a dash where there is none."""
+    found: Any = values
+    for part in column["key"].split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    shown = lambda value: f"{value:,.{column['digits']}f}"  # noqa: E731
+    if found is None:
+        return "-"
+    return shown(found) if isinstance(found, int | float) else "-".join(map(shown, found))
 
 
 def _return_cells(values: Mapping[str, Any]) -> list[str]:

@@ -11,17 +11,17 @@ import numpy as np
 from vmax.algorithms.algorithm import Spec, Valuing
 from vmax.envs.rollout import Record, greedy_episodes, rollout, trace_episodes
 from vmax.evaluation.calibration import Calibration, calibration
-from vmax.evaluation.evaluate import EPISODES, NOTHING, OPTIMUM
+from vmax.evaluation.evaluate import EPISODES, OPTIMUM, nothing_of
 from vmax.evaluation.policies import Learned
 
-REFERENCES = ("mpc", "gated_two_cycle")
+REFERENCES = ("mpc", "gated_two_cycle", "level")
 
 
 class Validation:
     """Scores policies on one split. `score` is what the best checkpoint is chosen by: capture, or the mean return.
 
     Attributes:
-      references: the score of `perfect_foresight`, `do_nothing` and the baselines named by `REFERENCES`, for the
+      references: the score of `perfect_foresight`, of doing nothing and of the baselines named by `REFERENCES`, for the
         learning curve; computed once. Empty for an environment that is judged by episodes.
       calibration: the values that the critics gave in the last call, and the returns that followed; None without.
     """
@@ -47,9 +47,10 @@ class Validation:
             return
         self.starts = env.assessment.starts(self.params, split, error_draws, days)
         baselines = env.assessment.baselines()
-        names = [name for name in (OPTIMUM, NOTHING, *references) if name in baselines]
+        nothing = nothing_of(baselines)
+        names = [name for name in (OPTIMUM, nothing, *references) if name in baselines]
         values = {name: self._summary(baselines[name])["value_eur"] for name in names}
-        self.nothing_eur = values[NOTHING]
+        self.nothing_eur = values[nothing]
         bound = env.assessment.bound_eur(self.params, self.starts)
         self.best_eur = (values[OPTIMUM] if bound is None else float(bound.sum())) - self.nothing_eur
         self.references = {name: self._capture(value) for name, value in values.items()}

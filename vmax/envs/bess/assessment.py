@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +19,22 @@ from vmax.envs.bess.baselines import CheapDear, DoNothing, Idle, Threshold, TwoC
 from vmax.envs.bess.planners import MPC, PerfectForesight, YesterdaysPlan, bound_eur, fit_calibration, lane_sites
 from vmax.envs.bess.reserve_planners import ReserveForesight, ReserveMPC
 from vmax.envs.bess.tuning import tuned_settings
-from vmax.envs.rollout import Record
+from vmax.envs.rollout import Column, Record
 
 if TYPE_CHECKING:
     from vmax.envs.bess.environment import Bess
+
+
+COLUMNS = (
+    Column("profit {currency}", "profit_eur", 0),
+    Column("{currency}/MW/a", "profit_eur_per_mw_year", 0),
+    Column("uplift {currency}", "uplift_eur", 0),
+    Column("{share}", "capture", 3),
+    Column("95 % CI", "ci95.capture", 3),
+    Column("cycles/day", "cycles_per_day", 2),
+    Column("wear {currency}", "wear_cost_eur", 0),
+    Column("violations", "violations", 0),
+)
 
 
 @dataclass(frozen=True)
@@ -114,6 +126,12 @@ class BessAssessment:
         steps = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)])
         _, index = np.unique(self.env.series.local_day[steps], return_inverse=True)
         return np.bincount(index, np.concatenate(lanes)) / _draws(starts)
+
+    columns: ClassVar[tuple[Column, ...]] = COLUMNS
+    rules: ClassVar[Mapping[str, str]] = {}
+
+    def complete(self, figures: dict[str, dict[str, Any]]) -> None:
+        """Nothing is missing."""
 
     @property
     def currency(self) -> str:

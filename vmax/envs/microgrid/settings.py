@@ -180,6 +180,20 @@ class RewardConfig:
 
 
 @dataclass(frozen=True)
+class MpcConfig:
+    """The plan made anew at every step: what of the expected PV it counts on, and what of the worth of the energy that
+    is left at the end of its window."""
+
+    pv_factor: float
+    end_factor: float
+
+    def __post_init__(self) -> None:
+        for name in ("pv_factor", "end_factor"):
+            if not 0.0 <= getattr(self, name) <= 2.0:
+                raise UserError(f"env.mpc.{name}={getattr(self, name)}: must be within [0, 2]")
+
+
+@dataclass(frozen=True)
 class EpisodeConfig:
     """Training episodes: days, the range of charges to start from, and the highest import of the month so far that is
     drawn with it, as a share of no control's mean monthly peak."""
@@ -208,5 +222,6 @@ class MicrogridConfig:
     tariff: TariffConfig
     action: ActionConfig
     rules: RulesConfig
+    mpc: MpcConfig
     reward: RewardConfig
     episode: EpisodeConfig

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vmax.evaluation.comparison import PALETTE, Comparison, Finished
-from vmax.evaluation.evaluate import IDLE, NOTHING, OPTIMUM
+from vmax.evaluation.evaluate import IDLE, NOTHINGS, OPTIMUM
 from vmax.evaluation.report.source import Source
 
 
@@ -73,7 +73,7 @@ class Compared:
     @property
     def rivals(self) -> dict[str, float]:
         """Baselines that a policy could be beaten by, the best first: neither doing nothing nor the optimum."""
-        rivals = {name: x for name, x in self.baselines.items() if name not in (NOTHING, OPTIMUM, IDLE)}
+        rivals = {name: x for name, x in self.baselines.items() if name not in (*NOTHINGS, OPTIMUM, IDLE)}
         return dict(sorted(rivals.items(), key=lambda item: -item[1]))
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from vmax.evaluation.comparison import Comparison, curve
-from vmax.evaluation.evaluate import NOTHING
+from vmax.evaluation.evaluate import NOTHINGS
 from vmax.evaluation.report.figures import STEPS, Figure, line, reference_lines, score_axis
 from vmax.evaluation.report.series import compact, policy_colour
 from vmax.evaluation.statistics import performance_profile
@@ -92,7 +92,7 @@ def learning(comparison: Comparison, task: str, colours: Mapping[str, str], refe
         data.append(line(x, median, group, colour, mode="lines+markers", marker={"size": 5}))
         steps += x
         ranges += [least, most]
-    shown = {name: value for name, value in references.items() if name != NOTHING}
+    shown = {name: value for name, value in references.items() if name not in NOTHINGS}
     layout = {"xaxis": STEPS, "yaxis": score_axis(ranges, shown, "score")}
     return {"data": [*reference_lines(shown, steps), *data] if data else [], "layout": layout}
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vmax.evaluation.evaluate import NOTHING
+from vmax.evaluation.evaluate import NOTHINGS
 from vmax.evaluation.plots import score_range
 from vmax.evaluation.report.series import compact, policy_colour
 
@@ -22,7 +22,7 @@ def learning_curve(metrics: pd.DataFrame, references: Mapping[str, float], best_
     """Validation score over environment steps, with the scores of baselines as lines and the chosen checkpoint."""
     curve = metrics.reindex(columns=["step", "eval/score"]).dropna()
     steps, scores = curve["step"].tolist(), curve["eval/score"].tolist()
-    data = reference_lines({name: value for name, value in references.items() if name != NOTHING}, steps)
+    data = reference_lines({name: value for name, value in references.items() if name not in NOTHINGS}, steps)
     data.append(line(steps, scores, "learned", policy_colour("best"), mode="lines+markers", marker={"size": 5}))
     if best_step in steps:
         chosen = [scores[steps.index(best_step)]]

@@ -12,7 +12,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from vmax.errors import UserError
-from vmax.evaluation.evaluate import IDLE, NOTHING, OPTIMUM
+from vmax.evaluation.evaluate import IDLE, NOTHINGS, OPTIMUM
 from vmax.evaluation.report.series import daily_value_eur, read_timeseries
 from vmax.evaluation.table import LEARNED, whole_split
 from vmax.run_folder import RunFolder, read_metrics
@@ -111,7 +111,7 @@ class Source:
         if self.evaluation is None or not self.judged_by_money:
             return []
         policies = self.evaluation["policies"]
-        names = [name for name in policies if name not in (*LEARNED, NOTHING, OPTIMUM, IDLE)]
+        names = [name for name in policies if name not in (*LEARNED, *NOTHINGS, OPTIMUM, IDLE)]
         return sorted(names, key=lambda name: -policies[name]["uplift_eur"])
 
     def best_rival(self, planner: bool) -> str | None:

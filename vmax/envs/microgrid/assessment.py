@@ -1,0 +1,239 @@
+"""How a microgrid's policies are judged: over whole years, beside rules, plans and the optimum on the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from vmax.data.days import DayGroups, season_groups
+from vmax.envs.microgrid import kpis, plots
+from vmax.envs.microgrid.planners import MPC, PerfectForesight
+from vmax.envs.microgrid.rules import Greedy, Level, NoControl, PriorityRules
+from vmax.envs.microgrid.settings import TERMS
+from vmax.envs.microgrid.state import Start
+from vmax.envs.microgrid.tuning import tuned_rules
+from vmax.envs.microgrid.years import make_years
+from vmax.envs.rollout import Column, Record
+
+if TYPE_CHECKING:
+    from vmax.envs.microgrid.environment import Microgrid
+
+NOTHING = "no_control"
+START_SHARE = 0.5
+"""Of the usable capacity: what a year starts with."""
+QUARTILES = ("q1", "q2", "q3", "q4")
+SUMMED = ("term_co2", "term_solar", "term_cost", "term_ev", "term_grid", "energy_cost", "demand_cost", "wear_cost",
+          "co2_kg", "ev_unmet_kwh", "ev_wanted_kwh")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MicrogridAssessment:
+    """Evaluation of `microgrid` (the protocol is `vmax.evaluation.evaluate.Assessment`): a lane for each year."""
+
+    env: Microgrid
+
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("objective", "objective", 3),
+        Column("CO2 t", "co2_t", 1),
+        Column("cost {currency}", "cost", 0),
+        Column("demand", "demand_cost", 0),
+        Column("self-cons.", "self_consumption", 3),
+        Column("EV service", "ev_service", 4),
+        Column("peak kW", "peak_import_kw", 0),
+        Column("cycles", "battery_cycles", 0),
+        Column("{share}", "capture", 3),
+        Column("95 % CI", "ci95.capture", 3),
+    )
+    rules: ClassVar[Mapping[str, str]] = {
+        "objective": "weighted sum of the objectives, each over that of no_control on the same data; lower is better; EV "
+        "energy that is missing at departure counts as if bought at the dearest and dirtiest hour, and as a share of what "
+        "is wanted",
+        "profit_eur": "minus the cost, in the currency",
+        "cost": "energy, demand charges and wear less what is fed in; of a mean year, as all sums",
+        "co2_kg": "emitted by what is imported",
+        "co2_avoided_kg": "co2_kg of no_control minus that of the policy",
+        "uplift_eur": "weighted objectives of no_control minus those of the policy, in units of no_control's mean step "
+        "on the training years; the energy left at the end counts at what it saves",
+        "capture": "uplift_eur / uplift_eur of perfect_foresight",
+        "cycles_per_day": "AC energy discharged / usable capacity / days",
+    }
+
+    def starts(self, params: Any, split: str, error_draws: int, days: int | None = None) -> Start:
+        """The years of a split, or the first days of each."""
+        count = params.data.pv_kw.shape[0]
+        length = self.env.year_steps if days is None else min(days * self.env.steps_per_day, self.env.year_steps)
+        low, high = params.battery.soc_min, params.battery.soc_max
+        return Start(
+            year=jnp.arange(count, dtype=jnp.int32),
+            time=jnp.zeros(count, jnp.int32),
+            end=jnp.full(count, length, jnp.int32),
+            soc=jnp.full(count, low + START_SHARE * (high - low)),
+        )
+
+    def day_starts(self, starts: Any) -> np.ndarray:
+        """Which steps `[T, L]` of rollouts from `starts` are the first of a local day."""
+        first, longest = np.asarray(starts.time), int(np.max(np.asarray(starts.end - starts.time)))
+        return (first[None, :] + np.arange(longest)[:, None]) % self.env.steps_per_day == 0
+
+    def baselines(self) -> dict[str, Any]:
+        """All policies to compare with, by name; the tuned ones tuned."""
+        return _baselines(self.env)
+
+    def settings(self) -> dict[str, Any]:
+        """What was tuned, and on what."""
+        mpc = self.env.config.mpc
+        return {
+            "chosen_on": "training years, by the objective",
+            **tuned_rules(self.env),
+            "mpc": {"pv_factor": mpc.pv_factor, "end_factor": mpc.end_factor},
+        }
+
+    def timeseries(self, name: str, record: Record) -> pd.DataFrame:
+        """The steps of a rollout as rows."""
+        split = next(s for s in ("test", "validation", "train") if self._fits(s, record))
+        years = make_years(self.env.config.data, split)
+        return kpis.timeseries(name, record.info, record.steps, years.utc, self.env.config.reward.scale)
+
+    def _fits(self, split: str, record: Record) -> bool:
+        """Whether a rollout may be one of this split: it has as many years, whose PV is the same."""
+        pv_kw = make_years(self.env.config.data, split).pv_kw
+        told = np.asarray(record.info["pv_kw"])
+        year, time = (np.asarray(record.info[name])[: len(told)] for name in ("year", "time"))
+        if year.max() >= len(pv_kw):
+            return False
+        steps = np.arange(len(told))[:, None] < np.asarray(record.steps)
+        return bool(np.allclose(pv_kw[year, np.minimum(time, pv_kw.shape[1] - 1)][steps], told[steps], atol=1e-2))
+
+    def key_figures(self, table: pd.DataFrame, params: Any, starts: Any) -> dict[str, Any]:
+        """Figures of one policy from its rows."""
+        valued = params.valued
+        worst = (float(valued.dearest_per_kwh), float(valued.dirtiest_kg_per_kwh))
+        worth = float(valued.price_mean * params.battery.eta_discharge)
+        found = kpis.key_figures(table, self.env.config, self.env.dt_h, worst, worth)
+        return {**found, "co2_t": found["co2_kg"] / 1000.0}
+
+    def complete(self, figures: dict[str, dict[str, Any]]) -> None:
+        """Adds the objective, and what is avoided beside no control."""
+        nothing, weights = figures[NOTHING], self.env.config.reward.vector
+        ratio = lambda values, key: values[key] / nothing[key] if nothing[key] > 0 else 0.0  # noqa: E731
+        for values in figures.values():
+            wanted = max(nothing["ev_wanted_kwh"], 1e-9)
+            each = {
+                "co2": ratio(values, "co2_with_unmet_kg"),
+                "solar": ratio(values, "surplus_kwh"),
+                "cost": ratio(values, "cost_with_unmet"),
+                "ev": values["ev_unmet_kwh"] / wanted,
+                "grid": 0.5 * ratio(values, "monthly_peak_kw") + 0.5 * ratio(values, "ramping_kw"),
+            }
+            values["objectives"] = each
+            values["objective"] = sum(w * each[name] for w, name in zip(weights, TERMS, strict=True))
+            values["co2_avoided_kg"] = nothing["co2_kg"] - values["co2_kg"]
+
+    def daily_value_eur(self, table: pd.DataFrame, starts: Any) -> Mapping[str, np.ndarray]:
+        """By day of each year, `[lanes · days]`: minus the cost, and minus the weighted objectives with the worth of what
+        the battery holds at the end."""
+        day = self._day(table)
+        terms = sum(table[f"term_{name}"].to_numpy(np.float64) for name in TERMS)
+        value = -np.bincount(day, terms)
+        last = np.append(day[1:] != day[:-1], True) & np.append(np.diff(table["lane"].to_numpy()) != 0, True)
+        left_kwh = table["soc_end"].to_numpy(np.float64)[last] * self.env.config.battery.capacity_kwh
+        value[day[last]] += left_kwh * _worth(self.env)
+        return {"profit_eur": -np.bincount(day, table["cost"].to_numpy(np.float64)), "value_eur": value}
+
+    def daily_cycles(self, table: pd.DataFrame, params: Any, starts: Any) -> np.ndarray:
+        """Energy discharged by day, in units of the usable capacity."""
+        battery = self.env.config.battery
+        usable_kwh = battery.capacity_kwh * (battery.soc_max - battery.soc_min)
+        return np.bincount(self._day(table), table["discharge_kw"].to_numpy(np.float64)) * self.env.dt_h / usable_kwh
+
+    def day_groups(self, table: pd.DataFrame) -> Mapping[str, DayGroups]:
+        """The days by season, and by quartile of their PV, from the dullest."""
+        day = self._day(table)
+        first = np.append(True, day[1:] != day[:-1])
+        local = pd.DatetimeIndex(table["utc"][first]).tz_localize("UTC").tz_convert(self.env.config.data.timezone)
+        pv_kwh = np.bincount(day, table["pv_kw"].to_numpy(np.float64)) * self.env.dt_h
+        edges = np.quantile(pv_kwh, (0.25, 0.5, 0.75))
+        quartile = DayGroups(QUARTILES, np.searchsorted(edges, pv_kwh), {"edges_kwh": edges.tolist()})
+        dates = local.tz_localize(None).to_numpy().astype("datetime64[D]")
+        return {"season": season_groups(dates), "pv": quartile}
+
+    def season_days(self, params: Any, split: str) -> tuple[Any, tuple[str, ...]]:
+        """No fixed days are looked at."""
+        return self.starts(params, split, 1), ()
+
+    def season_figure(self, table: pd.DataFrame) -> Figure:
+        """None is drawn."""
+        raise NotImplementedError
+
+    def bound_eur(self, params: Any, starts: Any) -> np.ndarray | None:
+        """The plan with perfect foresight is the optimum."""
+        return None
+
+    only_plan: ClassVar[bool] = False
+
+    @property
+    def currency(self) -> str:
+        return self.env.config.tariff.currency
+
+    def figures(self, timeseries: pd.DataFrame, policies: list[str]) -> dict[str, Figure]:
+        """Pictures by name: a week's energy balance, the duration curve of import, the front of CO2 and cost."""
+        shown, zone = list(dict.fromkeys([policies[0], "level", "perfect_foresight"])), self.env.config.data.timezone
+        return {
+            "week": plots.week(timeseries, policies[0], zone),
+            "import_duration": plots.duration(timeseries, shown),
+            "co2_and_cost": plots.front(timeseries, self.currency),
+            "ev_service": plots.ev_service(timeseries, policies[0], zone),
+        }
+
+    def summary(self, record: Record, params: Any, starts: Any) -> dict[str, float]:
+        """The few figures of a periodic evaluation. `value_eur` is what counts."""
+        valid = np.arange(len(record.info["pv_kw"]))[:, None] < np.asarray(record.steps)
+        sums = {key: float(np.asarray(record.info[key], np.float64)[valid].sum()) for key in SUMMED}
+        years = len(np.asarray(record.steps))
+        last = np.asarray(record.steps) - 1
+        left = np.asarray(record.info["soc_end"], np.float64)[last, np.arange(years)].sum()
+        terms = sum(sums[f"term_{name}"] for name in TERMS)
+        return {
+            "value_eur": left * self.env.config.battery.capacity_kwh * _worth(self.env) - terms,
+            "cost": (sums["energy_cost"] + sums["demand_cost"] + sums["wear_cost"]) / years,
+            "co2_t": sums["co2_kg"] / 1000.0 / years,
+            "ev_service": 1.0 - sums["ev_unmet_kwh"] / max(sums["ev_wanted_kwh"], 1e-9),
+        }
+
+    def _day(self, table: pd.DataFrame) -> np.ndarray:
+        """The number of each row's day, counted through all lanes."""
+        lane = table["lane"].to_numpy()
+        step = np.arange(len(lane)) - np.searchsorted(lane, lane)
+        days = step // self.env.steps_per_day
+        return lane * (days.max() + 1) + days
+
+
+@lru_cache(maxsize=8)
+def _worth(env: Microgrid) -> float:
+    """What a kWh that is left in the battery saves, in units of no control's mean step."""
+    params = env.params("validation")
+    return float(params.valued.stored_worth(params.valued.weights, params.battery.eta_discharge))
+
+
+@lru_cache(maxsize=8)
+def _baselines(env: Microgrid) -> dict[str, Any]:
+    from vmax.envs.microgrid.tuning import constant_targets, time_of_use
+
+    mpc = env.config.mpc
+    return {
+        NOTHING: NoControl(),
+        "greedy": Greedy(),
+        "level": Level(),
+        "constant_targets": constant_targets(env),
+        "priority_rules": PriorityRules(),
+        "time_of_use": time_of_use(env),
+        "mpc": MPC(mpc.pv_factor, mpc.end_factor),
+        "perfect_foresight": PerfectForesight(),
+    }

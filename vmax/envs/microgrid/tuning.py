@@ -1,0 +1,82 @@
+"""Rules with numbers, tuned on training years by the weighted objectives."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vmax.envs.microgrid.rules import ConstantTargets, TimeOfUse
+from vmax.envs.microgrid.settings import TERMS
+from vmax.envs.microgrid.state import Start
+
+if TYPE_CHECKING:
+    from vmax.envs.microgrid.environment import Microgrid
+
+YEARS = 2
+"""Training years on which the rules are tuned."""
+TARGETS_KW = (0.0, 50.0, 100.0, 150.0, 200.0, 250.0, 300.0, 350.0, 400.0, 500.0)
+HOURS = (1.0, 2.0, 4.0, 6.0, 9.0, 12.0)
+
+
+def constant_targets(env: Microgrid) -> ConstantTargets:
+    """The rule with the best pair of import targets."""
+    peak, other = _tuned(env)["constant_targets"]
+    return ConstantTargets(jnp.float32(peak), jnp.float32(other))
+
+
+def time_of_use(env: Microgrid) -> TimeOfUse:
+    """The rule with the best number of hours."""
+    return TimeOfUse(jnp.float32(_tuned(env)["time_of_use"][0]))
+
+
+def tuned_rules(env: Microgrid) -> dict[str, Any]:
+    """What was chosen, for the record."""
+    found = _tuned(env)
+    peak, other = found["constant_targets"]
+    return {
+        "constant_targets": {"peak_kw": peak, "offpeak_kw": other},
+        "time_of_use": {"hours": found["time_of_use"][0]},
+    }
+
+
+@lru_cache(maxsize=8)
+def _tuned(env: Microgrid) -> dict[str, tuple[float, ...]]:
+    pairs = [(peak, other) for peak, other in product(TARGETS_KW, TARGETS_KW) if peak <= other]
+    peaks, others = (jnp.asarray(column, jnp.float32) for column in zip(*pairs, strict=True))
+    targets = _objectives(env, ConstantTargets(peaks, others))
+    hours = _objectives(env, TimeOfUse(jnp.asarray(HOURS, jnp.float32)))
+    return {
+        "constant_targets": pairs[int(np.argmin(targets))],
+        "time_of_use": (HOURS[int(np.argmin(hours))],),
+    }
+
+
+def _objectives(env: Microgrid, rules: Any) -> np.ndarray:
+    """The weighted objectives of many settings of a rule, `[K]`, over the first training years, in one program."""
+    params = env.params("train")
+    years = min(YEARS, params.data.pv_kw.shape[0])
+    middle = 0.5 * (params.battery.soc_min + params.battery.soc_max)
+
+    def one(rule: Any, year: jax.Array, params: Any) -> jax.Array:
+        start = Start(year, jnp.int32(0), jnp.int32(env.year_steps), middle)
+        state, _ = env.reset(jax.random.key(0), params, start)
+
+        def advance(loop: Any, _: None) -> tuple[Any, None]:
+            state, total = loop
+            lanes = jax.tree.map(lambda leaf: leaf[None], state)
+            action, _ = rule.act(env, lanes, None, params, (), None)
+            state, step = env.step(jax.random.key(0), state, action[0], params)
+            return (state, total + sum(step.info[f"term_{name}"] for name in TERMS)), None
+
+        (state, total), _ = jax.lax.scan(advance, (state, jnp.zeros(())), None, length=env.year_steps)
+        worth = params.valued.stored_worth(params.valued.weights, params.battery.eta_discharge)
+        return total - state.soc * env.config.battery.capacity_kwh * worth
+
+    over_years = jax.vmap(one, in_axes=(None, 0, None))
+    run = jax.jit(jax.vmap(over_years, in_axes=(0, None, None)))
+    return np.asarray(run(rules, jnp.arange(years, dtype=jnp.int32), params), np.float64).sum(axis=1)
