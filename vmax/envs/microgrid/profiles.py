@@ -94,15 +94,15 @@ def clearness(utc: np.ndarray, step_minutes: int, longitude: float, seed: np.ran
     """
     from scipy.special import betaincinv, ndtr
 
-    daily_seed, hourly_seed = seed.generate_state(2)
+    daily_seed, hourly_seed = seed.generate_state(8).reshape(2, 4).tolist()
     per_day, dt_h = 24 * 60 // step_minutes, step_minutes / 60.0
     season = DRY_SEASON_SHIFT * np.cos(2.0 * np.pi * (np.arange(DAYS) - DRY_SEASON_DAY) / DAYS)
-    normal = ar1_path(DAYS, DAILY_RHO, int(daily_seed)).astype(np.float64) + season
+    normal = ar1_path(DAYS, DAILY_RHO, daily_seed).astype(np.float64) + season
     daily = betaincinv(*DAILY_BETA, ndtr(normal)).repeat(per_day)
     seconds = (utc - utc.astype("datetime64[D]")).astype("timedelta64[s]").astype(np.int64)
     solar_hour = (seconds / 3600.0 + dt_h / 2.0 + longitude / 15.0) % 24.0
     built_up = np.interp(solar_hour, CONVECTION_H, (0.0, 1.0))
-    noise = ar1_path(len(utc), HOURLY_RHO**dt_h, int(hourly_seed)) * (1.0 + CONVECTION_NOISE * built_up)
+    noise = ar1_path(len(utc), HOURLY_RHO**dt_h, hourly_seed) * (1.0 + CONVECTION_NOISE * built_up)
     index = daily * (1.0 - CONVECTION_LOSS * built_up) + HOURLY_SPREAD * daily * (1.0 - daily) * noise
     return np.clip(index, *CLEARNESS_RANGE)
 
@@ -169,13 +169,13 @@ def mall_shape(
 
     Args: local clock at the begin of each step, weekday (0: Monday) and day of the year, each `[T]`.
     """
-    daily_seed, hourly_seed = seed.generate_state(2)
+    daily_seed, hourly_seed = seed.generate_state(8).reshape(2, 4).tolist()
     middle = hour + dt_h / 2.0
     kinds = [np.interp(middle, *knots) for knots in (WEEKDAY, SATURDAY, SUNDAY)]
     profile = np.choose(np.clip(weekday - 4, 0, 2), kinds)
     season = 1.0 + MALL_SEASON * np.cos(2.0 * np.pi * (day_of_year - MALL_SEASON_DAY) / DAYS)
-    daily = MALL_DAILY_SPREAD * ar1_path(DAYS, MALL_DAILY_RHO, int(daily_seed)).repeat(len(hour) // DAYS)
-    hourly = MALL_HOURLY_SPREAD * ar1_path(len(hour), MALL_HOURLY_RHO**dt_h, int(hourly_seed))
+    daily = MALL_DAILY_SPREAD * ar1_path(DAYS, MALL_DAILY_RHO, daily_seed).repeat(len(hour) // DAYS)
+    hourly = MALL_HOURLY_SPREAD * ar1_path(len(hour), MALL_HOURLY_RHO**dt_h, hourly_seed)
     return profile * season * np.exp(daily + hourly)
 
 
