@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vmax.data.calendar import local_time
+from vmax.data.calendar import LocalTime, local_time
 from vmax.data.reader import Table
 from vmax.envs.microgrid.data_settings import ChargersConfig, DataConfig
 from vmax.envs.microgrid.profiles import root
@@ -39,7 +39,7 @@ AFTER_CLOSING_H = 1.0
 NEED_TYPE = np.float16
 """Half the memory of float32 (80 hourly years of 128 sockets: 180 MB) for errors below 0.05 % of a session's energy."""
 STAY_TYPE = np.uint8
-"""Holds a day in quarter hours, the longest stay that is generated."""
+"""Holds a day of 25 hours in quarter hours: nobody stays longer in what is generated."""
 
 
 def socket_power_kw(chargers: ChargersConfig) -> np.ndarray:
@@ -48,34 +48,28 @@ def socket_power_kw(chargers: ChargersConfig) -> np.ndarray:
 
 
 def arrivals(
-    hour: np.ndarray,
-    weekday: np.ndarray,
-    chargers: ChargersConfig,
-    rate_per_h: float,
-    dt_h: float,
-    rng: np.random.Generator,
+    weekday: np.ndarray, chargers: ChargersConfig, rate_per_h: float, dt_h: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Stays in steps and the share of what the socket can deliver that is wanted, each `[DAYS, per day, S]`.
 
     At each step of the day a vehicle comes to a free socket with probability 1 − exp(−rate·Δt); 0 where none comes.
 
-    Args: local clock and weekday of each step, `[DAYS · per day]`.
+    Args: weekday of each day, `[DAYS]`; days have 24 hours.
     """
-    per_day, sockets = len(hour) // DAYS, chargers.sockets
-    clock = hour.reshape(DAYS, per_day)
+    clock, sockets = np.arange(round(24 / dt_h)) * dt_h, chargers.sockets
     opens, closes = chargers.open_h
     peak = (clock >= chargers.peak_h[0]) & (clock < chargers.peak_h[1])
-    day_rate = WEEKDAY_RATE[weekday.reshape(DAYS, per_day)] * np.exp(DAILY_SPREAD * rng.standard_normal((DAYS, 1)))
-    rate = rate_per_h * np.where(peak, PEAK_RATE, 1.0) * day_rate * ((clock >= opens) & (clock < closes))
-    chance = -np.expm1(-rate * dt_h)
+    rate = rate_per_h * np.where(peak, PEAK_RATE, 1.0) * ((clock >= opens) & (clock < closes))
+    day_rate = WEEKDAY_RATE[weekday] * np.exp(DAILY_SPREAD * rng.standard_normal(DAYS))
+    chance = -np.expm1(-day_rate[:, None] * rate * dt_h)
     left = np.floor((closes + AFTER_CLOSING_H - clock) / dt_h + 1e-9).astype(np.int64)  # steps until all must be gone
     shortest, longest = (max(1, round(hours / dt_h)) for hours in chargers.stay_h)
-    stay = np.zeros((DAYS, per_day, sockets), np.int16)
-    share = np.zeros((DAYS, per_day, sockets), np.float32)
+    stay = np.zeros((DAYS, len(clock), sockets), np.int16)
+    share = np.zeros((DAYS, len(clock), sockets), np.float32)
     free_from = np.zeros((DAYS, sockets), np.int64)
-    for step in np.flatnonzero(chance.any(axis=0)):  # of a day; a handful, for all days and sockets at once
+    for step in np.flatnonzero(rate):  # of a day; a handful, for all days and sockets at once
         day, socket = np.nonzero((rng.random((DAYS, sockets)) < chance[:, [step]]) & (free_from <= step))
-        length = np.minimum(rng.integers(shortest, longest, len(day), endpoint=True), left[day, step])
+        length = np.minimum(rng.integers(shortest, longest, len(day), endpoint=True), left[step])
         stay[day, step, socket] = length
         share[day, step, socket] = rng.uniform(*NEED_RANGE, len(day))
         free_from[day, socket] = step + length
@@ -104,13 +98,11 @@ def arrival_rate_per_h(chargers: ChargersConfig, step_minutes: int) -> float:
     Raises UserError for an energy that the sockets cannot deliver.
     """
     dt_h = step_minutes / 60.0
-    step = np.arange(DAYS * 24 * 60 // step_minutes)
-    hour, weekday = step * dt_h % 24.0, (step * dt_h // 24.0).astype(int) % 7
     power_kw = socket_power_kw(chargers)
 
     def usual_kwh(rate_per_h: float) -> float:
         rng = np.random.default_rng(REFERENCE_SEED)
-        stay, _ = arrivals(hour, weekday, chargers, rate_per_h, dt_h, rng)
+        stay, _ = arrivals(np.arange(DAYS) % 7, chargers, rate_per_h, dt_h, rng)
         return float(stay.sum(axis=(0, 1)) @ power_kw) * dt_h * USUAL_NEED
 
     low, high = 0.0, MOST_RATE_PER_H
@@ -127,12 +119,7 @@ def arrival_rate_per_h(chargers: ChargersConfig, step_minutes: int) -> float:
 
 
 def sessions_year(
-    hour: np.ndarray,
-    weekday: np.ndarray,
-    chargers: ChargersConfig,
-    target_kwh: float,
-    step_minutes: int,
-    seed: np.random.SeedSequence,
+    local: LocalTime, chargers: ChargersConfig, target_kwh: float, step_minutes: int, seed: np.random.SeedSequence
 ) -> tuple[np.ndarray, np.ndarray]:
     """One year of sessions: energy wanted in kWh, float16, and the stay in steps, uint8, each `[T, S]`.
 
@@ -140,19 +127,28 @@ def sessions_year(
     its sessions cannot take.
     """
     dt_h, power_kw = step_minutes / 60.0, socket_power_kw(chargers)
-    rng = np.random.default_rng(seed)
-    stay, share = arrivals(hour, weekday, chargers, arrival_rate_per_h(chargers, step_minutes), dt_h, rng)
-    stay, share = stay.reshape(len(hour), -1), share.reshape(len(hour), -1)
-    step, socket = np.nonzero(stay)
-    wanted = scale_needs(stay[step, socket] * power_kw[socket] * dt_h, share[step, socket], target_kwh)
+    _, first, of_day = np.unique(local.date, return_index=True, return_inverse=True)
+    rate = arrival_rate_per_h(chargers, step_minutes)
+    stay, share = arrivals(local.weekday[first], chargers, rate, dt_h, np.random.default_rng(seed))
+    day, slot, socket = np.nonzero(stay)
+    # From times of days of 24 h to steps: an hour that the clock skips is no step, one that it repeats is the first.
+    time_h = np.maximum.accumulate(of_day * 24.0 + local.hour)
+    begin_h = day * 24.0 + slot * dt_h
+    step, end = (
+        np.searchsorted(time_h, when - dt_h / 2.0) for when in (begin_h, begin_h + stay[day, slot, socket] * dt_h)
+    )
+    there, full_kwh = end > step, (end - step) * power_kw[socket] * dt_h
+    step, end, socket, full_kwh = step[there], end[there], socket[there], full_kwh[there]
+    wanted = scale_needs(full_kwh, share[stay > 0][there], target_kwh)
     if wanted is None:
         raise UserError(
             f"env.data.chargers.annual_kwh={chargers.annual_kwh:g}, env.data.chargers.year_spread="
             f"{chargers.year_spread:g}: a year of {target_kwh:.0f} kWh is more than its sessions can take; lower one"
         )
-    need_kwh = np.zeros(stay.shape, NEED_TYPE)
-    need_kwh[step, socket] = wanted
-    return need_kwh, stay.astype(STAY_TYPE)
+    need_kwh = np.zeros((len(time_h), chargers.sockets), NEED_TYPE)
+    stay_steps = np.zeros(need_kwh.shape, STAY_TYPE)
+    need_kwh[step, socket], stay_steps[step, socket] = wanted, end - step
+    return need_kwh, stay_steps
 
 
 def served_on_arrival_kwh(

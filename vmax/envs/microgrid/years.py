@@ -192,7 +192,7 @@ def generate_sessions(config: DataConfig, split: str, local: list[LocalTime]) ->
     need_kwh, stay_steps = np.empty(shape, sessions.NEED_TYPE), np.empty(shape, sessions.STAY_TYPE)
     for number, of in enumerate(local):
         seed = _seed(config, split, number, CHARGERS)
-        year = sessions.sessions_year(of.hour, of.weekday, chargers, totals_kwh[number], minutes, seed)
+        year = sessions.sessions_year(of, chargers, totals_kwh[number], minutes, seed)
         need_kwh[number], stay_steps[number] = year
     return need_kwh, stay_steps
 
