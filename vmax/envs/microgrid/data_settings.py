@@ -1,8 +1,10 @@
-"""What the config says of the scenario data of the environment `microgrid`: the site's figures, and the user's files."""
+"""What the config says of the scenario data of `microgrid`: the site's figures, and the user's files."""
 
 from __future__ import annotations
 
 from calendar import isleap
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +14,19 @@ from vmax.errors import UserError
 SPLITS = ("train", "validation", "test")
 MOST_SPREAD = 0.2
 LATEST_CLOSING_H = 23.0
-LEAST_SEED, SEEDS = 0, 2**31
+SEEDS = 2**31
+
+
+@contextmanager
+def in_words_of_here(words: Mapping[str, str]) -> Iterator[None]:
+    """UserErrors raised inside, with the keys and hints of `vmax.data` exchanged for those that are right here."""
+    try:
+        yield
+    except UserError as error:
+        text = str(error)
+        for there, here in words.items():
+            text = text.replace(there, here)
+        raise UserError(text) from error
 
 
 @dataclass(frozen=True)
@@ -35,7 +49,7 @@ class PvConfig:
 
     def __post_init__(self) -> None:
         _positive("env.data.pv", capacity_kwp=self.capacity_kwp, ac_kw=self.ac_kw, annual_kwh=self.annual_kwh)
-        _within("env.data.pv.share", self.share, 0.0, 100.0)
+        _positive("env.data.pv", share=self.share)
         _within("env.data.pv.year_spread", self.year_spread, 0.0, MOST_SPREAD)
         _within("env.data.pv.latitude", self.latitude, -90.0, 90.0)
         _within("env.data.pv.longitude", self.longitude, -180.0, 180.0)
@@ -147,7 +161,8 @@ class FilesConfig:
 
     def __post_init__(self) -> None:
         if self.timezone is not None:
-            check_timezone(self.timezone)
+            with in_words_of_here({"env.data.timezone": "env.data.files.timezone"}):
+                check_timezone(self.timezone)
 
 
 @dataclass(frozen=True)
@@ -180,8 +195,8 @@ class DataConfig:
         return {"train": self.train_years, "validation": self.validation_years, "test": self.test_years}[split]
 
     def __post_init__(self) -> None:
-        if not LEAST_SEED <= self.seed < SEEDS:
-            raise UserError(f"env.data.seed={self.seed}: must be from {LEAST_SEED} to {SEEDS - 1}")
+        if not 0 <= self.seed < SEEDS:
+            raise UserError(f"env.data.seed={self.seed}: must be from 0 to {SEEDS - 1}")
         if self.step_minutes not in (15, 30, 60):
             raise UserError(f"env.data.step_minutes={self.step_minutes}: must be 15, 30 or 60")
         if not 1971 <= self.calendar_year <= 2200 or isleap(self.calendar_year):

@@ -6,13 +6,14 @@ site and the spread between years is the configured one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 
 from vmax.data.solar import SolarConfig, _plane_irradiance
 from vmax.data.trailing import ar1_path
-from vmax.envs.microgrid.data_settings import MallConfig, PvConfig
+from vmax.envs.microgrid.data_settings import PvConfig
 from vmax.errors import UserError
 
 HOURS = 8760.0
@@ -21,7 +22,7 @@ FINE_MINUTES = 15
 """The sun is looked at in the middle of such steps; a longer step has their mean."""
 REFERENCE_YEARS = 16
 REFERENCE_SEED = 20130
-"""Of the sample of years on which the plant's scale and the mall's shape are calibrated, whatever the user's seed."""
+"""Of the weather on which the plant's scale is calibrated, whatever the user's seed."""
 
 # PV: the clear-sky index of a day, and of its steps
 DAILY_BETA = (3.4, 1.6)  # mean 0.68: humid tropics, most days half cloudy, few overcast or clear throughout
@@ -45,6 +46,15 @@ MALL_SEASON, MALL_SEASON_DAY = 0.03, 300  # share of the load; cooling, warmest 
 MALL_DAILY_RHO, MALL_DAILY_SPREAD = 0.5, 0.05
 MALL_HOURLY_RHO, MALL_HOURLY_SPREAD = 0.7, 0.05
 SHARPNESS_RANGE = (0.05, 8.0)
+PEAK_SPREAD = 0.03
+"""Standard deviation of a year's highest step, as a share of what fits to its total."""
+
+
+def root(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where the function, of unlike signs at both ends, is 0, to 1e-12 of `high`; after Brent."""
+    from scipy.optimize import root_scalar  # slow to import, as all of scipy: only who generates years pays for it
+
+    return float(root_scalar(function, bracket=(low, high), xtol=1e-12 * high).root)
 
 
 def year_levels(years: int, spread: float, base: int, seed: np.random.SeedSequence) -> np.ndarray:
@@ -84,15 +94,15 @@ def clearness(utc: np.ndarray, step_minutes: int, longitude: float, seed: np.ran
     """
     from scipy.special import betaincinv, ndtr
 
-    daily_seed, hourly_seed = seed.generate_state(2)
+    daily_seed, hourly_seed = seed.generate_state(8).reshape(2, 4).tolist()
     per_day, dt_h = 24 * 60 // step_minutes, step_minutes / 60.0
     season = DRY_SEASON_SHIFT * np.cos(2.0 * np.pi * (np.arange(DAYS) - DRY_SEASON_DAY) / DAYS)
-    normal = ar1_path(DAYS, DAILY_RHO, int(daily_seed)).astype(np.float64) + season
+    normal = ar1_path(DAYS, DAILY_RHO, daily_seed).astype(np.float64) + season
     daily = betaincinv(*DAILY_BETA, ndtr(normal)).repeat(per_day)
     seconds = (utc - utc.astype("datetime64[D]")).astype("timedelta64[s]").astype(np.int64)
     solar_hour = (seconds / 3600.0 + dt_h / 2.0 + longitude / 15.0) % 24.0
     built_up = np.interp(solar_hour, CONVECTION_H, (0.0, 1.0))
-    noise = ar1_path(len(utc), HOURLY_RHO**dt_h, int(hourly_seed)) * (1.0 + CONVECTION_NOISE * built_up)
+    noise = ar1_path(len(utc), HOURLY_RHO**dt_h, hourly_seed) * (1.0 + CONVECTION_NOISE * built_up)
     index = daily * (1.0 - CONVECTION_LOSS * built_up) + HOURLY_SPREAD * daily * (1.0 - daily) * noise
     return np.clip(index, *CLEARNESS_RANGE)
 
@@ -116,12 +126,10 @@ def plant_clear_sky_kw(pv: PvConfig, utc_begin: np.datetime64, step_minutes: int
     most = excess(20.0 * cap) + pv.annual_kwh
     if not pv.annual_kwh < most:
         raise UserError(
-            f"env.data.pv.annual_kwh={pv.annual_kwh:g}: must be below {most:.0f}, which is reached with the plant at its "
-            f"limit of {cap:g} kW nearly all day"
+            f"env.data.pv.annual_kwh={pv.annual_kwh:g}: must be below {most:.0f}, which is reached with the plant at "
+            f"its limit of {cap:g} kW nearly all day"
         )
-    from scipy.optimize import brentq
-
-    scaled = brentq(excess, 0.0, 20.0 * cap, xtol=1e-9 * cap) * sunlight
+    scaled = root(excess, 0.0, 20.0 * cap) * sunlight
     scaled.flags.writeable = False
     return scaled
 
@@ -137,8 +145,6 @@ def pv_year(clear_kw: np.ndarray, index: np.ndarray, target_kwh: float, pv: PvCo
     The weather, not the plant, makes a year good or bad: output never exceeds that of a clear sky. Raises UserError for
     a year that would need more than nearly clear skies.
     """
-    from scipy.optimize import brentq
-
     cap, day = cap_kw(pv), np.flatnonzero(clear_kw > 0.0)
     light, log_index = clear_kw[day], np.log(index[day])
 
@@ -150,7 +156,7 @@ def pv_year(clear_kw: np.ndarray, index: np.ndarray, target_kwh: float, pv: PvCo
             f"env.data.pv.annual_kwh={pv.annual_kwh:g}, env.data.pv.year_spread={pv.year_spread:g}: a year of "
             f"{target_kwh:.0f} kWh is beyond clear skies; lower one of them or raise env.data.pv.ac_kw={pv.ac_kw:g}"
         )
-    exponent = brentq(excess, *EXPONENT_RANGE, xtol=1e-9)
+    exponent = root(excess, *EXPONENT_RANGE)
     output = np.zeros(len(clear_kw))
     output[day] = np.minimum(light * np.exp(exponent * log_index), cap)
     return output
@@ -163,38 +169,31 @@ def mall_shape(
 
     Args: local clock at the begin of each step, weekday (0: Monday) and day of the year, each `[T]`.
     """
-    daily_seed, hourly_seed = seed.generate_state(2)
+    daily_seed, hourly_seed = seed.generate_state(8).reshape(2, 4).tolist()
     middle = hour + dt_h / 2.0
     kinds = [np.interp(middle, *knots) for knots in (WEEKDAY, SATURDAY, SUNDAY)]
     profile = np.choose(np.clip(weekday - 4, 0, 2), kinds)
     season = 1.0 + MALL_SEASON * np.cos(2.0 * np.pi * (day_of_year - MALL_SEASON_DAY) / DAYS)
-    daily = MALL_DAILY_SPREAD * ar1_path(DAYS, MALL_DAILY_RHO, int(daily_seed)).repeat(len(hour) // DAYS)
-    hourly = MALL_HOURLY_SPREAD * ar1_path(len(hour), MALL_HOURLY_RHO**dt_h, int(hourly_seed))
+    daily = MALL_DAILY_SPREAD * ar1_path(DAYS, MALL_DAILY_RHO, daily_seed).repeat(len(hour) // DAYS)
+    hourly = MALL_HOURLY_SPREAD * ar1_path(len(hour), MALL_HOURLY_RHO**dt_h, hourly_seed)
     return profile * season * np.exp(daily + hourly)
 
 
-def mall_year(shape: np.ndarray, sharpness: float, mean_kw: float) -> np.ndarray:
-    """Load of that shape and mean, kW `[T]`: shapeᵖ, the more peaked the greater p."""
-    sharp = shape**sharpness
-    return mean_kw * sharp / sharp.mean()
+def mall_year(shape: np.ndarray, mean_kw: float, highest_kw: float) -> np.ndarray:
+    """Load of that mean and that maximum, kW `[T]`: proportional to shapeᵖ, the more peaked the greater p.
 
-
-def mall_sharpness(shapes: np.ndarray, mall: MallConfig) -> float:
-    """The exponent p at which the mean over reference years `[Y, T]` of the year's maximum is the site's.
-
-    Raises UserError for a peak that no such exponent gives.
+    Raises UserError for a maximum that no such exponent gives.
     """
-    from scipy.optimize import brentq
+    log_shape = np.log(shape / shape.max())  # at most 0: the maximum of shapeᵖ is 1 for every p
 
-    mean_kw = mall.annual_kwh / HOURS
+    def excess(exponent: float) -> float:
+        return mean_kw / float(np.exp(exponent * log_shape).mean()) - highest_kw
 
-    def peak(sharpness: float) -> float:
-        return float(np.mean([mall_year(shape, sharpness, mean_kw).max() for shape in shapes]))
-
-    low, high = peak(SHARPNESS_RANGE[0]), peak(SHARPNESS_RANGE[1])
-    if not low < mall.peak_kw < high:
+    if not excess(SHARPNESS_RANGE[0]) < 0.0 < excess(SHARPNESS_RANGE[1]):
+        low, high = (excess(exponent) + highest_kw for exponent in SHARPNESS_RANGE)
         raise UserError(
-            f"env.data.mall.peak_kw={mall.peak_kw:g}: must be within ({low:.0f}, {high:.0f}) with a mean of "
-            f"{mean_kw:.0f} kW (env.data.mall.annual_kwh={mall.annual_kwh:g})"
+            f"env.data.mall.peak_kw: a year of {mean_kw:.0f} kW on average (env.data.mall.annual_kwh) cannot reach "
+            f"{highest_kw:.0f} kW; its maximum must be within ({low:.0f}, {high:.0f})"
         )
-    return float(brentq(lambda p: peak(p) - mall.peak_kw, *SHARPNESS_RANGE, xtol=1e-4))
+    exponent = root(excess, *SHARPNESS_RANGE)
+    return highest_kw * np.exp(exponent * log_shape)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from vmax.data.calendar import LocalTime, local_time
 from vmax.envs.microgrid import profiles, sessions
-from vmax.envs.microgrid.data_settings import SPLITS, DataConfig, MallConfig
+from vmax.envs.microgrid.data_settings import SPLITS, DataConfig
+from vmax.envs.microgrid.reader import FileYears, leap_day, read_years
+from vmax.errors import UserError
 
 LEVELS = 2**31
 """In the place of a year's number: the stream of the years' levels."""
-PV_BASE, MALL_BASE, CHARGERS_BASE = 2, 3, 5
+PV, MALL, CHARGERS, PEAK = range(4)
+"""What random numbers are for: each has a stream of its own."""
+BASES = (2, 3, 5, 7)
+SERIES = ("pv", "mall", "carbon", "tariff")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +32,8 @@ class Years:
       pv_kw: available PV at the AC side after the cap, mean over the step, `[Y, T]` float32.
       mall_kw: load besides the chargers, `[Y, T]` float32.
       carbon_kg_per_kwh: of the grid, `[Y, T]` float32.
-      need_kwh: energy at the AC terminal that is wanted by the vehicle that plugs in at the begin of step t at socket s;
-        0: nobody comes. `[Y, T, S]` float16. Sockets stand by group.
+      need_kwh: energy at the AC terminal wanted by the vehicle that plugs in at the begin of step t at socket s; 0:
+        nobody comes. `[Y, T, S]` float16: half the memory, and less than 0.05 % off. Sockets stand by group.
       stay_steps: it is there in the steps t … t + stay − 1; no other comes meanwhile. `[Y, T, S]` uint8 or uint16.
       prices: energy price per kWh in the tariff's currency, `[Y, T]` float32, where a tariff file is given.
       names: "test 0", or the calendar year for files.
@@ -44,12 +50,15 @@ class Years:
 
 
 def make_years(config: DataConfig, split: str) -> Years:
-    """The years of a split, made once per configuration.
+    """The years of a split, made once per configuration (and state of its files).
 
-    Splits and years have random numbers of their own; year k of a split is the same however many there are. Raises
-    UserError.
+    Splits and years have random numbers of their own; year k of a split is the same however many there are. With files
+    the years are theirs: the last is the test, the one before it the validation, the others are for training. Raises
+    UserError, one line, for everything about files and configuration that is not right.
     """
-    return _generated_years(config, split)
+    if not config.files.any_given:
+        return _generated_years(config, split)
+    return _file_years(config, _stamps(config))[split]
 
 
 def clear_sky_kw(config: DataConfig) -> np.ndarray:
@@ -58,23 +67,86 @@ def clear_sky_kw(config: DataConfig) -> np.ndarray:
     return (np.minimum(clear, profiles.cap_kw(config.pv)) * config.pv.share).astype(np.float32)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)  # of 80 years and 128 sockets one takes 300 MB
 def _generated_years(config: DataConfig, split: str) -> Years:
     utc = _begin(config.calendar_year, config.timezone) + _steps(config)
     names = tuple(f"{split} {number}" for number in range(config.years(split)))
-    local = local_time(utc, config.timezone)
-    locals_ = [local] * len(names)
-    utc = np.broadcast_to(utc, (len(names), len(utc)))
-    need_kwh, stay_steps = generate_sessions(config, split, locals_)
+    return _assembled(config, split, names, np.broadcast_to(utc, (len(names), len(utc))), {}, None)
+
+
+@lru_cache(maxsize=2)
+def _file_years(config: DataConfig, _: tuple[int, ...]) -> dict[str, Years]:
+    """All splits of the user's files; the second argument is when these were written."""
+    series = {name: read_years(config, name) for name in SERIES if getattr(config.files, name) is not None}
+    found = sessions.read_sessions(config) if config.files.sessions is not None else None
+    years = {name: of.years for name, of in series.items()}
+    if found is not None and not years:
+        years["sessions"] = sessions.session_years(config, found)
+    (first, covered), *others = years.items()
+    for name, of in others:
+        if of != covered:
+            raise UserError(
+                f"env.data.files.{name}={getattr(config.files, name)}: has the years {_listed(of)}, but env.data.files."
+                f"{first} has {_listed(covered)}; all files must have the same"
+            )
+    if found is not None:
+        _check_sessions(config, found, covered)
+    made = {}
+    for split, rows in (("train", slice(0, -2)), ("validation", slice(-2, -1)), ("test", slice(-1, None))):
+        part = {name: FileYears(of.years[rows], of.utc[rows], of.values[rows]) for name, of in series.items()}
+        utc = next(iter(part.values())).utc if part else np.stack([_year_steps(config, y) for y in covered[rows]])
+        made[split] = _assembled(config, split, tuple(map(str, covered[rows])), utc, part, found)
+    return made
+
+
+def _check_sessions(config: DataConfig, found: sessions.FileSessions, years: tuple[int, ...]) -> None:
+    came = local_time(np.sort(found.arrival), config.timezone).year
+    empty = [year for year in years if not (came == year).any()]
+    if empty:
+        raise UserError(
+            f"{found.file}: no session in {empty[0]}, a year of the other files ({_listed(years)}); all must have the "
+            "same"
+        )
+
+
+def _listed(years: tuple[int, ...]) -> str:
+    return ", ".join(map(str, years))
+
+
+def _assembled(
+    config: DataConfig,
+    split: str,
+    names: tuple[str, ...],
+    utc: np.ndarray,
+    series: dict[str, FileYears],
+    found: sessions.FileSessions | None,
+) -> Years:
+    """The years at these steps `[Y, T]`: what `series` and `found` hold, and the rest generated."""
+    if series or found is not None:
+        local = [local_time(steps, config.timezone) for steps in utc]
+    else:
+        local = [local_time(utc[0], config.timezone)] * len(utc)  # all have the same calendar
+    if found is None:
+        need_kwh, stay_steps = generate_sessions(config, split, local)
+    else:
+        placed = [sessions.place_sessions(config, found, steps) for steps in utc]
+        need_kwh, stay_steps = (np.stack([one[part] for one in placed]) for part in (0, 1))
+    if "pv" in series:
+        pv_kw = (np.minimum(series["pv"].values, config.pv.ac_kw) * config.pv.share).astype(np.float32)
+    else:
+        pv_kw = generate_pv(config, split, utc)
+    carbon = series["carbon"].values if "carbon" in series else np.full(utc.shape, config.carbon.kg_per_kwh)
     return read_only(
         Years(
             utc=utc,
-            pv_kw=generate_pv(config, split, utc),
-            mall_kw=generate_mall(config, split, locals_),
-            carbon_kg_per_kwh=np.full(utc.shape, config.carbon.kg_per_kwh, np.float32),
+            pv_kw=pv_kw,
+            mall_kw=series["mall"].values.astype(np.float32)
+            if "mall" in series
+            else generate_mall(config, split, local),
+            carbon_kg_per_kwh=carbon.astype(np.float32),
             need_kwh=need_kwh,
             stay_steps=stay_steps,
-            prices=None,
+            prices=series["tariff"].values.astype(np.float32) if "tariff" in series else None,
             names=names,
         )
     )
@@ -91,10 +163,10 @@ def generate_pv(config: DataConfig, split: str, utc: np.ndarray) -> np.ndarray:
     """PV output at the steps `[Y, T]`, kW, float32. The sun is that of `calendar_year`, whatever the dates."""
     pv = config.pv
     clear_kw = profiles.plant_clear_sky_kw(pv, _begin(config.calendar_year, config.timezone), config.step_minutes)
-    levels = profiles.year_levels(len(utc), pv.year_spread, PV_BASE, _level_seed(config, split, 0))
+    levels = _levels(config, split, len(utc), pv.year_spread, PV)
     output = np.empty(utc.shape, np.float32)
     for number, level in enumerate(levels):
-        index = profiles.clearness(utc[number], config.step_minutes, pv.longitude, _seed(config, split, number, 0))
+        index = profiles.clearness(utc[number], config.step_minutes, pv.longitude, _seed(config, split, number, PV))
         output[number] = profiles.pv_year(clear_kw, index, level * pv.annual_kwh, pv, config.dt_h) * pv.share
     return output
 
@@ -102,44 +174,26 @@ def generate_pv(config: DataConfig, split: str, utc: np.ndarray) -> np.ndarray:
 def generate_mall(config: DataConfig, split: str, local: list[LocalTime]) -> np.ndarray:
     """The mall's load for the calendars of Y years, kW, float32 `[Y, T]`."""
     mall = config.mall
-    sharpness = _mall_sharpness(mall, config.step_minutes)
-    levels = profiles.year_levels(len(local), mall.year_spread, MALL_BASE, _level_seed(config, split, 1))
-    mean_kw = levels * mall.annual_kwh / profiles.HOURS
-    shapes = [
-        profiles.mall_shape(of.hour, of.weekday, of.day_of_year, config.dt_h, _seed(config, split, number, 1))
-        for number, of in enumerate(local)
-    ]
-    pairs = zip(shapes, mean_kw, strict=True)
-    return np.stack([profiles.mall_year(shape, sharpness, mean) for shape, mean in pairs]).astype(np.float32)
-
-
-@lru_cache(maxsize=16)
-def _mall_sharpness(mall: MallConfig, step_minutes: int) -> float:
-    """As `profiles.mall_sharpness` on reference years of their own, the years' levels included."""
-    dt_h = step_minutes / 60.0
-    step = np.arange(profiles.DAYS * 24 * 60 // step_minutes)
-    day = (step * dt_h // 24.0).astype(int)
-    seeds = np.random.SeedSequence(profiles.REFERENCE_SEED + 1).spawn(profiles.REFERENCE_YEARS)
-    shapes = [profiles.mall_shape(step * dt_h % 24.0, day % 7, day + 1, dt_h, seed) for seed in seeds]
-    return profiles.mall_sharpness(np.stack(shapes), mall)
+    levels = _levels(config, split, len(local), mall.year_spread, MALL)
+    peaks_kw = mall.peak_kw * levels * _levels(config, split, len(local), profiles.PEAK_SPREAD, PEAK)
+    load = np.empty((len(local), len(local[0].hour)), np.float32)
+    for number, of in enumerate(local):
+        seed = _seed(config, split, number, MALL)
+        shape = profiles.mall_shape(of.hour, of.weekday, of.day_of_year, config.dt_h, seed)
+        load[number] = profiles.mall_year(shape, levels[number] * mall.annual_kwh / profiles.HOURS, peaks_kw[number])
+    return load
 
 
 def generate_sessions(config: DataConfig, split: str, local: list[LocalTime]) -> tuple[np.ndarray, np.ndarray]:
     """`need_kwh` and `stay_steps` for the calendars of Y years, each `[Y, T, S]`."""
-    chargers = config.chargers
-    levels = profiles.year_levels(len(local), chargers.year_spread, CHARGERS_BASE, _level_seed(config, split, 2))
+    chargers, minutes = config.chargers, config.step_minutes
+    totals_kwh = chargers.annual_kwh * _levels(config, split, len(local), chargers.year_spread, CHARGERS)
     shape = (len(local), len(local[0].hour), chargers.sockets)
-    need_kwh = np.empty(shape, sessions.NEED_TYPE)
-    stay_steps = np.empty(shape, sessions.stay_type(config.step_minutes))
+    need_kwh, stay_steps = np.empty(shape, sessions.NEED_TYPE), np.empty(shape, sessions.STAY_TYPE)
     for number, of in enumerate(local):
-        need_kwh[number], stay_steps[number] = sessions.sessions_year(
-            of.hour,
-            of.weekday,
-            chargers,
-            levels[number] * chargers.annual_kwh,
-            config.step_minutes,
-            _seed(config, split, number, 2),
-        )
+        seed = _seed(config, split, number, CHARGERS)
+        year = sessions.sessions_year(of, chargers, totals_kwh[number], minutes, seed)
+        need_kwh[number], stay_steps[number] = year
     return need_kwh, stay_steps
 
 
@@ -152,9 +206,24 @@ def _steps(config: DataConfig) -> np.ndarray:
     return np.arange(profiles.DAYS * config.steps_per_day) * np.timedelta64(config.step_minutes * 60, "s")
 
 
+def _year_steps(config: DataConfig, year: int) -> np.ndarray:
+    """Begins of the steps of a local calendar year, the 29th of February left out, datetime64[s] `[T]`."""
+    step = np.timedelta64(config.step_minutes * 60, "s")
+    utc = np.arange(_begin(year, config.timezone), _begin(year + 1, config.timezone), step)
+    return utc[~leap_day(local_time(utc, config.timezone))]
+
+
+def _levels(config: DataConfig, split: str, years: int, spread: float, quantity: int) -> np.ndarray:
+    return profiles.year_levels(years, spread, BASES[quantity], _seed(config, split, LEVELS, quantity))
+
+
 def _seed(config: DataConfig, split: str, year: int, quantity: int) -> np.random.SeedSequence:
-    return np.random.SeedSequence((config.seed, SPLITS.index(split), year)).spawn(quantity + 1)[quantity]
+    return np.random.SeedSequence((config.seed, SPLITS.index(split), year)).spawn(len(BASES))[quantity]
 
 
-def _level_seed(config: DataConfig, split: str, quantity: int) -> np.random.SeedSequence:
-    return _seed(config, split, LEVELS, quantity)
+def _stamps(config: DataConfig) -> tuple[int, ...]:
+    """When the files were last written; of a folder each of its files."""
+    files = config.files
+    paths = [Path(path) for path in (files.pv, files.mall, files.sessions, files.carbon, files.tariff) if path]
+    each = [inner for path in paths for inner in (sorted(path.glob("*.csv")) if path.is_dir() else [path])]
+    return tuple(path.stat().st_mtime_ns if path.is_file() else 0 for path in each)
