@@ -54,7 +54,7 @@ def generate_pv(utc: np.ndarray, dt_h: float, config: SolarConfig) -> np.ndarray
     start = year + (utc[0] - year) % step
     stop = utc[-1].astype("datetime64[Y]") + 1
     grid = np.arange(start, stop, step)
-    sunlight = _plane_irradiance(grid + step // 2, _clearness(grid, dt_h, config), config) / 1000.0
+    sunlight = plane_irradiance(grid + step // 2, _clearness(grid, dt_h, config), config) / 1000.0
     scale = _scale(sunlight, config.yearly_yield_mwh_per_mw)
     return np.minimum(scale * sunlight, 1.0)[(utc - grid[0]) // step]
 
@@ -71,7 +71,7 @@ def _clearness(grid: np.ndarray, dt_h: float, config: SolarConfig) -> np.ndarray
     return np.clip(daily + HOURLY_SPREAD * daily * (1.0 - daily) * noise, *CLEARNESS_RANGE)
 
 
-def _plane_irradiance(when: np.ndarray, clearness: np.ndarray, config: SolarConfig) -> np.ndarray:
+def plane_irradiance(when: np.ndarray, clearness: np.ndarray, config: SolarConfig) -> np.ndarray:
     """Irradiance on the tilted plane, W/m² `[T]`: Haurwitz' clear sky × clearness, split after Erbs, isotropic diffuse.
 
     Source: Haurwitz (1945); Erbs, Klein & Duffie (1982); as implemented in pvlib.

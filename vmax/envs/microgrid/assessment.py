@@ -44,10 +44,8 @@ class MicrogridAssessment:
         Column("CO2 t", "co2_t", 1),
         Column("cost {currency}", "cost", 0),
         Column("demand", "demand_cost", 0),
-        Column("self-cons.", "self_consumption", 3),
-        Column("EV service", "ev_service", 4),
+        Column("EV served", "ev_service", 4),
         Column("peak kW", "peak_import_kw", 0),
-        Column("cycles", "battery_cycles", 0),
         Column("{share}", "capture", 3),
         Column("95 % CI", "ci95.capture", 3),
     )

@@ -94,7 +94,7 @@ def build(config: MicrogridConfig, split: str, mean_terms: Any, peak_reference_k
             ),
             wear_per_kwh=number(config.battery.wear_per_kwh),
             mean_terms=number(mean_terms),
-            dearest_per_kwh=number(prices_of(config, train, calendar_of(config, train)).max()),
+            dearest_per_kwh=number(dearest_per_kwh(config, train)),
             dirtiest_kg_per_kwh=number(train.carbon_kg_per_kwh.max()),
             price_mean=number(climate.price_mean),
             carbon_mean=number(climate.carbon_mean),
@@ -150,6 +150,18 @@ def prices_of(config: MicrogridConfig, years: Years, calendar: Calendar) -> np.n
         return np.full(years.pv_kw.shape, tariff.flat_per_kwh, np.float32)
     price = np.where(calendar.peak, tariff.peak_per_kwh, tariff.offpeak_per_kwh) / tariff.local_per_unit
     return np.broadcast_to(price.astype(np.float32), years.pv_kw.shape)
+
+
+def dearest_per_kwh(config: MicrogridConfig, train: Years) -> float:
+    """What a kWh costs in the dearest hour: the highest price, and the demand charge that it raises where the step sets
+    the month's highest import. Nothing that is saved by not serving it is more."""
+    tariff = config.tariff
+    highest = float(prices_of(config, train, calendar_of(config, train)).max())
+    if tariff.kind == "flat":
+        return highest
+    return (
+        highest + max(tariff.demand_peak_per_kw, tariff.demand_excess_per_kw) / tariff.local_per_unit / config.data.dt_h
+    )
 
 
 def calendar_of(config: MicrogridConfig, years: Years) -> Calendar:

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from vmax.data.solar import SolarConfig, _plane_irradiance
+from vmax.data.solar import SolarConfig, plane_irradiance
 from vmax.data.trailing import ar1_path
 from vmax.envs.microgrid.data_settings import PvConfig
 from vmax.errors import UserError
@@ -83,7 +83,7 @@ def clear_sky_sunlight(utc: np.ndarray, step_minutes: int, pv: PvConfig) -> np.n
     middle = np.timedelta64(FINE_MINUTES * 30, "s") + np.arange(parts) * np.timedelta64(FINE_MINUTES, "m")
     when = (utc[:, None] + middle).ravel()
     site = SolarConfig(pv.latitude, pv.longitude, pv.tilt, pv.azimuth, 1.0, 0)
-    return _plane_irradiance(when, np.ones(len(when)), site).reshape(-1, parts).mean(axis=1) / 1000.0
+    return plane_irradiance(when, np.ones(len(when)), site).reshape(-1, parts).mean(axis=1) / 1000.0
 
 
 def clearness(utc: np.ndarray, step_minutes: int, longitude: float, seed: np.random.SeedSequence) -> np.ndarray:
