@@ -50,9 +50,9 @@ class MicrogridAssessment:
         Column("95 % CI", "ci95.capture", 3),
     )
     rules: ClassVar[Mapping[str, str]] = {
-        "objective": "weighted sum of the objectives, each over that of no_control on the same data; lower is better; EV "
-        "energy that is missing at departure counts as if bought at the dearest and dirtiest hour, and as a share of what "
-        "is wanted",
+        "objective": "weighted sum of the objectives, each over that of no_control on the same data; lower is better; "
+        "EV energy that is missing at departure counts as if bought at the dearest and dirtiest hour, demand charge "
+        "included, and as a share of what is wanted",
         "profit_eur": "minus the cost, in the currency",
         "cost": "energy, demand charges and wear less what is fed in; of a mean year, as all sums",
         "co2_kg": "emitted by what is imported",
@@ -135,8 +135,8 @@ class MicrogridAssessment:
             values["co2_avoided_kg"] = nothing["co2_kg"] - values["co2_kg"]
 
     def daily_value_eur(self, table: pd.DataFrame, starts: Any) -> Mapping[str, np.ndarray]:
-        """By day of each year, `[lanes · days]`: minus the cost, and minus the weighted objectives with the worth of what
-        the battery holds at the end."""
+        """By day of each year, `[lanes · days]`: minus the cost, and minus the weighted objectives with the worth of
+        what the battery holds at the end."""
         day = self._day(table)
         terms = sum(table[f"term_{name}"].to_numpy(np.float64) for name in TERMS)
         value = -np.bincount(day, terms)
@@ -187,7 +187,7 @@ class MicrogridAssessment:
             "week": plots.week(timeseries, policies[0], zone),
             "import_duration": plots.duration(timeseries, shown),
             "co2_and_cost": plots.front(timeseries, self.currency),
-            "ev_service": plots.ev_service(timeseries, policies[0], zone),
+            "ev_service": plots.ev_service(timeseries, policies[0], self.env.steps_per_day),
         }
 
     def summary(self, record: Record, params: Any, starts: Any) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Vehicles at their sockets: what each could take, what it must take now to leave served, and how power is shared.
 
-Vectors over sockets `[S]`, ordered by group; vectors over groups `[G]`. Powers in kW, energies in kWh at the AC terminal.
+Vectors over sockets `[S]`, ordered by group; vectors over groups `[G]`. Powers in kW, energies in kWh, at the AC
+terminal.
 """
 
 from __future__ import annotations

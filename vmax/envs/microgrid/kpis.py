@@ -24,11 +24,11 @@ TOLERANCE = 1e-6
 
 def timeseries(name: str, info: dict[str, Any], steps: Any, utc: np.ndarray, scale: float) -> pd.DataFrame:
     """One row for each lane and step of a rollout; `info` entries are `[T, L]`, `utc` `[Y, T]`."""
-    info = {key: np.asarray(value) for key, value in info.items()}
+    told = {key: np.asarray(value) for key, value in info.items()}
     lanes = [(lane, int(count)) for lane, count in enumerate(np.asarray(steps))]
 
     def column(key: str) -> np.ndarray:
-        return np.concatenate([info[key][:count, lane] for lane, count in lanes])
+        return np.concatenate([told[key][:count, lane] for lane, count in lanes])
 
     table = pd.DataFrame({"utc": utc[column("year"), column("time")]})
     table["policy"] = name
@@ -53,20 +53,19 @@ def key_figures(
     `worst`: the dearest price and the dirtiest intensity, at which unmet energy counts. `end_worth`: what a kWh left in
     the battery is worth in money.
     """
-    lanes = int(table["lane"].max()) + 1
+    lane = table["lane"].to_numpy()
+    lanes = int(lane.max()) + 1
     of = {key: table[key].to_numpy(np.float64) for key in (*TOLD, "cost")}
     yearly = lambda values: float(values.sum()) / lanes  # noqa: E731
     energy = lambda name: yearly(of[name]) * dt_h  # noqa: E731
-    lane, usable = (
-        table["lane"].to_numpy(),
-        config.battery.capacity_kwh * (config.battery.soc_max - config.battery.soc_min),
-    )
+    usable = config.battery.capacity_kwh * (config.battery.soc_max - config.battery.soc_min)
     local = pd.DatetimeIndex(table["utc"]).tz_localize("UTC").tz_convert(config.data.timezone)
-    month = lane * 100 + local.month.to_numpy()
+    months = np.asarray(local.month)
+    by_month = lane * 100 + months
     first = np.append(True, lane[1:] != lane[:-1])
     import_kw, unmet = of["grid_import_kw"], yearly(of["ev_unmet_kwh"])
     wanted = yearly(of["ev_wanted_kwh"])
-    peaks = pd.Series(import_kw).groupby(month).max()
+    peaks = np.maximum.reduceat(import_kw, np.flatnonzero(np.append(True, np.diff(by_month) != 0)))
     used, load = (
         energy("pv_kw") - energy("curtailed_kw") - energy("grid_export_kw"),
         energy("mall_kw") + energy("ev_kw"),
@@ -100,15 +99,12 @@ def key_figures(
         "violations": int(violations(table, of, config).sum()),
         "terms": {name: yearly(of[f"term_{name}"]) / (len(table) / lanes) for name in TERMS},
         "saturated": {name: float(of[f"saturated_{name}"].mean()) for name in TERMS},
-        "reward_mean": float(table["reward"].mean()),
+        "reward_mean": float(np.mean(table["reward"].to_numpy(np.float64))),
         "end_worth": float(_ends(table, of["soc_end"] - of["soc"][0]).mean()) * config.battery.capacity_kwh * end_worth,
         "profit_eur": -cost,
-        "profit_eur_by_month": {
-            f"{m:02d}": -float(of["cost"][local.month == m].sum()) / lanes for m in np.unique(local.month)
-        },
+        "profit_eur_by_month": {f"{m:02d}": -float(of["cost"][months == m].sum()) / lanes for m in np.unique(months)},
         "profit_eur_by_season": {
-            str(s): -float(of["cost"][SEASONS[local.month - 1] == s].sum()) / lanes
-            for s in np.unique(SEASONS[local.month - 1])
+            str(s): -float(of["cost"][SEASONS[months - 1] == s].sum()) / lanes for s in np.unique(SEASONS[months - 1])
         },
     }
 

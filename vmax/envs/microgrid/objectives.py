@@ -4,7 +4,7 @@
 | --- | --- | --- |
 | co2 | kg of imported energy, and of unmet energy at the dirtiest hour | kg |
 | solar | PV energy fed in or curtailed, so not used on site | kWh |
-| cost | energy, rise of the month's demand charge, wear, less what is fed in; unmet energy at the dearest hour | money |
+| cost | energy, rise of the month's demand charge, wear, less what is fed in; unmet energy at the dearest | money |
 | ev | unmet energy of vehicles that left, and load not served, as a share of no control's mean charging | kWh |
 | grid | half the rise of the month's highest import, half the change of import from step to step | kW each |
 """

@@ -15,6 +15,7 @@ left over.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -27,8 +28,9 @@ from vmax.errors import UserError
 class Prices:
     """What each quantity counts, in the units of the objective.
 
-    `per_money`, `per_kg`: a unit of money and of CO2 (an import counts both); `export_kwh` (a gain), `spill_kwh` (fed in or curtailed), `moved_kwh` (charged or discharged), `ramp_kw`,
-    `peak_kw` and `excess_kw` (demand charges of a month), `highest_kw` (of a month), `stored_kwh` (a gain, at the end).
+    `per_money`, `per_kg`: a unit of money and of CO2 (an import counts both); `export_kwh` (a gain), `spill_kwh` (fed
+    in or curtailed), `moved_kwh` (charged or discharged), `ramp_kw`, `peak_kw` and `excess_kw` (demand charges of a
+    month), `highest_kw` (of a month), `stored_kwh` (a gain, at the end).
     """
 
     per_money: float
@@ -45,7 +47,8 @@ class Prices:
 
 @dataclass(frozen=True)
 class Storage:
-    """The battery: kWh and kW at the AC terminals, its capacity, the lowest and highest energy stored, and the energy at the start."""
+    """The battery: its capacity, the lowest and highest energy stored, and the energy at the start; power at the AC
+    terminals; efficiency of either way."""
 
     capacity_kwh: float
     low_kwh: float
@@ -89,7 +92,8 @@ def optimise(
 ) -> Plan:
     """The optimum of one stretch of T steps.
 
-    Args: load less PV, energy price and intensity, `[T]`; whether a step lies in the tariff's peak hours; the month of each step, counted from 0.
+    Args: load less PV, energy price and intensity, `[T]`; whether a step lies in the tariff's peak hours; the month of
+    each step, counted from 0.
     Raises UserError where the load cannot be met within the import limit.
     """
     steps, months = len(net_kw), int(month.max()) + 1
@@ -124,12 +128,12 @@ def optimise(
 
     one, t = np.ones(steps), np.arange(steps)
 
-    def block(rows: int, **parts: sparse.spmatrix) -> sparse.csr_matrix:
+    def block(rows: int, **parts: Any) -> Any:
         whole = [parts.get(name, sparse.csr_matrix((rows, size))) for name, size in sizes.items()]
         return sparse.hstack(whole, format="csr")
 
-    unit = sparse.identity(steps, format="csr")
-    shifted = sparse.diags(one[1:], -1, format="csr")
+    unit: Any = sparse.identity(steps, format="csr")
+    shifted: Any = sparse.diags(one[1:], -1, format="csr")
     equal = sparse.vstack(
         [
             block(steps, **{"import": unit}, export=-unit, curtailed=-unit, charge=-unit, discharge=unit),
@@ -144,8 +148,9 @@ def optimise(
     )
     stored = np.zeros(steps)
     stored[0] = storage.start_kwh
-    into = sparse.csr_matrix((one, (t, month)), (steps, months))
-    at_peak, eye = np.flatnonzero(peak), sparse.identity(months, format="csr")
+    into: Any = sparse.csr_matrix((one, (t, month)), (steps, months))
+    eye: Any = sparse.identity(months, format="csr")
+    at_peak = np.flatnonzero(peak)
     at_off = np.flatnonzero(~peak)
     below = [
         block(len(at_peak), **{"import": unit[at_peak]}, peak=-into[at_peak]),
@@ -161,7 +166,7 @@ def optimise(
         change = unit - shifted
         below += [block(steps, **{"import": change}, ramp=-unit), block(steps, **{"import": -change}, ramp=-unit)]
         most += [last, -last]
-    found = linprog(
+    found: Any = linprog(
         cost,
         A_ub=sparse.vstack(below, format="csr"),
         b_ub=np.concatenate(most),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.dates as mdates
 import numpy as np
 import pandas as pd
@@ -9,7 +11,7 @@ from matplotlib.figure import Figure
 
 from vmax.plotting import canvas, colour
 
-WEEK = pd.Timedelta(days=7)
+WEEK = np.timedelta64(7, "D")
 PARTS = {"mall_kw": ("mall", "#78909c"), "ev_kw": ("vehicles", "#8e6bbf"), "charge_kw": ("battery charges", "#64b5f6")}
 SOURCES = {
     "pv_used_kw": ("PV", "#f5b342"),
@@ -21,32 +23,34 @@ SOURCES = {
 def week(timeseries: pd.DataFrame, policy: str, timezone: str) -> Figure:
     """The energy balance of a policy in the week with the median PV: what comes in above, what is used below, and the
     charge."""
-    table = _first_lane(timeseries, policy, timezone)
-    table["pv_used_kw"] = table["pv_kw"] - table["curtailed_kw"] - table["grid_export_kw"]
-    first = _typical_week(table)
-    shown = table[(table["local"] >= first) & (table["local"] < first + WEEK)]
+    of, local = _first_lane(timeseries, policy, timezone)
+    of["pv_used_kw"] = of["pv_kw"] - of["curtailed_kw"] - of["grid_export_kw"]
+    first = _typical_week(of["pv_kw"], local)
+    shown = (local >= first) & (local < first + WEEK)
+    clock = local[shown]
     with canvas(11, 6.5, rows=2, sharex=True, height_ratios=[3, 1]) as (figure, (flows, charge)):
         for chosen, sign in ((SOURCES, 1.0), (PARTS, -1.0)):
             names = list(chosen)
             flows.stackplot(
-                shown["local"], *(sign * shown[name] for name in names), step="post",
-                labels=[chosen[n][0] for n in names], colors=[chosen[n][1] for n in names], linewidth=0,
+                clock, *(sign * of[name][shown] for name in names), step="post", linewidth=0,
+                labels=[chosen[n][0] for n in names], colors=[chosen[n][1] for n in names],
             )  # fmt: skip
         flows.axhline(0.0, color="#37474f", linewidth=0.8)
         flows.set(title=f"{policy}: sources above, uses below", ylabel="kW")
         flows.legend(ncols=6, loc="upper center", bbox_to_anchor=(0.5, -0.03))
-        charge.plot(shown["local"], 100.0 * shown["soc"], color=colour(policy), linewidth=1.6)
+        charge.plot(clock, 100.0 * of["soc"][shown], color=colour(policy), linewidth=1.6)
         charge.set(title="State of charge", ylabel="% of capacity", ylim=(0, 100), xlim=(first, first + WEEK))
-        charge.xaxis.set_major_locator(mdates.DayLocator(tz=timezone))
-        charge.xaxis.set_major_formatter(mdates.DateFormatter("%a %d %b", tz=timezone))
+        charge.xaxis.set_major_locator(mdates.DayLocator())
+        charge.xaxis.set_major_formatter(mdates.DateFormatter("%a %d %b"))
     return figure
 
 
 def duration(timeseries: pd.DataFrame, policies: list[str]) -> Figure:
-    """Import of some policies and of no control, sorted: how many hours a year lie above a power."""
+    """Import of some policies and of no control, sorted: how much of the time lies above a power."""
+    name_of, import_kw = timeseries["policy"].to_numpy(), timeseries["grid_import_kw"].to_numpy(np.float64)
     with canvas(9, 4.5) as (figure, axes):
         for name in dict.fromkeys(["no_control", *policies]):
-            values = np.sort(timeseries.loc[timeseries["policy"] == name, "grid_import_kw"].to_numpy(np.float64))[::-1]
+            values = np.sort(import_kw[name_of == name])[::-1]
             axes.plot(np.linspace(0, 100, len(values)), values, color=colour(name), label=name, linewidth=1.6)
         axes.set(title="Duration curve of import", xlabel="% of the time", ylabel="kW", xlim=(0, 100))
         axes.legend()
@@ -55,42 +59,48 @@ def duration(timeseries: pd.DataFrame, policies: list[str]) -> Figure:
 
 def front(timeseries: pd.DataFrame, currency: str) -> Figure:
     """Cost and CO2 of a mean year, a point for each policy."""
-    years = timeseries["lane"].max() + 1
-    sums = timeseries.groupby("policy", sort=False)[["cost", "co2_kg"]].sum() / years
+    codes, names = pd.factorize(timeseries["policy"])
+    years = float(timeseries["lane"].to_numpy().max() + 1)
+    tonnes, thousands = (
+        np.bincount(codes, timeseries[key].to_numpy(np.float64)) / years / 1000.0 for key in ("co2_kg", "cost")
+    )
     with canvas(8, 5.5) as (figure, axes):
-        for name, row in sums.iterrows():
-            axes.scatter(row["co2_kg"] / 1000.0, row["cost"] / 1000.0, s=60, color=colour(str(name)), zorder=3)
-            axes.annotate(
-                str(name), (row["co2_kg"] / 1000.0, row["cost"] / 1000.0), xytext=(6, 4), textcoords="offset points",
-                fontsize=9, color=colour(str(name)),
-            )  # fmt: skip
+        for name, x, y in zip(map(str, names), tonnes, thousands, strict=True):
+            axes.scatter(x, y, s=60, color=colour(name), zorder=3)
+            axes.annotate(name, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=9, color=colour(name))
         axes.set(title="CO2 and cost of a year", xlabel="t CO2", ylabel=f"thousand {currency}")
     return figure
 
 
-def ev_service(timeseries: pd.DataFrame, policy: str, timezone: str) -> Figure:
+def ev_service(timeseries: pd.DataFrame, policy: str, steps_per_day: int) -> Figure:
     """How many days had which share of the wanted energy served."""
-    table = timeseries[timeseries["policy"] == policy]
-    local = pd.DatetimeIndex(table["utc"]).tz_localize("UTC").tz_convert(timezone)
-    by_day = table.groupby([table["lane"].to_numpy(), local.date])[["ev_wanted_kwh", "ev_unmet_kwh"]].sum()
-    wanted = by_day["ev_wanted_kwh"].to_numpy(np.float64)
-    served = 100.0 * (1.0 - by_day["ev_unmet_kwh"].to_numpy(np.float64)[wanted > 0] / wanted[wanted > 0])
+    chosen = timeseries["policy"].to_numpy() == policy
+    lane = timeseries["lane"].to_numpy()[chosen]
+    step = np.arange(len(lane)) - np.searchsorted(lane, lane)
+    day = lane * (step.max() // steps_per_day + 1) + step // steps_per_day
+    wanted, unmet = (
+        np.bincount(day, timeseries[key].to_numpy(np.float64)[chosen]) for key in ("ev_wanted_kwh", "ev_unmet_kwh")
+    )
+    served = 100.0 * (1.0 - unmet[wanted > 0] / wanted[wanted > 0])
     with canvas(8, 4) as (figure, axes):
         axes.hist(served, bins=np.linspace(min(90.0, served.min(initial=100.0)), 100.0, 41), color=colour(policy))
         axes.set(title=f"{policy}: EV energy served, by day", xlabel="% of what was wanted", ylabel="days")
     return figure
 
 
-def _first_lane(timeseries: pd.DataFrame, policy: str, timezone: str) -> pd.DataFrame:
-    table = timeseries[(timeseries["policy"] == policy) & (timeseries["lane"] == 0)].copy()
-    table["local"] = pd.DatetimeIndex(table["utc"]).tz_localize("UTC").tz_convert(timezone)
-    return table
+def _first_lane(timeseries: pd.DataFrame, policy: str, timezone: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The columns of a policy's first year as numbers, and its local clock."""
+    rows = (timeseries["policy"].to_numpy() == policy) & (timeseries["lane"].to_numpy() == 0)
+    names = (*PARTS, *SOURCES, "pv_kw", "curtailed_kw", "grid_export_kw", "soc")
+    of = {name: timeseries[name].to_numpy(np.float64)[rows] for name in names if name in timeseries}
+    utc = pd.DatetimeIndex(timeseries["utc"].to_numpy()[rows]).tz_localize("UTC")
+    return of, utc.tz_convert(timezone).tz_localize(None).to_numpy()
 
 
-def _typical_week(table: pd.DataFrame) -> pd.Timestamp:
-    """The Monday of the whole week whose PV is the median; the first day where no week is whole."""
-    days = table["local"].dt.normalize()
-    monday = days - pd.to_timedelta(table["local"].dt.weekday, unit="D")
-    size, energy = monday.groupby(monday).size(), table.groupby(monday)["pv_kw"].sum()
-    whole = energy[size == size.max()].sort_values()
-    return whole.index[len(whole) // 2]
+def _typical_week(pv_kw: np.ndarray, local: np.ndarray) -> Any:
+    """The Monday of the whole week whose PV is the median; of the longest weeks where none is whole."""
+    days = local.astype("datetime64[D]")
+    mondays, week, count = np.unique(days - (days.astype(np.int64) + 3) % 7, return_inverse=True, return_counts=True)
+    whole = mondays[count == count.max()]
+    energy = np.bincount(week, pv_kw)[count == count.max()]
+    return whole[np.argsort(energy)[len(whole) // 2]]

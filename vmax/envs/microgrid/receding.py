@@ -20,8 +20,8 @@ BALANCE, STORED, CAP = 0, 1, 2
 
 
 class Receding:
-    """A window of W steps. Columns: import, spill, charge, discharge, stored and, where ramps count, ramp, of every step;
-    then the highest imports by class, and excess and highest of both months."""
+    """A window of W steps. Columns: import, spill, charge, discharge, stored and, where ramps count, ramp, of every
+    step; then the highest imports by class, and excess and highest of both months."""
 
     def __init__(
         self, window: int, dt_h: float, prices: Prices, storage: Storage, import_limit_kw: float, end_factor: float
@@ -127,7 +127,7 @@ class Receding:
 
     def _reclass(self, classes: np.ndarray) -> None:
         """Puts each step's import below the highest import of its class."""
-        for t in np.flatnonzero(classes != self._class):
+        for t in np.flatnonzero(classes != self._class).tolist():
             self._highs.changeCoeff(self._row(t, CAP), self._cap + int(self._class[t]), 0.0)
             self._highs.changeCoeff(self._row(t, CAP), self._cap + int(classes[t]), -1.0)
         self._class = np.asarray(classes)

@@ -109,7 +109,7 @@ def level_kw(deficits_kw: Array, energy_kwh: Array, dt_h: float) -> Array:
         return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
 
     bounds = (jnp.zeros(()), deficits_kw.max())
-    low, high = jax.lax.fori_loop(0, BISECTIONS, halve, bounds)
+    _, high = jax.lax.fori_loop(0, BISECTIONS, halve, bounds)
     none = deficits_kw.sum() * dt_h <= energy_kwh
     return jnp.where(none, 0.0, high)
 

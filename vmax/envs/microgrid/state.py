@@ -66,4 +66,4 @@ INFO = (
     *(Feature(f"saturated_{name}", "1", 0.0, 1.0) for name in TERMS),
     Feature("shaping", "1", -1e4, 1e4),
 )
-"""`ev_wanted_kwh`: of the vehicles that plug in at this step; `term_…`: in units of no control's mean step, weighted."""
+"""`ev_wanted_kwh`: of vehicles that plug in at this step; `term_…`: weighted, in units of no control's mean step."""
