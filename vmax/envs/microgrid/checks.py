@@ -81,7 +81,10 @@ def altered(env: Microgrid, state: State, params: MicrogridParams, seed: int) ->
 def _exempt(env: Microgrid) -> dict[str, str]:
     """What is as it is for a reason in this configuration."""
     outlook = "read by rules and planners alone"
+    unused = ("wear_eur_per_mwh", "pv_capacity_mw", "inverter_mw", "import_limit_mw", "export_limit_mw")
+    unused += ("import_fee_eur_per_mwh", "export_fee_eur_per_mwh", "quadratic_loss", "self_discharge_per_h")
     reasons = {
+        **{f"param_live/battery.{name}": "the battery module's own, not used by this site" for name in unused},
         "param_live/data.expected": outlook,
         "param_live/valued.dirtiest_kg_per_kwh": "counts where a vehicle leaves unserved",
         "param_live/valued.dearest_per_kwh": "counts where a vehicle leaves unserved",

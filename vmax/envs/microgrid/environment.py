@@ -29,12 +29,17 @@ from vmax.envs.microgrid.params import MicrogridParams, build
 from vmax.envs.microgrid.rules import priority_power_kw
 from vmax.envs.microgrid.settings import MicrogridConfig
 from vmax.envs.microgrid.state import INFO, Start, State
+from vmax.envs.natural import Natural
 from vmax.spaces import Box, Feature
 
 Array = jax.Array
 
 WINDOW_H = 36
 DAYS_A_YEAR = 365
+TARGET_BEND = 0.6
+"""Where in the action range import targets begin to rise steeply."""
+LOAD_MARGIN = 2.0
+"""Over the mall's usual peak."""
 
 
 @dataclass(frozen=True)
@@ -210,8 +215,29 @@ class Microgrid(Plain):
         return held(deficit_kw, self.target_kw(action[0]))
 
     def target_kw(self, action: Array) -> Array:
-        """The import that an action in [-1, 1] asks the battery to hold."""
-        return 0.5 * (jnp.clip(action, -1.0, 1.0) + 1.0) * self.config.action.target_max_kw
+        """The import that an action in [-1, 1] asks the battery to hold: evenly up to `target_max_kw` at `TARGET_BEND`,
+        and from there on up to all that load and battery could take together."""
+        low, high = self._targets_kw
+        within = low * (jnp.clip(action, -1.0, TARGET_BEND) + 1.0) / (1.0 + TARGET_BEND)
+        return within + (high - low) * jnp.clip(action - TARGET_BEND, 0.0, 1.0 - TARGET_BEND) / (1.0 - TARGET_BEND)
+
+    def _action_for_target(self, target_kw: Array) -> Array:
+        """The action that asks for an import: inverse of `target_kw`."""
+        low, high = self._targets_kw
+        within = (1.0 + TARGET_BEND) * jnp.clip(target_kw, 0.0, low) / low - 1.0
+        return within + (1.0 - TARGET_BEND) * jnp.clip(target_kw - low, 0.0, high - low) / (high - low)
+
+    @property
+    def largest_target_kw(self) -> float:
+        """The import target at the end of the action range."""
+        return self._targets_kw[1]
+
+    @property
+    def _targets_kw(self) -> tuple[float, float]:
+        """The import at the bend of the action range and at its end."""
+        data, battery = self.config.data, self.config.battery
+        most = LOAD_MARGIN * data.mall.peak_kw + data.chargers.limit_kw + battery.power_kw
+        return self.config.action.target_max_kw, max(most, 2.0 * self.config.action.target_max_kw)
 
     @property
     def _first_charger(self) -> int:
@@ -221,11 +247,11 @@ class Microgrid(Plain):
         """The action `[A]` that asks for this battery power (discharge positive) and this share of what each group, or
         socket, could take (`[G]` or `[S]`).
 
-        As an import target a power is only met where it leaves an import of at least 0 and at most the largest target.
+        As an import target a power is only met where it leaves an import of at least 0.
         """
         config = self.config.action
         battery = {
-            "import_target": lambda: 2.0 * (deficit_kw - battery_kw) / config.target_max_kw - 1.0,
+            "import_target": lambda: self._action_for_target(deficit_kw - battery_kw),
             "power": lambda: battery_kw / self.config.battery.power_kw,
         }
         first = [battery[config.battery]()[None]] if config.battery in battery else []
@@ -300,6 +326,12 @@ class Microgrid(Plain):
     def post_decision_context(self, params: MicrogridParams) -> Any:
         """The numbers that `post_decision` reads."""
         return post_decision.context(self, params)
+
+    def natural(self, params: MicrogridParams) -> Natural:
+        """kW, kWh and shares."""
+        from vmax.envs.microgrid.natural import natural
+
+        return natural(self, params)
 
     @property
     def checks(self) -> Checks:

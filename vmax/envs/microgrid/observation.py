@@ -22,6 +22,7 @@ Array = jax.Array
 OPEN_H = 4.0
 """Outstanding energy of a group is told in units of so many hours at its limit, of a socket at its power."""
 LEFT_H = 12.0
+LARGEST_IMPORT = 8.0
 
 
 def features(env: Microgrid) -> tuple[Feature, ...]:
@@ -29,9 +30,9 @@ def features(env: Microgrid) -> tuple[Feature, ...]:
     groups, sockets = len(env.groups.sizes), sum(env.groups.sizes)
     own = (
         Feature("soc"),
-        Feature("peak_so_far", "mall peak", 0.0, LARGEST),
-        Feature("offpeak_so_far", "mall peak", 0.0, LARGEST),
-        Feature("last_import", "mall peak", 0.0, LARGEST),
+        Feature("peak_so_far", "mall peak", 0.0, LARGEST_IMPORT),
+        Feature("offpeak_so_far", "mall peak", 0.0, LARGEST_IMPORT),
+        Feature("last_import", "mall peak", 0.0, LARGEST_IMPORT),
         Feature("ev_could", "group limit", 0.0, LARGEST, groups),
         Feature("ev_must", "group limit", 0.0, LARGEST, groups),
         Feature("ev_open", f"{OPEN_H:g} h at the limit", 0.0, LARGEST, groups),
@@ -51,19 +52,19 @@ def observe(env: Microgrid, state: State, params: MicrogridParams) -> Array:
     span = battery.soc_max - battery.soc_min
     could, must = could_take(vehicles, limits, dt_h), must_take(vehicles, limits, dt_h)
     imports = jnp.stack([state.imports.peak_kw, state.imports.offpeak_kw, state.imports.last_kw]) / most_kw
+    imports = jnp.minimum(imports, LARGEST_IMPORT)
     own = [
         2.0 * (state.soc - battery.soc_min)[None] / span - 1.0,
         imports,
-        env.groups.total(could) / limits.group_kw,
-        env.groups.total(must) / limits.group_kw,
-        env.groups.total(vehicles.need_kwh) / (OPEN_H * limits.group_kw),
+        jnp.minimum(env.groups.total(could) / limits.group_kw, LARGEST),
+        jnp.minimum(env.groups.total(must) / limits.group_kw, LARGEST),
+        jnp.minimum(env.groups.total(vehicles.need_kwh) / (OPEN_H * limits.group_kw), LARGEST),
     ]
     if env.config.action.chargers == "socket":
-        own.append(vehicles.need_kwh / (OPEN_H * limits.socket_kw))
-        own.append(vehicles.left_steps * dt_h / LEFT_H)
+        own.append(jnp.minimum(vehicles.need_kwh / (OPEN_H * limits.socket_kw), LARGEST))
+        own.append(jnp.minimum(vehicles.left_steps * dt_h / LEFT_H, LARGEST))
     if env.config.reward.conditioned:
         own.append(state.weights)
     table = params.data.table
     outside = table[state.year, jnp.minimum(state.time, table.shape[1] - 1)]
-    seen = jnp.concatenate([jnp.clip(jnp.concatenate(own), -1.0, LARGEST), outside])
-    return seen.astype(jnp.float32)
+    return jnp.concatenate([*own, outside]).astype(jnp.float32)

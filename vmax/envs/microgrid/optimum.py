@@ -104,7 +104,7 @@ def optimise(
     width = sum(sizes.values())
     cost, low, high = np.zeros(width), np.zeros(width), np.full(width, np.inf)
 
-    def put(name: str, values: object, bound: object = None, least: object = None) -> None:
+    def put(name: str, values: Any, bound: Any = None, least: Any = None) -> None:
         where = slice(starts[name], starts[name] + sizes[name])
         cost[where] = values
         if bound is not None:

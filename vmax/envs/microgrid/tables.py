@@ -14,7 +14,7 @@ from vmax.spaces import Feature
 
 DEFICIT_H = (3, 6, 12, 18, 24, 36)
 SURPLUS_H = (6, 12, 24, 36)
-LARGEST = 4.0
+LARGEST, SURPLUS_UNIT = 4.0, 4.0
 OUTSIDE = (
     Feature("hour_sin"), Feature("hour_cos"), Feature("season_sin"), Feature("season_cos"),
     Feature("saturday", "flag", 0.0, 1.0), Feature("sunday", "flag", 0.0, 1.0), Feature("peak", "flag", 0.0, 1.0),
@@ -24,10 +24,10 @@ OUTSIDE = (
     Feature("carbon_now", "mean intensity", 0.0, 10.0),
     Feature("pv_ratio", "expected", 0.0, LARGEST), Feature("mall_ratio", "expected", 0.0, LARGEST),
     *(Feature(f"deficit_{h}h", "capacity", 0.0, LARGEST) for h in DEFICIT_H),
-    *(Feature(f"surplus_{h}h", "capacity", 0.0, LARGEST) for h in SURPLUS_H),
+    *(Feature(f"surplus_{h}h", f"{SURPLUS_UNIT:g} capacities", 0.0, LARGEST) for h in SURPLUS_H),
     Feature("peak_deficit", "capacity", 0.0, LARGEST), Feature("peak_load", "mall peak", 0.0, LARGEST),
 )  # fmt: skip
-"""Energies are sums of what is expected, in units of the battery's capacity."""
+"""Energies are sums of what is expected, in units of the battery's capacity, surpluses in 4 of them."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _sums(config: MicrogridConfig, calendar: Calendar, expected: Any) -> list[np
         deficits[k * dt_h], surpluses[k * dt_h] = deficit, surplus
     return [
         *(deficits[float(h)] / capacity for h in DEFICIT_H),
-        *(surpluses[float(h)] / capacity for h in SURPLUS_H),
+        *(surpluses[float(h)] / (SURPLUS_UNIT * capacity) for h in SURPLUS_H),
         in_peak / capacity,
         load / config.data.mall.peak_kw,
     ]

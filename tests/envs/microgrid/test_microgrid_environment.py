@@ -1,0 +1,256 @@
+"""The microgrid's physics, money and observation against conservation laws, hand-worked steps and plain NumPy."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sites import days, random_run, site, told
+
+from vmax.envs.microgrid.balance import Connection, Tariff, balance, residual_kw
+from vmax.envs.microgrid.chargers import (
+    Groups,
+    Limits,
+    Vehicles,
+    after,
+    could_take,
+    must_take,
+    share_out,
+    within_limits,
+)
+from vmax.envs.microgrid.objectives import Imports
+from vmax.envs.microgrid.params import battery_site
+from vmax.envs.microgrid.rules import Greedy, NoControl, level_kw
+from vmax.envs.microgrid.settings import TERMS
+from vmax.errors import UserError
+
+kilowatts = st.floats(0.0, 4000.0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    soc=st.floats(0.26, 1.0),
+    request_kw=st.floats(-4000.0, 4000.0),
+    pv=kilowatts, mall=kilowatts, ev=st.floats(0.0, 150.0),
+    import_limit=st.sampled_from([np.inf, 500.0]), export_limit=st.sampled_from([np.inf, 0.0, 300.0]),
+)  # fmt: skip
+def test_every_kilowatt_goes_somewhere(soc, request_kw, pv, mall, ev, import_limit, export_limit):
+    config = site().config
+    battery = battery_site(config.battery)
+    connection = Connection(jnp.float32(import_limit), jnp.float32(export_limit), jnp.float32(0.0))
+    soc_, *powers = map(jnp.float32, (soc, request_kw, pv, mall, ev))
+    flows = balance(battery, connection, soc_, powers[0], powers[1], powers[2], powers[3], 1.0)
+    assert abs(float(residual_kw(flows))) < 1e-3
+    for name in ("curtailed_kw", "charge_kw", "discharge_kw", "import_kw", "export_kw", "unserved_kw"):
+        assert float(getattr(flows, name)) >= -1e-3, name
+    assert float(flows.import_kw) <= import_limit and float(flows.export_kw) <= export_limit
+    assert min(float(flows.charge_kw), float(flows.discharge_kw)) == 0.0
+    assert 0.2586 - 1e-6 <= float(flows.soc_end) <= 1.0
+    stored = (float(flows.soc_end) - soc) * 4520.0
+    moved = 0.95**0.5 * float(flows.charge_kw) - float(flows.discharge_kw) / 0.95**0.5
+    assert stored == pytest.approx(moved, abs=2e-3)
+    if float(flows.unserved_kw) > 1e-2:  # only where the battery gives all that it can
+        assert float(flows.soc_end) == pytest.approx(0.2586, abs=1e-5) or float(flows.discharge_kw) >= 2711.9
+
+
+@pytest.mark.parametrize("chargers", ["group", "socket"])
+@pytest.mark.parametrize("minutes", [15, 60])
+def test_the_balance_closes_and_vehicles_keep_to_their_sockets_under_random_actions(chargers, minutes):
+    env = site(f"env.action.chargers={chargers}", f"env.data.step_minutes={minutes}")
+    states, _, steps = random_run(env, 10 * env.steps_per_day)
+    info = {name: np.asarray(values, np.float64) for name, values in steps.info.items()}
+    into = info["pv_kw"] + info["discharge_kw"] + info["grid_import_kw"]
+    out_of = info["mall_kw"] + info["ev_kw"] + info["charge_kw"] + info["grid_export_kw"] + info["curtailed_kw"]
+    assert np.abs(into - out_of).max() < 1e-3
+    need = np.asarray(states.vehicles.need_kwh, np.float64)
+    left = np.asarray(states.vehicles.left_steps)
+    assert (need >= 0).all() and (need[left == 0] == 0).all()
+    assert info["ev_kw"].max() <= 7.0 + 1e-4
+    # energy wanted = energy charged + missing at departure + still wanted at the end
+    wanted = need[0].sum() + info["ev_wanted_kwh"][1:].sum()
+    rest = info["ev_kw"].sum() * env.dt_h + info["ev_unmet_kwh"].sum() + need[-1].sum()
+    last = info["ev_kw"][-1] * env.dt_h + info["ev_unmet_kwh"][-1]
+    assert wanted == pytest.approx(rest - last, rel=2e-3)
+    assert info["ev_unmet_kwh"].sum() > 0  # random actions leave some unserved
+
+
+LIMITS = Limits(jnp.array([2.0, 2.0, 3.0]), jnp.array([3.0, 3.0]), jnp.float32(5.0))
+GROUPS = Groups((2, 1))
+
+
+def test_what_presses_is_charged_first():
+    # two steps to go: 4 kWh at 2 kW has to start now, 1 kWh has not; the third must take half of its power now
+    vehicles = Vehicles(jnp.array([4.0, 1.0, 4.5]), jnp.array([2, 2, 2]))
+    could, must = could_take(vehicles, LIMITS, 1.0), must_take(vehicles, LIMITS, 1.0)
+    assert could.tolist() == [2.0, 1.0, 3.0] and must.tolist() == [2.0, 0.0, 1.5]
+    power = share_out(jnp.array([2.5, 1.0]), could, must, GROUPS)
+    assert power.tolist() == pytest.approx([2.0, 0.5, 1.0])
+    following, unmet = after(vehicles, power, 1.0)
+    assert following.need_kwh.tolist() == pytest.approx([2.0, 0.5, 3.5]) and unmet.tolist() == [0.0, 0.0, 0.0]
+    gone, unmet = after(following, jnp.array([2.0, 0.5, 3.0]), 1.0)
+    assert gone.left_steps.tolist() == [0, 0, 0] and gone.need_kwh.tolist() == [0.0, 0.0, 0.0]
+    assert unmet.tolist() == pytest.approx([0.0, 0.0, 0.5])
+
+
+def test_limits_of_group_and_of_all_are_kept_in_proportion():
+    assert within_limits(jnp.array([9.0, 2.0]), LIMITS).tolist() == pytest.approx([3.0, 2.0])
+    assert within_limits(jnp.array([9.0, 9.0]), LIMITS).tolist() == pytest.approx([2.5, 2.5])
+
+
+def test_a_guarantee_serves_everybody_whom_the_limits_allow():
+    starts = days(site(), 20)
+    idle = (jnp.full(3, -1.0),)
+
+    class Never:
+        def initial(self, env, params, starts):
+            return ()
+
+        def act(self, env, states, observation, params, carry, key):
+            return jnp.tile(idle[0], (len(observation), 1)), carry
+
+    shed, kept = (told(site(f"env.action.guarantee={g}"), Never(), starts) for g in ("false", "true"))
+    assert shed["ev_kw"].max() == 0.0
+    assert kept["ev_unmet_kwh"].sum() < 0.05 * shed["ev_unmet_kwh"].sum()
+
+
+def test_the_demand_charge_of_a_month_is_what_the_tariff_says_and_its_parts_add_up_to_it():
+    env = site()
+    info = told(env, NoControl(), days(env, 365))
+    month = np.repeat(np.arange(12), np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]) * 24)
+    hour = np.arange(8760) % 24
+    peak = (hour >= 18) & (hour < 22)
+    imported = info["grid_import_kw"][:, 0]
+    highest = [[imported[(month == m) & which].max() for which in (peak, ~peak)] for m in range(12)]
+    charge = sum(48.5 * p + 22.8 * max(o - p, 0.0) for p, o in highest) / 3.75
+    assert info["demand_cost"].sum() == pytest.approx(charge, rel=1e-5)
+    energy = (imported * np.where(peak, 0.45, 0.28)).sum() / 3.75
+    assert info["energy_cost"].sum() == pytest.approx(energy, rel=1e-5)
+    assert info["co2_kg"].sum() == pytest.approx(0.4521 * imported.sum(), rel=1e-5)
+
+
+def test_no_control_comes_to_the_weights_on_its_own_years():
+    env = site("env.data.train_years=2")
+    info = told(env, NoControl(), days(env, 365, years=2), "train")
+    weights = dict(zip(TERMS, env.config.reward.vector, strict=True))
+    for name in ("co2", "solar", "cost", "grid"):
+        assert info[f"term_{name}"].mean() == pytest.approx(weights[name], rel=5e-3), name
+    assert info["term_ev"].mean() < 1e-4
+
+
+def test_shedding_never_pays():
+    """An unmet kWh costs more than any kWh saves: the dearest hour, the demand charge that it raises included."""
+    for name in ("co2_focus", "cost_focus", "ev_focus", "grid_focus", "balanced"):
+        env = site(f"env.reward.preset={name}")
+        valued = env.params("train").valued
+        weights, mean = np.asarray(valued.weights), np.asarray(valued.mean_terms)
+        unmet = (
+            weights[0] * 0.4521 / mean[0] + weights[2] * float(valued.dearest_per_kwh) / mean[2] + weights[3] / mean[3]
+        )
+        saved = carbon + weights[2] * (0.45 + 48.5) / 3.75 / mean[2]
+        assert unmet >= saved, name
+
+
+def test_a_flat_tariff_has_no_demand_charge():
+    env = site("env.tariff.kind=flat")
+    info = told(env, Greedy(), days(env, 40))
+    assert np.abs(info["demand_cost"]).max() == 0.0
+    assert info["energy_cost"].sum() == pytest.approx(0.2 * info["grid_import_kw"].sum(), rel=1e-5)
+
+
+def test_the_highest_imports_begin_anew_with_the_month_and_with_an_episode():
+    env = site()
+    params = env.params("test")
+    state, _ = env.reset(jax.random.key(0), params, jax.tree.map(lambda x: x[0], days(env, 3, first_day=30)))
+    for hour in range(26):
+        before = state.imports
+        state, step = env.step(jax.random.key(0), state, jnp.array([1.0, 1.0, 1.0]), params)
+        if hour == 23:  # the last hour of January
+            assert float(state.imports.peak_kw) == 0.0 and float(state.imports.offpeak_kw) == 0.0
+        elif step.info["grid_import_kw"] > 0:
+            assert max(float(state.imports.peak_kw), float(state.imports.offpeak_kw)) > 0
+        assert float(before.last_kw) >= 0.0
+    imports = Imports(jnp.float32(10.0), jnp.float32(5.0), jnp.float32(0.0))
+    assert float(imports.after(jnp.float32(7.0), jnp.array(False)).offpeak_kw) == 7.0
+    assert float(imports.after(jnp.float32(7.0), jnp.array(True)).peak_kw) == 10.0
+    assert float(Tariff(jnp.float32(4.0), jnp.float32(2.0)).demand(jnp.float32(10.0), jnp.float32(13.0))) == 46.0
+
+
+def test_what_the_critic_is_told_for_certain_is_the_reward_but_for_vehicles_that_leave():
+    env = site("env.action.full_band=0.0")
+    params = env.params("train")
+    states, actions, steps = random_run(env, 200, seed=2)
+    seen = jax.vmap(lambda state: env.observe(state, params))(states)
+    context = env.post_decision_context(params)
+    known, left = jax.jit(jax.vmap(env.post_decision, in_axes=(0, 0, None)))(seen, jnp.clip(actions, -1, 1), context)
+    served = np.asarray(steps.info["ev_unmet_kwh"]) < 1e-6
+    fits = np.asarray(seen[:, env.observation_space.slice("pv_now")][:, 0]) < 4.0
+    assert (served & fits).sum() > 100
+    np.testing.assert_allclose(known[served & fits], np.asarray(steps.reward)[served & fits], atol=2e-4)
+    box = env.observation_space
+    np.testing.assert_allclose(left[:-1, box.slice("soc")], seen[1:, box.slice("soc")], atol=1e-4)
+    np.testing.assert_allclose(left[:-1, box.slice("last_import")], seen[1:, box.slice("last_import")], atol=1e-4)
+
+
+def test_the_level_that_an_energy_allows():
+    deficits = jnp.array([10.0, 30.0, 20.0, 0.0])
+    assert float(level_kw(deficits, jnp.float32(20.0), 1.0)) == pytest.approx(15.0, abs=1e-3)
+    assert float(level_kw(deficits, jnp.float32(0.0), 1.0)) == pytest.approx(30.0, abs=1e-3)
+    assert float(level_kw(deficits, jnp.float32(99.0), 1.0)) == 0.0
+
+
+def test_the_rules_dispatch_the_battery_under_a_policy_of_the_chargers():
+    env = site("env.action.battery=rule")
+    assert env.action_space.names == ("charge_motos", "charge_mototaxis")
+    info = told(env, NoControl(), days(env, 10))  # its battery power is not asked for
+    assert info["discharge_kw"].sum() > 0 and info["charge_kw"].sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("env.reward.weights.co2=0.6", r"must be at least 0 and sum to 1, not 1.1"),
+        ("env.reward.preset=green", r"env.reward.preset=green: must be one of"),
+        ("env.battery.soc_min=1.2", r"env.battery.soc_min=1.2: must be at least 0 and below env.battery.soc_max=1.0"),
+        ("env.tariff.peak_hours=[22,18]", r"env.tariff.peak_hours=\[22, 18\]: must be"),
+        ("env.action.full_band=1.0", r"env.action.full_band=1.0: must be at least 0 and below 1"),
+        ("env.grid.import_limit_kw=-1", r"env.grid.import_limit_kw=-1.0: must be at least 0, or null"),
+        ("env.episode.days=0", r"env.episode.days=0: must be at least 1"),
+        ("env.mpc.pv_factor=3", r"env.mpc.pv_factor=3.0: must be within"),
+    ],
+)
+def test_a_setting_out_of_range_is_one_line(override, message):
+    with pytest.raises(UserError, match=message):
+        site(override)
+
+
+def test_rules_and_arrival_leave_nothing_to_decide():
+    with pytest.raises(UserError, match="leaves nothing to decide"):
+        site("env.action.battery=rule", "env.action.chargers=arrival")
+
+
+def test_a_preference_is_drawn_for_each_training_episode_and_observed():
+    env = site("env.reward.conditioned=true")
+    params = env.params("train")
+    states, seen = jax.vmap(env.reset, in_axes=(0, None))(jax.random.split(jax.random.key(0), 64), params)
+    np.testing.assert_allclose(np.asarray(states.weights).sum(axis=1), 1.0, atol=1e-5)
+    first = env.observation_space.slice("weight_co2").start
+    np.testing.assert_allclose(seen[:, first : first + 5], states.weights, atol=1e-6)
+    assert np.asarray(states.weights).std(axis=0).min() > 0.1
+    year = jax.tree.map(lambda x: x[0], days(env, 365))
+    whole, _ = env.reset(jax.random.key(1), params, year)
+    np.testing.assert_allclose(whole.weights, env.config.reward.vector, atol=1e-6)
+
+
+def test_a_drawn_start_is_midnight_within_the_year_and_its_battery_within_bounds():
+    env = site()
+    params = env.params("train")
+    states, _ = jax.vmap(env.reset, in_axes=(0, None))(jax.random.split(jax.random.key(0), 200), params)
+    time = np.asarray(states.time)
+    assert (time % 24 == 0).all() and time.min() >= 0 and (np.asarray(states.end) <= 8760).all()
+    assert len(set(np.asarray(states.year).tolist())) == 2
+    soc = np.asarray(states.soc)
+    assert soc.min() >= 0.2586 - 1e-6 and soc.max() <= 1.0 and soc.std() > 0.1
+    assert replace(states, time=states.time).vehicles.need_kwh.shape == (200, 4)
