@@ -10,9 +10,9 @@ from vmax.envs.rollout import Record, rollout
 
 SMALL = (
     *("env.data.train_years=2", "env.data.validation_years=1", "env.data.test_years=1", "env.data.step_minutes=60"),
-    "env.data.chargers.groups=[{name:motos,sockets:3,power_kw:2.0,limit_kw:5.0},"
+    "env.data.chargers.groups=[{name:motos,sockets:3,power_kw:2.0,limit_kw:6.0},"
     "{name:mototaxis,sockets:1,power_kw:3.0,limit_kw:3.0}]",
-    *("env.data.chargers.limit_kw=7.0", "env.data.chargers.annual_kwh=14000.0"),
+    *("env.data.chargers.limit_kw=9.0", "env.data.chargers.annual_kwh=14000.0"),
 )
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import struct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sites import days, random_run, site, told
@@ -68,7 +69,7 @@ def test_the_balance_closes_and_vehicles_keep_to_their_sockets_under_random_acti
     need = np.asarray(states.vehicles.need_kwh, np.float64)
     left = np.asarray(states.vehicles.left_steps)
     assert (need >= 0).all() and (need[left == 0] == 0).all()
-    assert info["ev_kw"].max() <= 7.0 + 1e-4
+    assert info["ev_kw"].max() <= 9.0 + 1e-4
     # energy wanted = energy charged + missing at departure + still wanted at the end
     wanted = need[0].sum() + info["ev_wanted_kwh"][1:].sum()
     rest = info["ev_kw"].sum() * env.dt_h + info["ev_unmet_kwh"].sum() + need[-1].sum()
@@ -100,17 +101,19 @@ def test_limits_of_group_and_of_all_are_kept_in_proportion():
     assert within_limits(jnp.array([9.0, 9.0]), LIMITS).tolist() == pytest.approx([2.5, 2.5])
 
 
+@struct.dataclass
+class Never:
+    """Asks for no charging at all."""
+
+    def initial(self, env, params, starts):
+        return ()
+
+    def act(self, env, states, observation, params, carry, key):
+        return jnp.full((len(observation), 3), -1.0), carry
+
+
 def test_a_guarantee_serves_everybody_whom_the_limits_allow():
     starts = days(site(), 20)
-    idle = (jnp.full(3, -1.0),)
-
-    class Never:
-        def initial(self, env, params, starts):
-            return ()
-
-        def act(self, env, states, observation, params, carry, key):
-            return jnp.tile(idle[0], (len(observation), 1)), carry
-
     shed, kept = (told(site(f"env.action.guarantee={g}"), Never(), starts) for g in ("false", "true"))
     assert shed["ev_kw"].max() == 0.0
     assert kept["ev_unmet_kwh"].sum() < 0.05 * shed["ev_unmet_kwh"].sum()
@@ -146,9 +149,8 @@ def test_shedding_never_pays():
         env = site(f"env.reward.preset={name}")
         valued = env.params("train").valued
         weights, mean = np.asarray(valued.weights), np.asarray(valued.mean_terms)
-        unmet = (
-            weights[0] * 0.4521 / mean[0] + weights[2] * float(valued.dearest_per_kwh) / mean[2] + weights[3] / mean[3]
-        )
+        carbon, dearest = weights[0] * 0.4521 / mean[0], float(valued.dearest_per_kwh)
+        unmet = carbon + weights[2] * dearest / mean[2] + weights[3] / mean[3]
         saved = carbon + weights[2] * (0.45 + 48.5) / 3.75 / mean[2]
         assert unmet >= saved, name
 
