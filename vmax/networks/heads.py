@@ -131,7 +131,8 @@ def squash(mean: Array, log_std: Array, noise: Array) -> tuple[Array, Array]:
     chex.assert_equal_shape([mean, log_std, noise])
     raw = mean + jnp.exp(log_std) * noise
     log_normal = -0.5 * jnp.square(noise) - log_std - 0.5 * jnp.log(2.0 * jnp.pi)
-    return jnp.tanh(raw), jnp.sum(log_normal - log_slope(raw), axis=-1)
+    slope = log_slope(raw)
+    return jnp.tanh(raw), jnp.sum(log_normal - slope, axis=-1)
 
 
 def log_slope(raw: Array) -> Array:
