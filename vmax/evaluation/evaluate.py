@@ -18,6 +18,7 @@ from vmax.data.days import DayGroups
 from vmax.envs.rollout import Record, greedy_episodes, rollout
 from vmax.evaluation.groups import QUIET, grouped
 from vmax.evaluation.statistics import block_resamples, interval
+from vmax.spaces import Discrete
 
 NOTHING, OPTIMUM = "do_nothing", "perfect_foresight"
 IDLE, RESERVE_RULE = "idle", "uplift_eur minus that of idle / the same of perfect_foresight; null where not above 0"
@@ -245,7 +246,9 @@ def trace_table(env: Any, name: str, record: Record, table: pd.DataFrame) -> pd.
 
     observation, action = rows(record.trace["observation"]), rows(record.trace["action"])
     columns = {f"observation_{n}": observation[:, i] for i, n in enumerate(env.observation_space.names)}
-    columns |= {f"action_{n}": action[:, i] for i, n in enumerate(env.action_space.names)}
+    space = env.action_space
+    choices = isinstance(space, Discrete)
+    columns |= {"action_choice": action} if choices else {f"action_{n}": action[:, i] for i, n in enumerate(space.names)}
     columns["reward"] = rows(record.trace["reward"])
     return pd.concat([table[["utc", "policy", "lane"]].reset_index(drop=True), pd.DataFrame(columns)], axis=1)
 
