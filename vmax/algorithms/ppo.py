@@ -60,6 +60,17 @@ class Hyper(OnPolicyHyper):
     target_kl: Array
 
 
+def clipped_gain(ratio: Array, advantage: Array, clip: Array) -> Array:
+    """min( ratio A, clip(ratio, 1 - ε, 1 + ε) A ), elementwise: nothing is gained by going further than the bound."""
+    return jnp.minimum(ratio * advantage, jnp.clip(ratio, 1.0 - clip, 1.0 + clip) * advantage)
+
+
+def clipped_error(value: Array, before: Array, target: Array, clip: Array) -> Array:
+    """The greater of (V - R)² and (V_old + clip(V - V_old, -c, c) - R)², elementwise."""
+    near = before + jnp.clip(value - before, -clip, clip)
+    return jnp.maximum(jnp.square(value - target), jnp.square(near - target))
+
+
 @dataclass(frozen=True)
 class PPO(OnPolicy):
     """The learner: a config, a network and pure functions."""
@@ -109,12 +120,11 @@ class PPO(OnPolicy):
         opinion, advantage = self.opinion(params, lesson), self.normalised(lesson.advantage, axis)
         log_ratio = opinion.log_prob - lesson.log_prob
         ratio = jnp.exp(log_ratio)
-        bounded = jnp.clip(ratio, 1.0 - hyper.clip_ratio, 1.0 + hyper.clip_ratio)
-        actor_loss = -jnp.mean(jnp.minimum(ratio * advantage, bounded * advantage))
-        error = jnp.square(opinion.value - lesson.target)
-        if self.config.value_clip is not None:
-            near = lesson.value + jnp.clip(opinion.value - lesson.value, -hyper.value_clip, hyper.value_clip)
-            error = jnp.maximum(error, jnp.square(near - lesson.target))
+        actor_loss = -jnp.mean(clipped_gain(ratio, advantage, hyper.clip_ratio))
+        if self.config.value_clip is None:
+            error = jnp.square(opinion.value - lesson.target)
+        else:
+            error = clipped_error(opinion.value, lesson.value, lesson.target, hyper.value_clip)
         critic_loss, entropy = 0.5 * jnp.mean(error), jnp.mean(opinion.entropy)
         loss = actor_loss + hyper.value_weight * critic_loss - hyper.entropy_weight * entropy
         return loss, {
