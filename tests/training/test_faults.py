@@ -20,7 +20,7 @@ LONGER = ("total_steps=6000", "training.eval_every=1200", "checkpoint.every=300"
 
 
 def run_of(algorithm: str) -> list[str]:
-    return [*tiny.PENDULUM, f"algorithm={algorithm}", *LONGER]
+    return [*tiny.pendulum(algorithm), *LONGER]
 
 
 def saved(folder: Path) -> int:
