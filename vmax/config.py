@@ -214,10 +214,11 @@ class RunConfig:
         if not self.on_policy:
             return
         t, parts = self.training, self.algorithm.parts
-        by_environment = hasattr(self.network, "units")
-        name, size = ("num_envs", t.num_envs) if by_environment else ("num_envs * training.unroll", t.num_envs * t.unroll)
-        source = "algorithm.minibatches" if devices == 1 else f"algorithm.minibatches * {devices} devices"
-        _multiple(f"training.{name}", size, parts * devices, source)
+        whole = hasattr(self.network, "units")  # sequences stay together
+        name, size = ("", t.num_envs) if whole else (" * training.unroll", t.num_envs * t.unroll)
+        if size % (parts * devices):
+            here = f" on {devices} devices" if devices > 1 else ""
+            raise UserError(f"algorithm.minibatches={parts}: must divide training.num_envs{name} = {size}{here}")
 
     @property
     def planned_steps(self) -> int:

@@ -18,6 +18,7 @@ from vmax.spaces import Discrete
 
 NAMES = sorted(ON_POLICY)
 STEPS, ENVS = 6, 4
+NUMBERS = spec()
 CHOICES = replace(spec(), action_space=Discrete(3))
 LSTM = RecurrentConfig("lstm", (16, 16), "relu", "none", "float32", 5)
 
@@ -45,7 +46,7 @@ def acted(algorithm: Any, state: Any, seed: int = 0) -> Rollout:
 
 
 @cache
-def begun(name, network=NETWORK, world=spec(), **changes):
+def begun(name, network=NETWORK, world=NUMBERS, **changes):
     """A learner, its first state with networks that are no longer near zero, and a rollout of it."""
     algorithm = make(name, network, **changes)
     state = jax.jit(lambda key: algorithm.init(key, world))(jax.random.key(0))
@@ -55,7 +56,7 @@ def begun(name, network=NETWORK, world=spec(), **changes):
 
 
 @cache
-def updating(algorithm, world=spec()):
+def updating(algorithm, world=NUMBERS):
     """Its update on a rollout, compiled."""
     return jax.jit(lambda state, rollout, key: algorithm.update(state, rollout, key, world))
 
@@ -73,7 +74,7 @@ def last(layer: Any, hidden: np.ndarray) -> np.ndarray:
     return hidden @ np.asarray(layer["kernel"], float) + np.asarray(layer["bias"], float)
 
 
-def by_hand(name: str, state: Any, rollout: Rollout, config: Any) -> dict[str, float]:
+def by_hand(name: str, state: Any, rollout: Rollout, config: Any) -> dict[str, Any]:
     """The losses of one pass over the whole rollout before any step, in a loop over environments and time."""
     actor, critic = (state.networks.params[part]["params"] for part in ("actor", "critic"))
     value = lambda seen: last(critic["Dense_0"], layers(critic, seen))[..., 0]  # noqa: E731
@@ -178,7 +179,9 @@ def test_a_value_that_moves_too_far_gains_nothing():
     assert np.allclose(found, [0.9**2, 0.8**2, 1.5**2])
     algorithm, state, rollout = begun("ppo", value_clip=1e-6, epochs=1, minibatches=1)
     _, metrics = updating(algorithm)(state, rollout, jax.random.key(0))
-    assert np.isclose(metrics["critic_loss"], by_hand("ppo", state, rollout, algorithm.config)["critic_loss"], rtol=1e-4)
+    assert np.isclose(
+        metrics["critic_loss"], by_hand("ppo", state, rollout, algorithm.config)["critic_loss"], rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize(("advantage", "slopes"), [(1.0, (1.0, 1.0, 0.0)), (-1.0, (0.0, -1.0, -1.0))])
@@ -194,7 +197,9 @@ def test_rewards_are_scaled_by_the_spread_of_their_discounted_sums():
     plain, _, _ = begun("ppo")
     scale = float(np.std(rollout.discounted))
     scaled = replace(rollout, reward=rollout.reward / scale)
-    assert same(lesson.advantage, plain.lesson(replace(state, reward_scale=None), scaled, spec())[1].advantage, rtol=1e-4)
+    assert same(
+        lesson.advantage, plain.lesson(replace(state, reward_scale=None), scaled, spec())[1].advantage, rtol=1e-4
+    )
     assert np.isclose(after.reward_scale.variance[0], scale**2, rtol=1e-4) and after.reward_scale.count == STEPS * ENVS
 
 

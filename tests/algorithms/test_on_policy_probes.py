@@ -78,12 +78,12 @@ def taught(name, probe, network=NETWORK, truncates=False, chunks=1):
 
 def value(found, *observations):
     algorithm, state = found
-    return np.asarray(algorithm._value(state.networks.params, np.float32(observations)[:, None], None))
+    return np.asarray(algorithm._value(state.networks.params, jnp.float32(observations)[:, None], None))
 
 
 def actions(found, *observations):
     algorithm, state = found
-    seen = np.float32(observations)[:, None]
+    seen = jnp.float32(observations)[:, None]
     return np.asarray(algorithm.act(algorithm.policy(state), seen, (), jax.random.key(0), explore=False)[0])[:, 0]
 
 
@@ -124,7 +124,7 @@ def recalled(network):
     algorithm, state = taught("ppo", "memory", network)
     carry, action = algorithm.initial_carry(2), None
     act = jax.jit(lambda shown, carry: algorithm.act(algorithm.policy(state), shown, carry, jax.random.key(0), False))
-    for shown in [np.float32([[-1.0], [1.0]]), *[np.zeros((2, 1), np.float32)] * (RECALL_STEPS - 1)]:
+    for shown in [jnp.float32([[-1.0], [1.0]]), *[np.zeros((2, 1), np.float32)] * (RECALL_STEPS - 1)]:
         action, carry, _ = act(shown, carry)
     return np.asarray(action)[:, 0]
 

@@ -204,6 +204,7 @@ def test_a_policy_of_choices_gives_their_numbers_and_the_card_names_them(tmp_pat
     assert action["choices"] == ["push_left", "push_right"] and (action["low"], action["high"]) == (0, 1)
     assert units["meaning"] == "0: push_left, 1: push_right" and loaded.answers == ["action_choice", "choice"]
     rows = read_rows(tmp_path / "policy" / "example.csv", loaded.columns)
+    assert rows.episodes is not None
     told = loaded.act(rows.raw, rows.episodes)
     assert set(told[:, 0]) == {0.0, 1.0} and np.array_equal(told[:, 0], told[:, 1])
     act = jax.jit(lambda row, carry: learned.algorithm.act(learned.weights, row, carry, jax.random.key(0), False)[:2])

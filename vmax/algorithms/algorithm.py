@@ -48,7 +48,7 @@ class Rollout:
     """T steps of N environments in turn under one policy: what an on-policy algorithm learns from, once.
 
     Attributes:
-      observation, action, extras: what was seen `[T, N, D]`, what the environment was given, and what `act` told besides.
+      observation, action, extras: what was seen `[T, N, D]`, what the environment was given, what `act` told.
       reward, terminated, truncated: of each step, `[T, N]`.
       next_observation: what each step led to, `[T, N, D]`; at the end of an episode its true final observation.
       discounted: discounted sum of the rewards of the episode so far, this step's included, `[T, N]`.
@@ -105,8 +105,8 @@ class Algorithm(Protocol):
     def act(self, params: Any, observation: Array, carry: Any, key: Key, explore: bool) -> tuple[Array, Any, Any]:
         """`[N, D]` -> `(action, carry, extras)`; without `explore` the deterministic action.
 
-        Actions are `[N, A]` in [-1, 1] or, of a `Discrete` space, choices `[N]`, int32. `extras`: leaves `[N, …]` that an
-        on-policy update needs of acting.
+        Actions are `[N, A]` in [-1, 1] or, of a `Discrete` space, choices `[N]`, int32. `extras`: leaves `[N, …]` that
+        an on-policy update needs of acting.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""What a policy draws its actions from: a diagonal Gaussian, clipped or squashed into [-1, 1], or one of several choices.
+"""What a policy draws its actions from: a diagonal Gaussian, clipped or squashed into [-1, 1], or one of some choices.
 
 `parameters` are what the actor's head gives. What is drawn is the raw action, before it is clipped or squashed: its
 probability is what counts, so that it is stored and never recovered from the action.
@@ -49,7 +49,7 @@ class Distribution(Protocol):
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Independent normal numbers, of which the environment is given what lies in [-1, 1], or with `squashed` their tanh.
+    """Independent normal numbers; the environment is given what lies in [-1, 1], or with `squashed` their tanh.
 
     Parameters: mean and log standard deviation.
     """

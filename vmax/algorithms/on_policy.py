@@ -234,8 +234,7 @@ class OnPolicy:
     def step(
         self, state: State, loss_of: Callable[[Any], tuple[Array, dict[str, Array]]], axis: str | None
     ) -> tuple[State, dict[str, Array]]:
-        """One Adam step down `loss_of(params) -> (loss, metrics)`; the metrics, with those of the step, as device means.
-        """
+        """One Adam step down `loss_of(params) -> (loss, metrics)`; metrics, the step's among them, as device means."""
         hyper = state.hyper
         schedule = self.config.learning_rate_schedule
         rate = hyper.learning_rate * rate_share(
@@ -268,11 +267,8 @@ class OnPolicy:
     def _value(self, params: Any, seen: Array, memory: Array | None) -> Array:
         return StateValue(self.network).apply(params["critic"], seen, memory)  # pyright: ignore[reportReturnType]
 
-    def _along(
-        self, actor: Any, seen: Array, following: Array, rollout: Rollout
-    ) -> tuple[Array | None, Array | None]:
-        """What is remembered at each step of a rollout, and at what it led to, `[T, N, units]` both; None without memory.
-        """
+    def _along(self, actor: Any, seen: Array, following: Array, rollout: Rollout) -> tuple[Array | None, Array | None]:
+        """What is remembered at each step and at what it led to, `[T, N, units]` both; None without memory."""
         if not remembers(self.network):
             return None, None
 

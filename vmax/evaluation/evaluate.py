@@ -248,7 +248,9 @@ def trace_table(env: Any, name: str, record: Record, table: pd.DataFrame) -> pd.
     columns = {f"observation_{n}": observation[:, i] for i, n in enumerate(env.observation_space.names)}
     space = env.action_space
     choices = isinstance(space, Discrete)
-    columns |= {"action_choice": action} if choices else {f"action_{n}": action[:, i] for i, n in enumerate(space.names)}
+    columns |= (
+        {"action_choice": action} if choices else {f"action_{n}": action[:, i] for i, n in enumerate(space.names)}
+    )
     columns["reward"] = rows(record.trace["reward"])
     return pd.concat([table[["utc", "policy", "lane"]].reset_index(drop=True), pd.DataFrame(columns)], axis=1)
 

@@ -123,7 +123,7 @@ def _write_example(path: Path, source: Source, course: Course) -> None:
 
 
 def difference(name: str, written: Controller, source: Source, course: Course) -> float:
-    """Greatest difference of an action of a written controller from vmax's; of choices, the share of steps with another.
+    """Greatest difference of an action of a written controller from vmax's; the share of steps with another choice.
 
     Raises UserError where it is too great.
     """

@@ -20,7 +20,7 @@ LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
 SMALL = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
 """First actions lie near the middle of the range, whatever the observation."""
 ORTHOGONAL, SMALL_ORTHOGONAL = nn.initializers.orthogonal(math.sqrt(2.0)), nn.initializers.orthogonal(0.01)
-"""Of hidden and of last layers. Source: Andrychowicz et al. (2021), What Matters in On-Policy Reinforcement Learning."""
+"""Of hidden and last layers. Source: Andrychowicz et al. (2021), What Matters in On-Policy Reinforcement Learning."""
 
 
 class GaussianActor(nn.Module):
@@ -61,7 +61,7 @@ class GaussianPolicy(nn.Module):
     """Mean and log standard deviation of the raw action: `[..., D]` -> two `[..., A]`, float32; `memory` as above.
 
     The standard deviation begins at `initial_std`. With `free_std` it is a parameter, the same everywhere; else it
-    depends on the observation, its logarithm squashed smoothly into [-5, 2]. Orthogonal weights, the last layer's small.
+    depends on the observation, its logarithm squashed smoothly into [-5, 2]. Orthogonal weights, small last ones.
     """
 
     config: NetworkConfig

@@ -111,7 +111,7 @@ class Program:
     def _empty_replay(self, observation: Array, carry: Any) -> Any:
         """A ring of transitions, or of sequences for a policy with memory. Raises: UserError."""
         sizes, least = self.sizes, self.environment.min_episode_steps
-        if self.algorithm.on_policy:
+        if self.on_policy:
             return jnp.zeros(sizes.num_envs)
         action = jnp.zeros(self.environment.action_space.size)
         if not self.remembers:
@@ -132,6 +132,11 @@ class Program:
             sizes.priorities,
         )
 
+    @property
+    def on_policy(self) -> bool:
+        """Whether the algorithm learns from each rollout once; one that does not say so does not."""
+        return getattr(self.algorithm, "on_policy", False)
+
     @cached_property
     def remembers(self) -> bool:
         """Whether the policy carries anything from step to step."""
@@ -145,7 +150,7 @@ class Program:
         Returns: the state, the block of transitions `[T, N, …]`, episode sums, with a schedule what each step told of
         the days under way (`DAYS`), and the extras of acting.
         """
-        policy, keeping = self.algorithm.policy(state.learner), self.remembers and not self.algorithm.on_policy
+        policy, keeping = self.algorithm.policy(state.learner), self.remembers and not self.on_policy
 
         def one(carry: Any, step_key: Array) -> tuple[Any, Any]:
             environment, observation, memory = carry
@@ -188,7 +193,7 @@ class Program:
 
     def iteration(self, state: RunState, params: Any) -> tuple[RunState, dict[str, Array]]:
         """Collect one block, learn from what was stored before it, note its new priorities if any, then store it."""
-        if self.algorithm.on_policy:
+        if self.on_policy:
             return self._rollout_iteration(state, params)
         key, collect_key, sample_key, update_key = jax.random.split(state.key, 4)
         batch = self._sample(state, _own(sample_key))
@@ -212,9 +217,7 @@ class Program:
         observation, action, reward, terminated, truncated, following = block
         adding = jax.vmap(discounted_so_far, in_axes=(1, 1, None, 0), out_axes=(1, 0))
         so_far, kept = adding(reward, terminated | truncated, state.learner.hyper.discount, state.replay)
-        rollout = Rollout(
-            observation, action, extras, reward, terminated, truncated, following, so_far, carry
-        )  # fmt: skip
+        rollout = Rollout(observation, action, extras, reward, terminated, truncated, following, so_far, carry)
         learner, metrics = self.algorithm.update(state.learner, rollout, update_key, self.spec)
         learner = self._observed(learner, observation)
         return replace(state, key=key, replay=kept, learner=learner), {**metrics, **_global(sums), **days}
@@ -237,7 +240,7 @@ class Program:
 
     def warm_up(self, state: RunState, params: Any, iterations: int) -> RunState:
         """Fill the replay with uniformly random actions, or with those of the guide."""
-        if self.algorithm.on_policy:
+        if self.on_policy:
             return state
 
         def one(state: RunState, _: None) -> tuple[RunState, None]:
