@@ -186,7 +186,62 @@ def test_what_does_not_fit_is_one_line(overrides, message):
     assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
 
 
+def test_an_on_policy_run_has_sizes_that_follow_from_its_rollouts():
+    loaded = load(compose(["algorithm=ppo", "env=cartpole", "algorithm.epochs=3", "algorithm.minibatches=8"]))
+    t = loaded.training
+    assert (t.warmup_steps, t.num_envs * t.unroll, t.batch_size, t.updates_per_iteration) == (0, 1024, 128, 24)
+    assert loaded.planned_steps == loaded.total_steps == 196_608
+    one = load(compose(["algorithm=a2c", "network=lstm"])).training
+    assert (one.batch_size, one.updates_per_iteration) == (one.num_envs * one.unroll, 1)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        *(
+            ([f"training.{key}={value}"], f"training.{key}={value}: must be null with algorithm=ppo, which learns from")
+            for key, value in {
+                "batch_size": 32,
+                "updates_per_iteration": 8,
+                "replay_capacity": 512,
+                "warmup_steps": 100,
+                "warmup_rule": "threshold",
+                "warmup_noise": 0.1,
+                "priorities.exponent": 0.6,
+                "sequences.length": 8,
+                "priorities": 5,
+            }.items()
+        ),
+        (["checkpoint.save_replay=false"], "checkpoint.save_replay=false: must be true with algorithm=ppo"),
+        (["algorithm.n_step=3"], "algorithm.n_step: unknown"),
+        (
+            ["algorithm.minibatches=7"],
+            "algorithm.minibatches=7: must divide training.num_envs * training.unroll = 6144",
+        ),
+        (
+            ["network=gru", "algorithm.minibatches=3"],
+            "algorithm.minibatches=3: must divide training.num_envs = 256",
+        ),
+        (["training.num_envs=many"], "training.num_envs=many: must be a whole number"),
+        (["training.unroll=0"], "training.unroll=0: must be at least 1"),
+        (["training.log_every=100"], "training.log_every=100: must be a multiple of training.num_envs"),
+        (["algorithm.gae_lambda=2"], "algorithm.gae_lambda=2.0: must be within [0, 1]"),
+        (["algorithm.distribution=beta"], "algorithm.distribution=beta: must be one of gaussian, squashed"),
+    ],
+)
+def test_what_has_no_meaning_on_policy_is_one_line(overrides, message):
+    with pytest.raises(UserError) as caught:
+        load(compose(["algorithm=ppo", *overrides]))
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
+
+
 def test_sizes_divide_by_the_devices():
+    rollouts = load(compose(["algorithm=ppo", "env=pendulum", "network=lstm"]))
+    check_devices(rollouts, 1)
+    with pytest.raises(UserError, match=r"minibatches=16: must divide training\.num_envs = 16 on 2 devices"):
+        check_devices(rollouts, 2)
+    check_devices(load(compose(["algorithm=ppo", "env=pendulum"])), 2)
+
     loaded = load(compose([]))
     check_devices(loaded, 2)
     with pytest.raises(UserError, match=r"training\.num_envs=512: must be a multiple of the number of devices = 3"):

@@ -38,6 +38,35 @@ def test_pendulum_is_swung_up_on_four_of_five_seeds(tmp_path, algorithm):
     assert sum(value >= -200 for value in returns) >= 4, returns
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "env", "least", "steps"),
+    [("ppo", "cartpole", 475, 200_000), ("ppo", "pendulum", -250, 200_000), ("a2c", "cartpole", 475, 500_000)],
+)
+def test_on_policy_learners_reach_known_results_on_four_of_five_seeds(tmp_path, algorithm, env, least, steps):
+    """The mean return of 100 greedy episodes of the last policy."""
+    returns = []
+    for seed in range(5):
+        found = train(tmp_path / str(seed), f"algorithm={algorithm}", f"env={env}", f"seed={seed}")
+        last = found["evaluation"]["policies"]["last"]
+        assert last["episodes"] == 100 and found["run"]["env_steps"] <= steps
+        returns.append(last["return_mean"])
+    print(algorithm, env, ", ".join(f"{value:.0f}" for value in returns))
+    assert sum(value >= least for value in returns) >= 4, returns
+
+
+def test_on_policy_memory_makes_up_for_a_speed_that_is_not_shown(tmp_path):
+    """As below, with PPO; 200,000 steps."""
+    overrides = ("algorithm=ppo", "env=pendulum", "env.show_speed=false")
+    returns = {
+        network: train(tmp_path / network, *overrides, f"network={network}")["evaluation"]["policies"]["last"][
+            "return_mean"
+        ]
+        for network in ("lstm", "mlp")
+    }
+    print("Pendulum without its speed, PPO:", {network: round(value) for network, value in returns.items()})
+    assert returns["lstm"] >= -500 and returns["lstm"] > returns["mlp"] + 300, returns
+
+
 def test_memory_makes_up_for_a_speed_that_is_not_shown(tmp_path):
     """The angle alone: what has to be remembered is where the pendulum was. Mean return of 100 greedy episodes."""
     overrides = ("algorithm=sac", "env=pendulum", "env.show_speed=false")

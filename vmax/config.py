@@ -21,6 +21,7 @@ from vmax.conversion import build, convert, show
 from vmax.errors import UserError
 from vmax.hydra_errors import HYDRA_ERRORS, explain
 from vmax.replay.settings import PriorityConfig, SequenceConfig
+from vmax.training.rollouts import settled
 from vmax.training.stopping import StoppingConfig
 
 REGISTRIES = {"algorithm": "vmax.algorithms", "env": "vmax.envs", "network": "vmax.networks"}
@@ -90,12 +91,19 @@ class TrainingConfig:
         for name in ("warmup_steps", "log_every", "replay_capacity"):
             _multiple(f"training.{name}", getattr(self, name), block, source)
         _multiple("training.eval_every", self.eval_every, self.log_every, "training.log_every")
-        if self.warmup_steps < max(self.batch_size, block):
+
+    def check_replay(self, n_step: int) -> None:
+        """Raises UserError unless the warm-up fits into the replay and holds what learning begins with."""
+        block, warm_up = self.num_envs * self.unroll, self.warmup_steps
+        if warm_up < max(self.batch_size, block):
             least = f"training.batch_size={self.batch_size} and training.num_envs * training.unroll = {block}"
-            raise UserError(f"training.warmup_steps={self.warmup_steps}: must be at least {least}")
-        if self.replay_capacity < self.warmup_steps:
-            least = f"training.warmup_steps={self.warmup_steps}"
+            raise UserError(f"training.warmup_steps={warm_up}: must be at least {least}")
+        if self.replay_capacity < warm_up:
+            least = f"training.warmup_steps={warm_up}"
             raise UserError(f"training.replay_capacity={self.replay_capacity}: must be at least {least}")
+        if warm_up // self.num_envs <= n_step:
+            least = f"training.num_envs * algorithm.n_step = {self.num_envs} * {n_step} = {self.num_envs * n_step}"
+            raise UserError(f"training.warmup_steps={warm_up}: must be more than {least}")
 
 
 @dataclass(frozen=True)
@@ -186,12 +194,31 @@ class RunConfig:
             every = self.checkpoint.policy_every
             _multiple("checkpoint.policy_every", every, self.training.eval_every, "training.eval_every")
         _multiple("checkpoint.every", self.checkpoint.every, self.training.log_every, "training.log_every")
-        t, n_step = self.training, self.algorithm.n_step
-        if t.schedule == "epochs" and not self.checkpoint.save_replay:
+        if self.training.schedule == "epochs" and not self.checkpoint.save_replay:
             raise UserError("checkpoint.save_replay=false: must be true with training.schedule=epochs")
-        if t.warmup_steps // t.num_envs <= n_step:
-            least = f"training.num_envs * algorithm.n_step = {t.num_envs} * {n_step} = {t.num_envs * n_step}"
-            raise UserError(f"training.warmup_steps={t.warmup_steps}: must be more than {least}")
+        if not self.on_policy:
+            self.training.check_replay(self.algorithm.n_step)
+        elif not self.checkpoint.save_replay:
+            raise UserError(
+                f"checkpoint.save_replay=false: must be true with algorithm={self.algorithm.name}, which keeps none"
+            )
+        self.check_rollouts(1)
+
+    @property
+    def on_policy(self) -> bool:
+        """Whether rollouts are the batch, without a replay (`vmax.training.rollouts`)."""
+        return getattr(self.algorithm, "on_policy", False)
+
+    def check_rollouts(self, devices: int) -> None:
+        """Raises UserError unless every device can split its own rollouts into minibatches."""
+        if not self.on_policy:
+            return
+        t, parts = self.training, self.algorithm.parts
+        whole = hasattr(self.network, "units")  # sequences stay together
+        name, size = ("", t.num_envs) if whole else (" * training.unroll", t.num_envs * t.unroll)
+        if size % (parts * devices):
+            here = f" on {devices} devices" if devices > 1 else ""
+            raise UserError(f"algorithm.minibatches={parts}: must divide training.num_envs{name} = {size}{here}")
 
     @property
     def planned_steps(self) -> int:
@@ -288,12 +315,14 @@ def load(config: DictConfig | Mapping[str, Any]) -> RunConfig:
             raise UserError(f"{group}={show(section)}: must be one of the files in conf/{group} (see --help)")
         component = import_module(registry).config_class(section["name"])
         mapping[group] = build(component, section, group)
+    mapping["training"] = settled(mapping.get("training"), mapping["algorithm"])
     return build(RunConfig, mapping)
 
 
 def check_devices(config: RunConfig, devices: int) -> None:
     """Raises UserError unless everything that is spread over the devices divides by their number."""
-    for name in ("num_envs", "batch_size", "replay_capacity"):
+    config.check_rollouts(devices)
+    for name in ("num_envs",) if config.on_policy else ("num_envs", "batch_size", "replay_capacity"):
         _multiple(f"training.{name}", getattr(config.training, name), devices, "the number of devices")
 
 

@@ -39,7 +39,7 @@ def explain(
         return _unknown_override(match[1], overrides, compose)
     if match := re.match(r"Could not (?:append|delete)[^']*'([^']+)'", text):
         return f"{match[1]}: {_first_line(text)}"
-    if text.startswith("Config group override must be") or "${env}_${algorithm}" in text:
+    if text.startswith("Config group override must be") or re.search(r"\$\{(env|algorithm)\}", text):
         return f"{_offender(overrides, compose)}: must be the name of a choice (see --help)"
     return _first_line(text)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -73,6 +73,12 @@ class Box:
 
 @dataclass(frozen=True)
 class Discrete:
-    """One choice among `size`, an int32 from 0."""
+    """One choice among `size`, an int32 from 0; `names` of the choices in order, or none."""
 
     size: int
+    names: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """What each choice is called."""
+        return self.names or tuple(str(i) for i in range(self.size))

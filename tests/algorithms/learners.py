@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from vmax.algorithms import make_algorithm
+from vmax.algorithms.a2c import A2CConfig
 from vmax.algorithms.algorithm import Batch, Spec
+from vmax.algorithms.ppo import PPOConfig
 from vmax.algorithms.sac import SACConfig
 from vmax.algorithms.td3 import TD3Config
 from vmax.networks.mlp import NetworkConfig
@@ -37,10 +39,30 @@ SAC = SACConfig(
 )
 TD3 = TD3Config(name="td3", policy_delay=1, target_noise=0.2, target_noise_clip=0.5, exploration_noise=0.2, **COMMON)
 CONFIGS = {"sac": SAC, "td3": TD3}
+ROLLOUTS: dict[str, Any] = {
+    "learning_rate": 3e-3,
+    "learning_rate_schedule": "constant",
+    "schedule_constant_share": 0.0,
+    "adam_eps": 1e-5,
+    "max_grad_norm": 0.5,
+    "discount": 0.9,
+    "gae_lambda": 0.95,
+    "value_weight": 0.5,
+    "entropy_weight": 0.0,
+    "distribution": "gaussian",
+    "free_std": True,
+    "initial_std": 1.0,
+    "normalise_advantages": True,
+    "normalise_observations": False,
+    "normalise_rewards": False,
+}
+PPO = PPOConfig(name="ppo", clip_ratio=0.2, value_clip=None, epochs=4, minibatches=4, target_kl=None, **ROLLOUTS)
+A2C = A2CConfig(name="a2c", **ROLLOUTS)
+ON_POLICY = {"ppo": PPO, "a2c": A2C}
 
 
 def make(name: str, network: NetworkConfig = NETWORK, **changes: Any) -> Any:
-    return make_algorithm(replace(CONFIGS[name], **changes), network)
+    return make_algorithm(replace({**CONFIGS, **ON_POLICY}[name], **changes), network)
 
 
 def spec(observations: int = 3, actions: int = 2, **changes: Any) -> Spec:

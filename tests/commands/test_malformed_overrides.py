@@ -21,9 +21,9 @@ VALUES = (
 PREFIXES = ("", "", "", "", "+", "++", "~")
 
 
-def malformed(draw: random.Random) -> str:
+def malformed(draw: random.Random, algorithm: str = "sac") -> str:
     """A setting that exists with a value that may not fit it, or one that does not exist, or no setting at all."""
-    keys = sorted(flat(OmegaConf.to_container(compose([]))))
+    keys = sorted(flat(OmegaConf.to_container(compose([f"algorithm={algorithm}"]))))
     key, kind = draw.choice(keys), draw.random()
     if kind < 0.2:  # a slip of the pen
         place = draw.randrange(len(key))
@@ -57,9 +57,9 @@ def invoke(monkeypatch, capsys, tmp_path):
     return invoker(monkeypatch, capsys, command.main)
 
 
-def refused_in_one_line_or_accepted(invoke, tmp_path, override: str) -> bool:
+def refused_in_one_line_or_accepted(invoke, tmp_path, override: str, algorithm: str = "sac") -> bool:
     before = {path for path in tmp_path.rglob("*")}
-    status, _, err = invoke(override, "checks=off")
+    status, _, err = invoke(f"algorithm={algorithm}", override, "checks=off")
     lines = err.strip().splitlines()
     assert status in (0, 2), f"{override!r}: {err}"
     if status == 2:
@@ -69,10 +69,12 @@ def refused_in_one_line_or_accepted(invoke, tmp_path, override: str) -> bool:
     return status == 2
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_malformed_overrides_are_refused_in_one_line(invoke, tmp_path, seed):
+@pytest.mark.parametrize(("seed", "algorithm"), [(0, "sac"), (1, "sac"), (2, "ppo")])
+def test_malformed_overrides_are_refused_in_one_line(invoke, tmp_path, seed, algorithm):
     draw = random.Random(seed)
-    refused = [refused_in_one_line_or_accepted(invoke, tmp_path, malformed(draw)) for _ in range(10)]
+    refused = [
+        refused_in_one_line_or_accepted(invoke, tmp_path, malformed(draw, algorithm), algorithm) for _ in range(10)
+    ]
     assert sum(refused) >= 5  # most of them are wrong indeed
 
 

@@ -2,6 +2,7 @@
 
 import json
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -20,13 +21,14 @@ from vmax.envs import rollout
 from vmax.envs.bess.action import power_mw
 from vmax.envs.bess.baselines import DoNothing
 from vmax.envs.bess.planners import MPC, PerfectForesight
-from vmax.evaluation.evaluate import Evaluation, compare, evaluate
+from vmax.evaluation.evaluate import Evaluation, compare, evaluate, trace_table
 from vmax.evaluation.plots import learning_curve, monthly_profit
 from vmax.evaluation.policies import Learned
 from vmax.evaluation.seasons import SeasonDays
 from vmax.evaluation.table import print_comparison, print_groups
 from vmax.evaluation.validation import Validation
 from vmax.evaluation.writing import write_evaluation
+from vmax.spaces import Box, Discrete, Feature
 
 BASELINES = [
     *("do_nothing", "two_cycle", "gated_two_cycle", "n_cheap_n_dear", "threshold"),
@@ -236,3 +238,17 @@ def test_learning_curve_shows_curve_and_baselines(tmp_path):
     assert list(curve.get_xdata()) == [200, 300]
     assert list(curve.get_ydata()) == [0.5, 0.8]
     assert {text.get_text() for text in axes.texts} == {"perfect_foresight", "mpc"}
+
+
+def test_a_trace_of_choices_has_their_numbers():
+    world = SimpleNamespace(observation_space=Box((Feature("seen"),)), action_space=Discrete(3))
+    seen = {
+        "observation": np.zeros((2, 2, 1)),
+        "action": np.array([[0, 2], [1, 0]], np.int32),
+        "reward": np.ones((2, 2)),
+    }
+    record = rollout.Record({}, jnp.array([2, 1]), jax.tree.map(jnp.asarray, seen))
+    table = pd.DataFrame({"utc": ["a", "b", "a"], "policy": "last", "lane": [0, 0, 1]})
+    found = trace_table(world, "last", record, table)
+    assert list(found) == ["utc", "policy", "lane", "observation_seen", "action_choice", "reward"]
+    assert found["action_choice"].tolist() == [0, 1, 2]

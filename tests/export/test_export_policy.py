@@ -14,8 +14,12 @@ from exporting import NORMALISED, battery, pendulum, policy
 from unpickling import classes_unpickled
 
 from vmax import make_env
+from vmax.algorithms import make_algorithm
+from vmax.algorithms.algorithm import Spec
+from vmax.config import compose, load
 from vmax.envs.natural import to_numbers
 from vmax.errors import UserError
+from vmax.evaluation.policies import Learned
 from vmax.export import folder as folders
 from vmax.export.folder import Course, difference, write_policy
 from vmax.export.function import Source, from_stablehlo, to_stablehlo
@@ -23,7 +27,7 @@ from vmax.export.load import load_exported
 from vmax.export.onnx import read_onnx, write_onnx
 from vmax.export.rows import read_rows
 
-NETWORKS = [(a, n) for a in ("sac", "td3") for n in ("mlp", "lstm", "gru")]
+NETWORKS = [(a, n) for a in ("sac", "td3", "ppo") for n in ("mlp", "lstm", "gru")]
 
 
 def own_actions(env, learned, raw):
@@ -183,9 +187,57 @@ def test_steps_after_the_end_of_an_episode_do_not_count():
         difference("x", written, source, Course(raw, action, np.array([4, 3])))
 
 
-def test_choices_cannot_be_exported():
-    with pytest.raises(UserError, match="export: env=cartpole has discrete actions"):
-        Source.of(make_env("cartpole"), policy(pendulum()))
+def chooser(network):
+    """A policy of fresh networks whose two choices on the pole are about as frequent."""
+    env = make_env("cartpole")
+    config = load(compose(["env=cartpole", "algorithm=ppo", f"network={network}", NORMALISED]))
+    algorithm, spec = make_algorithm(config.algorithm, config.network), Spec(env.observation_space, env.action_space, 1)
+    return env, Learned(algorithm.policy(algorithm.init(jax.random.key(4), spec)), algorithm)
+
+
+@pytest.mark.parametrize("network", ["mlp", "lstm"])
+def test_a_policy_of_choices_gives_their_numbers_and_the_card_names_them(tmp_path, network):
+    env, learned = chooser(network)
+    write_policy(tmp_path / "policy", env, learned, {}, "stablehlo")
+    loaded = load_exported(tmp_path / "policy")
+    (action,), (units,) = loaded.card["action"], loaded.card["units"]
+    assert action["choices"] == ["push_left", "push_right"] and (action["low"], action["high"]) == (0, 1)
+    assert units["meaning"] == "0: push_left, 1: push_right" and loaded.answers == ["action_choice", "choice"]
+    rows = read_rows(tmp_path / "policy" / "example.csv", loaded.columns)
+    assert rows.episodes is not None
+    told = loaded.act(rows.raw, rows.episodes)
+    assert set(told[:, 0]) == {0.0, 1.0} and np.array_equal(told[:, 0], told[:, 1])
+    act = jax.jit(lambda row, carry: learned.algorithm.act(learned.weights, row, carry, jax.random.key(0), False)[:2])
+    carry, expected = learned.algorithm.initial_carry(1), []
+    for row, episode, before in zip(rows.raw, rows.episodes, [rows.episodes[0], *rows.episodes], strict=False):
+        carry = carry if episode == before else learned.algorithm.initial_carry(1)
+        choice, carry = act(row[None], carry)
+        assert choice.dtype == np.int32 and choice.shape == (1,)
+        expected.append(int(choice[0]))
+    assert told[:, 0].tolist() == expected
+
+
+def test_the_onnx_file_gives_the_same_choices(tmp_path):
+    pytest.importorskip("jax2onnx", reason="the extra `onnx` is not installed")
+    pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
+    env, learned = chooser("mlp")
+    source = Source.of(env, learned)
+    write_onnx(source, tmp_path / "policy.onnx")
+    control = read_onnx(tmp_path / "policy.onnx")
+    raw = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
+    assert control is not None
+    action, units, _ = control(raw, ())  # pyright: ignore[reportArgumentType]
+    assert np.array_equal(action, source.controller()(raw, ())[0]) and np.array_equal(action, units)  # pyright: ignore[reportArgumentType]
+
+
+def test_another_choice_in_many_steps_is_refused():
+    env, learned = chooser("mlp")
+    source = Source.of(env, learned)
+    course = folders._course(env, source)
+    written = jax.jit(source.controller())
+    assert difference("x", written, source, course) == 0.0
+    with pytest.raises(UserError, match="x acts otherwise than vmax: in 1 of the steps, over 0.002"):
+        difference("x", written, source, replace(course, action=1 - course.action))
 
 
 def test_onnx_without_its_extra_is_one_clear_line(monkeypatch, tmp_path):

@@ -23,7 +23,7 @@ from vmax.algorithms import make_algorithm
 from vmax.algorithms.algorithm import Batch
 from vmax.errors import UserError
 from vmax.training.run import build_program
-from tiny import PENDULUM, plain
+from tiny import PENDULUM, pendulum, plain
 
 folder = sys.argv[1]
 told = {"devices": devices.verify("cpu"), "equal": {}, "apart": {}, "updates": {}}
@@ -43,7 +43,7 @@ def replicas(algorithm, settings):
         state, record = chunk(state, params)
         jax.block_until_ready(record)
     both = parts((state.learner, state.key, record))
-    own = parts((state.observation, state.replay.action))
+    own = parts((state.observation, getattr(state.replay, "action", state.observation)))
     return all(np.array_equal(x[0], x[1]) for x in both), all((x[0] != x[1]).any() for x in own), program.spec
 
 
@@ -68,12 +68,13 @@ def updates(algorithm, spec):
     return float(max((np.abs(x - y[0]) - 1e-5 * np.abs(x)).max() for x, y, _ in pairs)), moved
 
 
-for name in ("sac", "td3"):
+for name in ("sac", "td3", "ppo"):
     constant = "algorithm.learning_rate_schedule=constant"
-    settings = config.load(config.compose([*PENDULUM, f"algorithm={name}", constant]))
+    settings = config.load(config.compose([*pendulum(name), constant]))
     algorithm = make_algorithm(settings.algorithm, settings.network)
     told["equal"][name], told["apart"][name], spec = replicas(algorithm, settings)
-    told["updates"][name] = updates(algorithm, spec)
+    if not algorithm.on_policy:
+        told["updates"][name] = updates(algorithm, spec)
 
 told["run"] = vmax.train(PENDULUM, folder)["run"]
 try:
@@ -96,7 +97,7 @@ def told(tmp_path_factory):
     return {**found, "folder": folder}
 
 
-@pytest.mark.parametrize("algorithm", ["sac", "td3"])
+@pytest.mark.parametrize("algorithm", ["sac", "td3", "ppo"])
 def test_replicas_are_equal_to_the_bit_after_several_chunks_and_collect_apart(told, algorithm):
     assert told["equal"][algorithm] and told["apart"][algorithm]
 

@@ -16,7 +16,7 @@ import pandas as pd
 from vmax.run_folder import RunFolder
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
-SIZES = (
+LENGTHS = (
     *(
         "device=cpu",
         "checks=off",
@@ -27,12 +27,26 @@ SIZES = (
         "network.hidden=[16,16]",
     ),
     *("evaluation.plots=false", "evaluation.bootstrap=50", "evaluation.error_draws=2", "checkpoint.every=300"),
-    *("training.num_envs=4", "training.updates_per_iteration=2", "training.batch_size=16"),
-    *("training.replay_capacity=400", "training.warmup_steps=200", "training.log_every=100"),
-    "training.eval_every=400",
+    *("training.num_envs=4", "training.log_every=100", "training.eval_every=400"),
+)
+SIZES = (
+    *LENGTHS,
+    *("training.updates_per_iteration=2", "training.batch_size=16"),
+    *("training.replay_capacity=400", "training.warmup_steps=200"),
 )
 """Chunks end at steps 300, 400, … 1000, checkpoints fall at 500, 800 and 1000, evaluations at 600 and 1000."""
-PENDULUM = ("algorithm=sac", "env=pendulum", "env.max_steps=50", "algorithm.normalise_observations=true", *SIZES)
+WORLD = ("env=pendulum", "env.max_steps=50", "algorithm.normalise_observations=true")
+PENDULUM = ("algorithm=sac", *WORLD, *SIZES)
+PARTS = {"ppo": ("algorithm.epochs=2", "algorithm.minibatches=2"), "a2c": ()}
+"""Of the on-policy algorithms, which have no warm-up: checkpoints at 300, 600, 900 and 1000, evaluations at 400 …"""
+
+
+def pendulum(algorithm: str) -> tuple[str, ...]:
+    """The same run with any algorithm; an on-policy one scales its rewards besides."""
+    if algorithm not in PARTS:
+        return (*PENDULUM, f"algorithm={algorithm}")
+    scaled = ("algorithm.normalise_rewards=true", "training.unroll=5", *PARTS[algorithm])
+    return (f"algorithm={algorithm}", *WORLD, *LENGTHS, *scaled)
 
 
 def bess(prices: Path) -> tuple[str, ...]:

@@ -7,7 +7,12 @@ from typing import Any
 
 from vmax.errors import UserError
 
-REGISTRY = {"sac": "vmax.algorithms.sac:SAC", "td3": "vmax.algorithms.td3:TD3"}
+REGISTRY = {
+    "sac": "vmax.algorithms.sac:SAC",
+    "td3": "vmax.algorithms.td3:TD3",
+    "ppo": "vmax.algorithms.ppo:PPO",
+    "a2c": "vmax.algorithms.a2c:A2C",
+}
 
 
 def _resolve(name: str, suffix: str = "") -> Any:

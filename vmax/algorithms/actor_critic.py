@@ -83,6 +83,7 @@ class ActorCritic:
 
     config: Any
     network: NetworkConfig
+    on_policy = False
 
     @property
     def name(self) -> str:

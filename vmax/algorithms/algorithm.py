@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
+from flax import struct
 
 from vmax.replay.transitions import Batch
 from vmax.spaces import Box, Discrete
 
-__all__ = ["TD_ERROR", "Algorithm", "Batch", "Spec", "Valuing"]
+__all__ = ["TD_ERROR", "Algorithm", "Batch", "Rollout", "Spec", "Valuing"]
 
 Array = jax.Array
 Key = jax.Array
@@ -41,8 +43,47 @@ class Spec:
     news_moves: bool = False
 
 
+@struct.dataclass
+class Rollout:
+    """T steps of N environments in turn under one policy: what an on-policy algorithm learns from, once.
+
+    Attributes:
+      observation, action, extras: what was seen `[T, N, D]`, what the environment was given, what `act` told.
+      reward, terminated, truncated: of each step, `[T, N]`.
+      next_observation: what each step led to, `[T, N, D]`; at the end of an episode its true final observation.
+      discounted: discounted sum of the rewards of the episode so far, this step's included, `[T, N]`.
+      carry: what the policy remembered before the first step, leaves `[N, …]`.
+    """
+
+    observation: Array
+    action: Array
+    extras: Any
+    reward: Array
+    terminated: Array
+    truncated: Array
+    next_observation: Array
+    discounted: Array
+    carry: Any
+
+    @property
+    def ended(self) -> Array:
+        """Where an episode ended with the step, `[T, N]`."""
+        return self.terminated | self.truncated
+
+    @property
+    def first(self) -> Array:
+        """Where one began before the step, `[T, N]`; of the first step, `carry` tells."""
+        return jnp.concatenate([jnp.zeros_like(self.ended[:1]), self.ended[:-1]])
+
+
 class Algorithm(Protocol):
-    """Pure functions on explicit state. Numbers that change no shape are leaves of the state (`state.hyper`)."""
+    """Pure functions on explicit state. Numbers that change no shape are leaves of the state (`state.hyper`).
+
+    `on_policy`: whether it learns from each rollout of its own policy once, and from nothing else: `update` is then
+    given a `Rollout`. Otherwise steps go into the replay, and it is given samples of that.
+    """
+
+    on_policy: bool
 
     @property
     def name(self) -> str: ...
@@ -62,11 +103,16 @@ class Algorithm(Protocol):
         ...
 
     def act(self, params: Any, observation: Array, carry: Any, key: Key, explore: bool) -> tuple[Array, Any, Any]:
-        """`[N, D]` -> `(action [N, A] in [-1, 1], carry, extras)`; without `explore` the deterministic action."""
+        """`[N, D]` -> `(action, carry, extras)`; without `explore` the deterministic action.
+
+        Actions are `[N, A]` in [-1, 1] or, of a `Discrete` space, choices `[N]`, int32. `extras`: leaves `[N, …]` that
+        an on-policy update needs of acting.
+        """
         ...
 
-    def update(self, state: Any, batch: Batch, key: Key, spec: Spec) -> tuple[Any, dict[str, Array]]:
-        """U gradient updates on a batch with leading dimensions `[U, B]`; metrics are scalars averaged over them.
+    def update(self, state: Any, batch: Any, key: Key, spec: Spec) -> tuple[Any, dict[str, Array]]:
+        """U gradient updates on a `Batch` with leading dimensions `[U, B]`, or on a `Rollout`; metrics are scalars
+        averaged over them.
 
         `key` is the same on every device of `spec.axis`; `batch` is this device's share, B of the global batch. Where
         `batch.place` is given, `TD_ERROR` stands among the metrics: |δ| of each sample of this device, in the shape of

@@ -32,16 +32,30 @@ RANGES = {
     "schedule_constant_share": (0.0, 1.0),
     "average_actor": (0.0, 1.0),
     "adam_eps": (1e-16, 1.0),
+    "gae_lambda": (0.0, 1.0),
+    "value_weight": (0.0, math.inf),
+    "entropy_weight": (0.0, math.inf),
+    "initial_std": (0.01, 7.0),
+    "clip_ratio": (1e-12, math.inf),
+    "value_clip": (1e-12, math.inf),
+    "target_kl": (1e-12, math.inf),
+    "epochs": (1, math.inf),
+    "minibatches": (1, math.inf),
 }
 """What each number of an algorithm's config may be; null where the config allows it."""
 
 
-def check(config: Any) -> None:
-    """Raises UserError, naming the key, for a number out of its range or settings that contradict each other."""
+def check_ranges(config: Any) -> None:
+    """Raises UserError, naming the key, for a number out of its range."""
     for name, (low, high) in RANGES.items():
         value = getattr(config, name, None)
         if value is not None and not low <= value <= high:
             raise UserError(f"algorithm.{name}={value}: must be {_words(low, high)}")
+
+
+def check(config: Any) -> None:
+    """Raises UserError for a number out of its range, or settings of an actor-critic that contradict each other."""
+    check_ranges(config)
     if config.post_decision_critic and config.normalise_observations:
         raise UserError("algorithm.normalise_observations=true: must be false with algorithm.post_decision_critic=true")
     if config.counterfactuals and not (config.post_decision_critic and config.n_step == 1):

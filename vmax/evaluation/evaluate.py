@@ -18,6 +18,7 @@ from vmax.data.days import DayGroups
 from vmax.envs.rollout import Column, Record, greedy_episodes, rollout
 from vmax.evaluation.groups import QUIET, grouped
 from vmax.evaluation.statistics import block_resamples, interval
+from vmax.spaces import Discrete
 
 NOTHINGS, OPTIMUM = ("do_nothing", "no_control"), "perfect_foresight"
 """What capture is measured between: an environment has one of the first among its baselines."""
@@ -270,7 +271,11 @@ def trace_table(env: Any, name: str, record: Record, table: pd.DataFrame) -> pd.
 
     observation, action = rows(record.trace["observation"]), rows(record.trace["action"])
     columns = {f"observation_{n}": observation[:, i] for i, n in enumerate(env.observation_space.names)}
-    columns |= {f"action_{n}": action[:, i] for i, n in enumerate(env.action_space.names)}
+    space = env.action_space
+    choices = isinstance(space, Discrete)
+    columns |= (
+        {"action_choice": action} if choices else {f"action_{n}": action[:, i] for i, n in enumerate(space.names)}
+    )
     columns["reward"] = rows(record.trace["reward"])
     return pd.concat([table[["utc", "policy", "lane"]].reset_index(drop=True), pd.DataFrame(columns)], axis=1)
 

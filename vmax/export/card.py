@@ -38,13 +38,22 @@ def make_card(source: Source, seen: np.ndarray, facts: Mapping[str, Any]) -> dic
         "seen_note": f"lowest and highest value in {len(seen)} steps of training episodes under this policy",
         "becomes_note": "what the network reads: (f(value) - offset) / scale; f: value, arcsinh(value) or "
         "arcsinh(reference / value)",
-        "action": [{"name": f"action_{name}", "unit": "1", "low": -1.0, "high": 1.0} for name in source.actions],
+        "action": _actions(source),
         "units": [_described(quantity) for quantity in natural.action],
         "carry": [leaf.shape[1] for leaf in source.fresh(1)],
         "data": dict(natural.data),
         "versions": versions(),
         "git": git_revision(),
     }
+
+
+def _actions(source: Source) -> list[dict[str, Any]]:
+    """What the policy gives before units: numbers in [-1, 1], or the number of a choice with what each means."""
+    if source.choices:
+        return [
+            {"name": "action_choice", "unit": "1", "low": 0, "high": len(source.choices) - 1, "choices": source.choices}
+        ]
+    return [{"name": f"action_{name}", "unit": "1", "low": -1.0, "high": 1.0} for name in source.actions]
 
 
 def _becomes(quantity: Quantity) -> dict[str, Any]:

@@ -31,6 +31,8 @@ EXAMPLES = 2
 """So many of them are the example."""
 TOLERANCE = {"float32": 1e-5, "bfloat16": 0.05}
 """Actions in [-1, 1] may differ by so much from those of vmax, by the dtype of the network."""
+TIES = 2e-3
+"""Where actions are choices, in so large a share of the steps another one may be made: two that are as good."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +99,9 @@ def _fill(folder: Path, source: Source, course: Course, facts: Mapping[str, Any]
     card["check"] = {
         "steps": int(course.happened.sum()),
         "differences": differences,
-        "note": "greatest difference of an action in [-1, 1] from vmax's own in training episodes, by file",
+        "note": "share of other choices than vmax's own in training episodes, by file"
+        if source.choices
+        else "greatest difference of an action in [-1, 1] from vmax's own in training episodes, by file",
     }
     write_json(folder / CARD, {**card, "files": checksums(folder, names)})
     return notes
@@ -107,7 +111,8 @@ def _course(env: Environment, source: Source) -> Course:
     """The policy in training episodes, run by vmax."""
     record = trace_episodes(env, source.policy, env.params("train"), jax.random.key(0), EPISODES, STEPS)
     raw = to_values(source.natural.observation, record.trace["observation"]).astype(np.float32)
-    return Course(raw, np.asarray(record.trace["action"]), np.asarray(record.steps))
+    action = np.asarray(record.trace["action"])
+    return Course(raw, action[..., None] if source.choices else action, np.asarray(record.steps))
 
 
 def _write_example(path: Path, source: Source, course: Course) -> None:
@@ -118,11 +123,20 @@ def _write_example(path: Path, source: Source, course: Course) -> None:
 
 
 def difference(name: str, written: Controller, source: Source, course: Course) -> float:
-    """Greatest difference of an action of a written controller from vmax's. Raises UserError where it is too great."""
-    carry, greatest = source.fresh(course.raw.shape[1]), 0.0
+    """Greatest difference of an action of a written controller from vmax's; the share of steps with another choice.
+
+    Raises UserError where it is too great.
+    """
+    carry, greatest, others = source.fresh(course.raw.shape[1]), 0.0, 0
     for raw, own, happened in zip(course.raw, course.action, course.happened, strict=True):
         action, _, carry = written(raw, carry)  # pyright: ignore[reportArgumentType]
-        greatest = max(greatest, float(np.abs(np.asarray(action) - own)[happened].max(initial=0.0)))
+        apart = np.abs(np.asarray(action) - own)[happened]
+        greatest, others = max(greatest, float(apart.max(initial=0.0))), others + int(np.count_nonzero(apart))
+    if source.choices:
+        share = others / max(int(course.happened.sum()), 1)
+        if share > TIES:
+            raise UserError(f"export: {name} acts otherwise than vmax: in {share:.2g} of the steps, over {TIES:g}")
+        return share
     network = getattr(source.policy.algorithm, "network", None)  # no part of the contract
     allowed = TOLERANCE[getattr(network, "dtype", "float32")]
     if not greatest <= allowed:

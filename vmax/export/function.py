@@ -10,8 +10,7 @@ import jax.numpy as jnp
 from jax import export
 
 from vmax.envs.environment import Environment
-from vmax.envs.natural import Natural, as_declared, to_numbers
-from vmax.errors import UserError
+from vmax.envs.natural import Natural, Quantity, as_declared, to_numbers
 from vmax.evaluation.policies import Learned
 from vmax.spaces import Discrete
 
@@ -19,6 +18,8 @@ Array = jax.Array
 Carry = tuple[Array, ...]
 Controller = Callable[[Array, Carry], tuple[Array, Array, Carry]]
 """`(raw observations [N, D], carry)` -> `(actions [N, A] in [-1, 1], actions in units [N, U], carry)`.
+
+Where actions are choices both are the number of the choice, `[N, 1]`: int32 and float32.
 
 The carry is a flat tuple of arrays `[N, units]`, zeros before an episode; an empty one for a feed-forward policy.
 """
@@ -28,21 +29,29 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 @dataclass(frozen=True)
 class Source:
-    """What is exported: a policy, and how the vectors of its environment read in the world."""
+    """What is exported: a policy, and how the vectors of its environment read in the world.
+
+    `choices`: what each choice is called, where actions are choices; else none.
+    """
 
     policy: Learned
     natural: Natural
     actions: tuple[str, ...]
+    choices: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, env: Environment, policy: Learned) -> Source:
-        """A policy trained in `env`. Raises UserError where actions are choices."""
-        if isinstance(env.action_space, Discrete):
-            raise UserError(f"export: env={env.name} has discrete actions; only continuous ones can be exported")
-        natural = env.natural(env.params("train"))
+        """A policy trained in `env`."""
+        space, natural = env.action_space, env.natural(env.params("train"))
+        if isinstance(space, Discrete):
+            said = ", ".join(f"{i}: {name}" for i, name in enumerate(space.choices))
+            number = Quantity("choice", "1", 0.0, space.size - 1.0, said)
+            seen = as_declared(env.observation_space) if natural is None else natural.observation
+            data = {} if natural is None else natural.data
+            return cls(policy, Natural(seen, (number,), data=data), ("choice",), space.choices)
         if natural is None:
-            natural = Natural(as_declared(env.observation_space), as_declared(env.action_space))
-        return cls(policy, natural, env.action_space.names)
+            natural = Natural(as_declared(env.observation_space), as_declared(space))
+        return cls(policy, natural, space.names)
 
     def fresh(self, batch: int) -> Carry:
         """The carry of so many controllers before their episodes."""
@@ -57,6 +66,9 @@ class Source:
             observation, key = to_numbers(self.natural.observation, raw), jax.random.key(0)
             remembered = jax.tree.unflatten(structure, carry)
             action, remembered, _ = algorithm.act(weights, observation, remembered, key, explore=False)
+            if self.choices:
+                numbers = action[:, None]
+                return numbers, numbers.astype(jnp.float32), tuple(jax.tree.leaves(remembered))
             return action, self.natural.units(raw, action), tuple(jax.tree.leaves(remembered))
 
         return control

@@ -1,7 +1,9 @@
-"""What stands on a torso: the squashed Gaussian and the deterministic actor, and the critic ensemble."""
+"""What stands on a torso: actors (squashed Gaussian, deterministic; free Gaussian, choices), critics and values."""
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any
 
 import chex
@@ -17,6 +19,8 @@ Array = jax.Array
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
 SMALL = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
 """First actions lie near the middle of the range, whatever the observation."""
+ORTHOGONAL, SMALL_ORTHOGONAL = nn.initializers.orthogonal(math.sqrt(2.0)), nn.initializers.orthogonal(0.01)
+"""Of hidden and last layers. Source: Andrychowicz et al. (2021), What Matters in On-Policy Reinforcement Learning."""
 
 
 class GaussianActor(nn.Module):
@@ -53,9 +57,63 @@ class DeterministicActor(nn.Module):
         return jnp.tanh(mean.astype(jnp.float32))
 
 
+class GaussianPolicy(nn.Module):
+    """Mean and log standard deviation of the raw action: `[..., D]` -> two `[..., A]`, float32; `memory` as above.
+
+    The standard deviation begins at `initial_std`. With `free_std` it is a parameter, the same everywhere; else it
+    depends on the observation, its logarithm squashed smoothly into [-5, 2]. Orthogonal weights, small last ones.
+    """
+
+    config: NetworkConfig
+    actions: int
+    free_std: bool
+    initial_std: float
+
+    @nn.compact
+    def __call__(self, observation: Array, memory: Array | None = None) -> tuple[Array, Array]:
+        hidden = Torso(self.config, "actor", ORTHOGONAL)(joined(observation, memory))
+        last = partial(nn.Dense, self.actions, dtype=jnp.dtype(self.config.dtype), kernel_init=SMALL_ORTHOGONAL)
+        mean = last(name="mean")(hidden).astype(jnp.float32)
+        begin = math.log(self.initial_std)
+        if self.free_std:
+            log_std = self.param("log_std", nn.initializers.constant(begin), (self.actions,))
+            return mean, jnp.broadcast_to(log_std, mean.shape)
+        middle, half = (LOG_STD_MAX + LOG_STD_MIN) / 2, (LOG_STD_MAX - LOG_STD_MIN) / 2
+        bias = nn.initializers.constant(math.atanh((begin - middle) / half))
+        spread = last(bias_init=bias, name="spread")(hidden)
+        return mean, middle + half * jnp.tanh(spread.astype(jnp.float32))
+
+
+class CategoricalPolicy(nn.Module):
+    """Unnormalised log-probabilities of the choices: `[..., D]` -> `[..., A]`, float32; `memory` as above."""
+
+    config: NetworkConfig
+    choices: int
+
+    @nn.compact
+    def __call__(self, observation: Array, memory: Array | None = None) -> Array:
+        hidden = Torso(self.config, "actor", ORTHOGONAL)(joined(observation, memory))
+        dtype = jnp.dtype(self.config.dtype)
+        logits = nn.Dense(self.choices, dtype=dtype, kernel_init=SMALL_ORTHOGONAL, name="logits")(hidden)
+        return logits.astype(jnp.float32)
+
+
+class StateValue(nn.Module):
+    """The value of a state: `[..., D]` -> `[...]`, float32; `memory` as above. Orthogonal weights."""
+
+    config: NetworkConfig
+
+    @nn.compact
+    def __call__(self, observation: Array, memory: Array | None = None) -> Array:
+        hidden = Torso(self.config, "critic", ORTHOGONAL)(joined(observation, memory))
+        last = nn.Dense(1, dtype=jnp.dtype(self.config.dtype), kernel_init=nn.initializers.orthogonal(1.0))
+        return last(hidden)[..., 0].astype(jnp.float32)
+
+
 def action_size(params: Any) -> int:
-    """How many numbers an action has, read from an actor's parameters."""
-    return params["params"]["mean"]["bias"].shape[-1]
+    """How many numbers an action has, or choices there are, read from an actor's parameters."""
+    layers = params["params"]
+    return layers["logits" if "logits" in layers else "mean"]["bias"].shape[-1]
 
 
 def squash(mean: Array, log_std: Array, noise: Array) -> tuple[Array, Array]:
@@ -73,8 +131,13 @@ def squash(mean: Array, log_std: Array, noise: Array) -> tuple[Array, Array]:
     chex.assert_equal_shape([mean, log_std, noise])
     raw = mean + jnp.exp(log_std) * noise
     log_normal = -0.5 * jnp.square(noise) - log_std - 0.5 * jnp.log(2.0 * jnp.pi)
-    log_slope = 2.0 * (jnp.log(2.0) - raw - jax.nn.softplus(-2.0 * raw))
-    return jnp.tanh(raw), jnp.sum(log_normal - log_slope, axis=-1)
+    slope = log_slope(raw)
+    return jnp.tanh(raw), jnp.sum(log_normal - slope, axis=-1)
+
+
+def log_slope(raw: Array) -> Array:
+    """log(1 - tanh(u)²) of each number, exact where tanh saturates."""
+    return 2.0 * (jnp.log(2.0) - raw - jax.nn.softplus(-2.0 * raw))
 
 
 class _Value(nn.Module):

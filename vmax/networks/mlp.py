@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -41,6 +41,7 @@ class Torso(nn.Module):
 
     config: NetworkConfig
     part: Part
+    kernel_init: Any = nn.linear.default_kernel_init
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
@@ -48,7 +49,7 @@ class Torso(nn.Module):
         normed = self.config.layer_norm == "all" or self.config.layer_norm == self.part
         hidden = inputs.astype(dtype)
         for width in self.config.hidden:
-            hidden = nn.Dense(width, dtype=dtype)(hidden)
+            hidden = nn.Dense(width, dtype=dtype, kernel_init=self.kernel_init)(hidden)
             if normed:
                 hidden = nn.LayerNorm(dtype=dtype)(hidden)
             hidden = ACTIVATIONS[self.config.activation](hidden)

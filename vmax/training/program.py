@@ -1,5 +1,7 @@
 """The compiled part of a run: warm-up and chunks of (collect → store → learn), one function for one or many devices.
 
+On-policy algorithms differ in the iteration alone: there is no warm-up and no replay, the rollout itself is the batch.
+
 Each function is written for one device with the named axis `AXIS`; `vmax.devices.parallel` maps it over the devices.
 Replicated over devices: learner and key. Per device: environments, their observations, the shard of the replay.
 """
@@ -14,7 +16,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from vmax.algorithms.algorithm import TD_ERROR, Algorithm, Batch, Spec
+from vmax.algorithms.algorithm import TD_ERROR, Algorithm, Batch, Rollout, Spec
+from vmax.algorithms.returns import discounted_so_far
 from vmax.devices import AXIS, parallel
 from vmax.envs.environment import AutoReset, Environment, EpisodeStatistics
 from vmax.envs.rollout import Policy
@@ -36,7 +39,10 @@ ORDER = 2**31 - 1
 
 @struct.dataclass
 class RunState:
-    """Everything that a run consists of on the devices."""
+    """Everything that a run consists of on the devices.
+
+    `replay`: of an on-policy learner, which keeps none, the discounted rewards of each episode so far, `[N]`.
+    """
 
     learner: Any
     key: Array
@@ -105,6 +111,8 @@ class Program:
     def _empty_replay(self, observation: Array, carry: Any) -> Any:
         """A ring of transitions, or of sequences for a policy with memory. Raises: UserError."""
         sizes, least = self.sizes, self.environment.min_episode_steps
+        if self.on_policy:
+            return jnp.zeros(sizes.num_envs)
         action = jnp.zeros(self.environment.action_space.size)
         if not self.remembers:
             return transitions.init(sizes.replay_capacity, sizes.num_envs, observation, action, least, sizes.priorities)
@@ -124,23 +132,30 @@ class Program:
             sizes.priorities,
         )
 
+    @property
+    def on_policy(self) -> bool:
+        """Whether the algorithm learns from each rollout once; one that does not say so does not."""
+        return getattr(self.algorithm, "on_policy", False)
+
     @cached_property
     def remembers(self) -> bool:
         """Whether the policy carries anything from step to step."""
         return bool(jax.tree.leaves(self.algorithm.initial_carry(1)))
 
-    def collect(self, state: RunState, key: Array, params: Any, warming_up: bool) -> tuple[RunState, Any, dict, dict]:
+    def collect(
+        self, state: RunState, key: Array, params: Any, warming_up: bool
+    ) -> tuple[RunState, Any, dict, dict, Any]:
         """Step all environments `unroll` times.
 
-        Returns: the state, the block of transitions `[T, N, …]`, episode sums, and with a schedule what each step told
-        of the days under way (`DAYS`).
+        Returns: the state, the block of transitions `[T, N, …]`, episode sums, with a schedule what each step told of
+        the days under way (`DAYS`), and the extras of acting.
         """
-        policy = self.algorithm.policy(state.learner)
+        policy, keeping = self.algorithm.policy(state.learner), self.remembers and not self.on_policy
 
         def one(carry: Any, step_key: Array) -> tuple[Any, Any]:
             environment, observation, memory = carry
             act_key, env_key = jax.random.split(step_key)
-            action, following_memory, _ = self.algorithm.act(policy, observation, memory, act_key, explore=True)
+            action, following_memory, extras = self.algorithm.act(policy, observation, memory, act_key, explore=True)
             if warming_up and not self.learned:
                 action = self._first_actions(environment, observation, params, act_key)
             moved, following, step = self.wrapped.step(env_key, environment, action, params)
@@ -153,16 +168,19 @@ class Program:
                 "reward": step.reward.sum(),
             }
             block = (observation, action, step.reward, step.terminated, step.truncated, step.observation)
-            block += (memory,) if self.remembers else ()
-            return (moved, following, forget(following_memory, done)), (block, sums, days)
+            block += (memory,) if keeping else ()
+            return (moved, following, forget(following_memory, done)), (block, sums, days, extras)
 
         start = (state.environment, state.observation, state.carry)
-        (environment, observation, memory), (block, sums, days) = jax.lax.scan(
+        (environment, observation, memory), (block, sums, days, extras) = jax.lax.scan(
             one, start, jax.random.split(_own(key), self.sizes.unroll)
         )
-        learner = self.algorithm.observe(state.learner, block[0].reshape(-1, block[0].shape[-1]), self.spec)
-        state = replace(state, environment=environment, observation=observation, carry=memory, learner=learner)
-        return state, block, jax.tree.map(lambda x: x.sum(0), sums), days
+        state = replace(state, environment=environment, observation=observation, carry=memory)
+        return state, block, jax.tree.map(lambda x: x.sum(0), sums), days, extras
+
+    def _observed(self, learner: Any, observation: Array) -> Any:
+        """The learner once it has taken in the fresh observations `[T, N, D]`."""
+        return self.algorithm.observe(learner, observation.reshape(-1, observation.shape[-1]), self.spec)
 
     def _first_actions(self, environment: Any, observation: Array, params: Any, key: Array) -> Array:
         """Actions of the warm-up, `[N, A]`."""
@@ -175,15 +193,34 @@ class Program:
 
     def iteration(self, state: RunState, params: Any) -> tuple[RunState, dict[str, Array]]:
         """Collect one block, learn from what was stored before it, note its new priorities if any, then store it."""
+        if self.on_policy:
+            return self._rollout_iteration(state, params)
         key, collect_key, sample_key, update_key = jax.random.split(state.key, 4)
         batch = self._sample(state, _own(sample_key))
-        state, block, sums, days = self.collect(state, collect_key, params, warming_up=False)
-        learner, metrics = self.algorithm.update(state.learner, batch, update_key, self.spec)
+        state, block, sums, days, _ = self.collect(state, collect_key, params, warming_up=False)
+        learner = self._observed(state.learner, block[0])
+        learner, metrics = self.algorithm.update(learner, batch, update_key, self.spec)
         replay = self._kind.read_before_write(state.replay, batch)
         if batch.place is not None:
             replay = self._kind.reprioritise(replay, batch, metrics.pop(TD_ERROR))
         replay = self._kind.add(replay, *block)
         return replace(state, key=key, replay=replay, learner=learner), {**metrics, **_global(sums), **days}
+
+    def _rollout_iteration(self, state: RunState, params: Any) -> tuple[RunState, dict[str, Array]]:
+        """Collect one block and learn from it, and from nothing else; what the normaliser sees counts from the next on.
+
+        So the networks read the block's observations as they did when they acted.
+        """
+        key, collect_key, update_key = jax.random.split(state.key, 3)
+        carry = state.carry
+        state, block, sums, days, extras = self.collect(state, collect_key, params, warming_up=False)
+        observation, action, reward, terminated, truncated, following = block
+        adding = jax.vmap(discounted_so_far, in_axes=(1, 1, None, 0), out_axes=(1, 0))
+        so_far, kept = adding(reward, terminated | truncated, state.learner.hyper.discount, state.replay)
+        rollout = Rollout(observation, action, extras, reward, terminated, truncated, following, so_far, carry)
+        learner, metrics = self.algorithm.update(state.learner, rollout, update_key, self.spec)
+        learner = self._observed(learner, observation)
+        return replace(state, key=key, replay=kept, learner=learner), {**metrics, **_global(sums), **days}
 
     @property
     def _kind(self) -> Any:
@@ -203,11 +240,14 @@ class Program:
 
     def warm_up(self, state: RunState, params: Any, iterations: int) -> RunState:
         """Fill the replay with uniformly random actions, or with those of the guide."""
+        if self.on_policy:
+            return state
 
         def one(state: RunState, _: None) -> tuple[RunState, None]:
             key, collect_key = jax.random.split(state.key)
-            state, block, _sums, _days = self.collect(state, collect_key, params, warming_up=True)
-            return replace(state, key=key, replay=self._kind.add(state.replay, *block)), None
+            state, block, _sums, _days, _ = self.collect(state, collect_key, params, warming_up=True)
+            learner = self._observed(state.learner, block[0])
+            return replace(state, key=key, learner=learner, replay=self._kind.add(state.replay, *block)), None
 
         return jax.lax.scan(one, state, None, length=iterations)[0]
 
@@ -217,7 +257,8 @@ class Program:
         told = metrics.pop(DAYS, None)
         episodes = jnp.maximum(metrics["episodes"].sum(), 1)
         record = {name: values.mean() for name, values in metrics.items() if name not in SUMS}
-        learned = state.learner.replace(hyper=None, context=None)  # numbers that were given may be infinite
+        given = {name: None for name in ("hyper", "context") if hasattr(state.learner, name)}
+        learned = state.learner.replace(**given)  # numbers that were given may be infinite
         transitions_seen = iterations * self.sizes.unroll * self.sizes.num_envs * jax.lax.psum(1, AXIS)
         record |= {
             "episodes": metrics["episodes"].sum(),

@@ -133,7 +133,7 @@ def build_program(config: RunConfig, env: Environment, algorithm: Any) -> Progra
         updates=t.updates_per_iteration,
         batch_size=t.batch_size // n,
         replay_capacity=t.replay_capacity // n,
-        n_step=config.algorithm.n_step,
+        n_step=getattr(config.algorithm, "n_step", 1),
         sequences=t.sequences,
         priorities=t.priorities,
     )

@@ -79,7 +79,7 @@ class CartPole(Plain):
 
     @property
     def action_space(self) -> Discrete:
-        return Discrete(2)
+        return Discrete(2, ("push_left", "push_right"))
 
     @property
     def info_space(self) -> tuple[Feature, ...]:
