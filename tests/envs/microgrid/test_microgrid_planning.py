@@ -5,7 +5,7 @@ import pytest
 from sites import days, site, told
 
 from vmax.envs.microgrid import kpis
-from vmax.envs.microgrid.optimum import Before, Prices, Storage, optimise
+from vmax.envs.microgrid.optimum import Before, Prices, Storage, Stretch, optimise
 from vmax.envs.microgrid.planners import MPC, PerfectForesight, lane_deficits_kw, plans
 from vmax.envs.microgrid.rules import ConstantTargets, Greedy, Level, NoControl, PriorityRules, TimeOfUse
 from vmax.envs.microgrid.settings import TERMS
@@ -25,15 +25,15 @@ def test_a_day_worked_by_hand():
     storage = Storage(100.0, 0.0, 100.0, 0.0, 8.0, 0.9)
     none, peak = np.zeros(4), np.ones(4, bool)
     month = np.zeros(4, int)
-    plan = optimise(net, price, none, peak, month, FREE, storage, 1.0, Before())
+    plan = optimise(Stretch(net, price, none, peak, month, 1.0), FREE, storage)
     # 16 kWh come in at full power, 14.4 are stored, 12.96 come out
     assert plan.objective == pytest.approx(16.0 + 3.0 * (20.0 - 12.96))
     assert plan.power_kw[:2] == pytest.approx([-8.0, -8.0])
     flat = Prices(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 100.0, 0.0, 0.0, 0.0)
-    plan = optimise(net, price, none, peak, month, flat, storage, 1.0, Before())
+    plan = optimise(Stretch(net, price, none, peak, month, 1.0), flat, storage)
     # import x in all four hours: 2 x 0.81 + 2 x = 20
     assert plan.import_kw == pytest.approx(20.0 / (2.0 + 2.0 * 0.81))
-    ceiling = optimise(net, price, none, peak, month, flat, storage, 1.0, Before(peak_kw=8.0))
+    ceiling = optimise(Stretch(net, price, none, peak, month, 1.0, Before(peak_kw=8.0)), flat, storage)
     assert ceiling.import_kw.max() == pytest.approx(8.0, abs=1e-6)  # up to the month's highest nothing more is charged
 
 

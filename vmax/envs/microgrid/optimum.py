@@ -8,8 +8,8 @@
     ramp_t >= |import_t - import_{t-1}|
 
 Vehicles charge on arrival, so `net_t` is given. Where PV is left over the battery does not discharge: feeding stored
-energy in would only make room that is not needed, and a program that charges and discharges at once would burn what is
-left over.
+energy in would only make room that is not needed. Elsewhere the program may charge and discharge at once, which burns
+energy that finds no use; no battery can do that, and such steps are made one or the other (`_Program.solve`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ from scipy import sparse
 from scipy.optimize import linprog
 
 from vmax.errors import UserError
+
+INTERIOR_FROM = 2000
+"""Steps from which the interior-point method is the faster one."""
+BOTH_KW = 1e-3
+MOST_SOLVES = 6
 
 
 @dataclass(frozen=True)
@@ -77,105 +82,141 @@ class Before:
     last_kw: float = 0.0
 
 
-def optimise(
-    net_kw: np.ndarray,
-    price_per_kwh: np.ndarray,
-    carbon_kg_per_kwh: np.ndarray,
-    peak: np.ndarray,
-    month: np.ndarray,
-    prices: Prices,
-    storage: Storage,
-    dt_h: float,
-    before: Before,
-    import_limit_kw: float = np.inf,
-    export_limit_kw: float = np.inf,
-) -> Plan:
-    """The optimum of one stretch of T steps.
+@dataclass(frozen=True)
+class Stretch:
+    """What is known of T steps, `[T]`: load less PV in kW, energy price and intensity, whether a step lies in the
+    tariff's peak hours, and its month, counted from 0. Limits of the connection in kW."""
 
-    Args: load less PV, energy price and intensity, `[T]`; whether a step lies in the tariff's peak hours; the month of
-    each step, counted from 0.
-    Raises UserError where the load cannot be met within the import limit.
-    """
-    steps, months = len(net_kw), int(month.max()) + 1
-    sizes = {"import": steps, "export": steps, "curtailed": steps, "charge": steps, "discharge": steps, "stored": steps,
-             "ramp": steps if prices.ramp_kw > 0 else 0, "peak": months, "off": months, "excess": months,
-             "highest": months}  # fmt: skip
-    starts = dict(zip(sizes, np.cumsum([0, *list(sizes.values())[:-1]]), strict=True))
-    width = sum(sizes.values())
-    cost, low, high = np.zeros(width), np.zeros(width), np.full(width, np.inf)
+    net_kw: np.ndarray
+    price_per_kwh: np.ndarray
+    carbon_kg_per_kwh: np.ndarray
+    peak: np.ndarray
+    month: np.ndarray
+    dt_h: float
+    before: Before = Before()
+    import_limit_kw: float = np.inf
+    export_limit_kw: float = np.inf
 
-    def put(name: str, values: Any, bound: Any = None, least: Any = None) -> None:
-        where = slice(starts[name], starts[name] + sizes[name])
-        cost[where] = values
-        if bound is not None:
-            high[where] = bound
-        if least is not None:
-            low[where] = least
 
-    first = np.arange(months) == month[0]
-    import_kwh = prices.per_money * price_per_kwh + prices.per_kg * carbon_kg_per_kwh
-    put("import", import_kwh * dt_h, import_limit_kw)
-    put("export", (prices.spill_kwh - prices.export_kwh) * dt_h, export_limit_kw)
-    put("curtailed", prices.spill_kwh * dt_h)
-    put("charge", prices.moved_kwh * dt_h, storage.power_kw)
-    put("discharge", prices.moved_kwh * dt_h, np.where(net_kw > 0.0, storage.power_kw, 0.0))
-    put("stored", np.where(np.arange(steps) == steps - 1, -prices.stored_kwh, 0.0), storage.high_kwh, storage.low_kwh)
-    put("ramp", prices.ramp_kw)
-    put("peak", prices.peak_kw, least=np.where(first, before.peak_kw, 0.0))
-    put("off", 0.0, least=np.where(first, before.offpeak_kw, 0.0))
-    put("excess", prices.excess_kw)
-    put("highest", prices.highest_kw)
+def optimise(stretch: Stretch, prices: Prices, storage: Storage) -> Plan:
+    """The optimum of one stretch. Raises UserError where the load cannot be met within the import limit."""
+    return _Program(stretch, prices, storage).solve()
 
-    one, t = np.ones(steps), np.arange(steps)
 
-    def block(rows: int, **parts: Any) -> Any:
-        whole = [parts.get(name, sparse.csr_matrix((rows, size))) for name, size in sizes.items()]
+class _Program:
+    """The columns of the program by name, with their costs and bounds, and its rows."""
+
+    def __init__(self, stretch: Stretch, prices: Prices, storage: Storage) -> None:
+        steps, months = len(stretch.net_kw), int(stretch.month.max()) + 1
+        self.stretch, self.prices, self.storage, self.steps, self.months = stretch, prices, storage, steps, months
+        per_step = ("import", "export", "curtailed", "charge", "discharge", "stored")
+        self.sizes = dict.fromkeys(per_step, steps) | {"ramp": steps if prices.ramp_kw > 0 else 0}
+        self.sizes |= dict.fromkeys(("peak", "off", "excess", "highest"), months)
+        firsts = np.cumsum([0, *list(self.sizes.values())[:-1]])
+        self.places = {
+            name: slice(first, first + self.sizes[name]) for name, first in zip(self.sizes, firsts, strict=True)
+        }
+        width = sum(self.sizes.values())
+        self.cost, self.low, self.high = np.zeros(width), np.zeros(width), np.full(width, np.inf)
+        self._columns()
+
+    def solve(self) -> Plan:
+        """Solves; where the program charges and discharges in the same step, the lesser of both is forbidden there and
+        it is solved again, until it is a plan that a battery can carry out."""
+        equal, right = self._balances()
+        below, most = self._limits()
+        found: Any = None
+        charge = discharge = np.zeros(self.steps)
+        for _ in range(MOST_SOLVES):
+            found = linprog(
+                self.cost,
+                A_ub=below,
+                b_ub=most,
+                A_eq=equal,
+                b_eq=right,
+                bounds=np.stack([self.low, self.high], axis=1),
+                method="highs-ipm" if self.steps > INTERIOR_FROM else "highs",
+            )
+            if found.status != 0:
+                limit = self.stretch.import_limit_kw
+                raise UserError(f"env.grid.import_limit_kw={limit:g}: the load cannot be met within it")
+            charge, discharge = found.x[self.places["charge"]], found.x[self.places["discharge"]]
+            both = np.minimum(charge, discharge) > BOTH_KW
+            if not both.any():
+                break
+            self.high[self.places["charge"]][both & (charge < discharge)] = 0.0
+            self.high[self.places["discharge"]][both & (charge >= discharge)] = 0.0
+        stored, imported = found.x[self.places["stored"]], found.x[self.places["import"]]
+        return Plan(discharge - charge, stored, imported, float(found.fun))
+
+    def _put(self, name: str, cost: Any, high: Any = None, low: Any = None) -> None:
+        place = self.places[name]
+        self.cost[place] = cost
+        self.high[place] = np.inf if high is None else high
+        self.low[place] = 0.0 if low is None else low
+
+    def _columns(self) -> None:
+        """Costs and bounds."""
+        of, prices, storage, dt_h = self.stretch, self.prices, self.storage, self.stretch.dt_h
+        first, last = np.arange(self.months) == of.month[0], np.arange(self.steps) == self.steps - 1
+        import_kwh = prices.per_money * of.price_per_kwh + prices.per_kg * of.carbon_kg_per_kwh
+        self._put("import", import_kwh * dt_h, of.import_limit_kw)
+        self._put("export", (prices.spill_kwh - prices.export_kwh) * dt_h, of.export_limit_kw)
+        self._put("curtailed", prices.spill_kwh * dt_h)
+        self._put("charge", prices.moved_kwh * dt_h, storage.power_kw)
+        self._put("discharge", prices.moved_kwh * dt_h, np.where(of.net_kw > 0.0, storage.power_kw, 0.0))
+        self._put("stored", np.where(last, -prices.stored_kwh, 0.0), storage.high_kwh, storage.low_kwh)
+        self._put("ramp", prices.ramp_kw)
+        self._put("peak", prices.peak_kw, low=np.where(first, of.before.peak_kw, 0.0))
+        self._put("off", 0.0, low=np.where(first, of.before.offpeak_kw, 0.0))
+        self._put("excess", prices.excess_kw)
+        self._put("highest", prices.highest_kw)
+
+    def _rows(self, count: int, **parts: Any) -> Any:
+        """Rows with these blocks, and zeros in all other columns; `imports` are those of `import`."""
+        given = {("import" if name == "imports" else name): part for name, part in parts.items()}
+        whole = [given.get(name, sparse.csr_matrix((count, size))) for name, size in self.sizes.items()]
         return sparse.hstack(whole, format="csr")
 
-    unit: Any = sparse.identity(steps, format="csr")
-    shifted: Any = sparse.diags(one[1:], -1, format="csr")
-    equal = sparse.vstack(
-        [
-            block(steps, **{"import": unit}, export=-unit, curtailed=-unit, charge=-unit, discharge=unit),
-            block(
-                steps,
-                stored=unit - shifted,
-                charge=-storage.eta * dt_h * unit,
-                discharge=dt_h / storage.eta * unit,
-            ),
-        ],
-        format="csr",
-    )
-    stored = np.zeros(steps)
-    stored[0] = storage.start_kwh
-    into: Any = sparse.csr_matrix((one, (t, month)), (steps, months))
-    eye: Any = sparse.identity(months, format="csr")
-    at_peak = np.flatnonzero(peak)
-    at_off = np.flatnonzero(~peak)
-    below = [
-        block(len(at_peak), **{"import": unit[at_peak]}, peak=-into[at_peak]),
-        block(len(at_off), **{"import": unit[at_off]}, off=-into[at_off]),
-        block(months, off=eye, peak=-eye, excess=-eye),
-        block(months, peak=eye, highest=-eye),
-        block(months, off=eye, highest=-eye),
-    ]
-    most = [np.zeros(rows.shape[0]) for rows in below]
-    if prices.ramp_kw > 0:
-        last = np.zeros(steps)
-        last[0] = before.last_kw
-        change = unit - shifted
-        below += [block(steps, **{"import": change}, ramp=-unit), block(steps, **{"import": -change}, ramp=-unit)]
-        most += [last, -last]
-    found: Any = linprog(
-        cost,
-        A_ub=sparse.vstack(below, format="csr"),
-        b_ub=np.concatenate(most),
-        A_eq=equal,
-        b_eq=np.concatenate([net_kw, stored]),
-        bounds=np.stack([low, high], axis=1),
-        method="highs-ipm" if steps > 2000 else "highs",
-    )
-    if found.status != 0:
-        raise UserError(f"env.grid.import_limit_kw={import_limit_kw:g}: the load cannot be met within it")
-    of = lambda name: found.x[starts[name] : starts[name] + sizes[name]]  # noqa: E731
-    return Plan(of("discharge") - of("charge"), of("stored"), of("import"), float(found.fun))
+    def _balances(self) -> tuple[Any, np.ndarray]:
+        """The energy balances of site and battery, and their right sides."""
+        steps, storage, dt_h = self.steps, self.storage, self.stretch.dt_h
+        unit, change = _unit(steps), _change(steps)
+        site = self._rows(steps, imports=unit, export=-unit, curtailed=-unit, charge=-unit, discharge=unit)
+        battery = self._rows(
+            steps, stored=change, charge=-storage.eta * dt_h * unit, discharge=dt_h / storage.eta * unit
+        )
+        stored = np.zeros(steps)
+        stored[0] = storage.start_kwh
+        return sparse.vstack([site, battery], format="csr"), np.concatenate([self.stretch.net_kw, stored])
+
+    def _limits(self) -> tuple[Any, np.ndarray]:
+        """What lies above what: the months' highest imports, and ramps; and the right sides."""
+        steps, months, of = self.steps, self.months, self.stretch
+        into: Any = sparse.csr_matrix((np.ones(steps), (np.arange(steps), of.month)), (steps, months))
+        unit, month = _unit(steps), _unit(months)
+        at_peak, at_off = np.flatnonzero(of.peak), np.flatnonzero(~of.peak)
+        rows = [
+            self._rows(len(at_peak), imports=unit[at_peak], peak=-into[at_peak]),
+            self._rows(len(at_off), imports=unit[at_off], off=-into[at_off]),
+            self._rows(months, off=month, peak=-month, excess=-month),
+            self._rows(months, peak=month, highest=-month),
+            self._rows(months, off=month, highest=-month),
+        ]
+        most = [np.zeros(one.shape[0]) for one in rows]
+        if self.sizes["ramp"]:
+            last = np.zeros(steps)
+            last[0] = of.before.last_kw
+            change = _change(steps)
+            rows += [self._rows(steps, imports=change, ramp=-unit), self._rows(steps, imports=-change, ramp=-unit)]
+            most += [last, -last]
+        return sparse.vstack(rows, format="csr"), np.concatenate(most)
+
+
+def _unit(size: int) -> Any:
+    return sparse.identity(size, format="csr")
+
+
+def _change(size: int) -> Any:
+    """x_t - x_{t-1}."""
+    return sparse.csr_matrix(_unit(size) - sparse.diags(np.ones(size - 1), -1))

@@ -14,11 +14,10 @@ import numpy as np
 from flax import struct
 
 from vmax.envs.course import Course, follow
-from vmax.envs.microgrid import optimum
 from vmax.envs.microgrid.balance import KW
 from vmax.envs.microgrid.climate import Outlook
 from vmax.envs.microgrid.objectives import Imports
-from vmax.envs.microgrid.optimum import Before, Plan, Prices, Storage
+from vmax.envs.microgrid.optimum import Before, Plan, Prices, Storage, Stretch, optimise
 from vmax.envs.microgrid.receding import Receding
 from vmax.envs.microgrid.rules import NoControl, present_deficit_kw
 from vmax.envs.rollout import rollout
@@ -88,21 +87,18 @@ def plans(env: Microgrid, params: Any, starts: Any, deficit_kw: list[np.ndarray]
     for lane, net_kw in enumerate(deficit_kw):
         year, first = int(starts.year[lane]), int(starts.time[lane])
         rows = slice(first, first + len(net_kw))
-        found.append(
-            optimum.optimise(
-                net_kw,
-                np.asarray(data.price_per_kwh[year, rows], np.float64),
-                np.asarray(data.carbon_kg_per_kwh[year, rows], np.float64),
-                np.asarray(data.peak[rows]),
-                months[rows] - months[first],
-                prices_of(params),
-                storage_of(params, float(starts.soc[lane])),
-                env.dt_h,
-                Before(last_kw=max(float(data.mall_kw[year, first] - data.pv_kw[year, first]), 0.0)),
-                float(connection.import_limit_kw),
-                float(connection.export_limit_kw),
-            )
+        stretch = Stretch(
+            net_kw=net_kw,
+            price_per_kwh=np.asarray(data.price_per_kwh[year, rows], np.float64),
+            carbon_kg_per_kwh=np.asarray(data.carbon_kg_per_kwh[year, rows], np.float64),
+            peak=np.asarray(data.peak[rows]),
+            month=months[rows] - months[first],
+            dt_h=env.dt_h,
+            before=Before(last_kw=max(float(data.mall_kw[year, first] - data.pv_kw[year, first]), 0.0)),
+            import_limit_kw=float(connection.import_limit_kw),
+            export_limit_kw=float(connection.export_limit_kw),
         )
+        found.append(optimise(stretch, prices_of(params), storage_of(params, float(starts.soc[lane]))))
     return found
 
 
