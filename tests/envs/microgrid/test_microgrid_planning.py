@@ -41,17 +41,8 @@ def test_surplus_is_not_burnt():
     """Charging and discharging at once would lose energy that otherwise has to be fed in."""
     spill = Prices(1.0, 0.0, 0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     net, free = np.array([-10.0, -10.0, -10.0]), np.zeros(3)
-    plan = optimise(
-        net,
-        free,
-        free,
-        np.zeros(3, bool),
-        np.zeros(3, int),
-        spill,
-        Storage(4.0, 0.0, 4.0, 0.0, 50.0, 0.8),
-        1.0,
-        Before(),
-    )
+    storage, off = Storage(4.0, 0.0, 4.0, 0.0, 50.0, 0.8), np.zeros(3, bool)
+    plan = optimise(Stretch(net, free, free, off, np.zeros(3, int), 1.0), spill, storage)
     assert -plan.power_kw.sum() == pytest.approx(4.0 / 0.8)
     assert plan.objective == pytest.approx(5.0 * (30.0 - 5.0))
 

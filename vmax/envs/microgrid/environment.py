@@ -36,7 +36,7 @@ Array = jax.Array
 
 WINDOW_H = 36
 DAYS_A_YEAR = 365
-TARGET_BEND = 0.6
+TARGET_BEND = 0.8
 """Where in the action range import targets begin to rise steeply."""
 LOAD_MARGIN = 2.0
 """Over the mall's usual peak."""
@@ -163,7 +163,8 @@ class Microgrid(Plain):
         unmet_kwh = unmet.sum() + flows.unserved_kw * self.dt_h
         moment = Moment(data.price_per_kwh[year, time], data.carbon_kg_per_kwh[year, time], data.peak[time])
         terms = StepTerms.of(flows, unmet_kwh, moment, state.imports, params.valued, self.dt_h)
-        stored_kwh = (flows.soc_end - state.soc) * self.config.battery.capacity_kwh
+        capacity_kwh, lowest = self.config.battery.capacity_kwh, params.battery.soc_min
+        stored_kwh = ((state.soc - lowest) * capacity_kwh, (flows.soc_end - lowest) * capacity_kwh)
         eta, clip = params.battery.eta_discharge, self.config.reward.clip
         reward = Reward.of(terms, state.weights, stored_kwh, eta, params.valued, clip)
         following = self._follow(state, flows, vehicles, moment, params)

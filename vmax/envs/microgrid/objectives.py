@@ -53,6 +53,7 @@ class Valuation:
     weights: Array
     scale: Array
     shaping: Array
+    shaping_discount: Array
 
     def stored_worth(self, weights: Array, eta: Array) -> Array:
         """What a stored kWh saves where it replaces an import at the mean price and intensity, in units of the
@@ -147,16 +148,27 @@ class Reward:
 
     @classmethod
     def of(
-        cls, terms: StepTerms, weights: Array, stored_kwh: Array, eta: Array, valued: Valuation, clip: float | None
+        cls,
+        terms: StepTerms,
+        weights: Array,
+        stored_kwh: tuple[Array, Array],
+        eta: Array,
+        valued: Valuation,
+        clip: float | None,
     ) -> Reward:
-        """The reward of a step in which so much energy came into the battery."""
+        """The reward of a step; `stored_kwh`: energy above the lowest charge before and after it.
+
+        Shaping by a potential leaves the best policy as it is: Ng, Harada & Russell (1999), Policy invariance under
+        reward transformations.
+        """
         each = terms.normalised(valued)
         saturated = jnp.zeros_like(each)
         if clip is not None:
             saturated = (jnp.abs(each) >= clip).astype(jnp.float32)
             each = jnp.clip(each, -clip, clip)
         weighted = weights * each
-        shaping = valued.shaping * valued.stored_worth(weights, eta) * stored_kwh
+        before, after = stored_kwh
+        shaping = valued.shaping * valued.stored_worth(weights, eta) * (valued.shaping_discount * after - before)
         return cls((shaping - weighted.sum()) * valued.scale, weighted, saturated, shaping)
 
 

@@ -101,6 +101,7 @@ def build(config: MicrogridConfig, split: str, mean_terms: Any, peak_reference_k
             weights=number(config.reward.vector),
             scale=number(config.reward.scale),
             shaping=number(config.reward.shaping),
+            shaping_discount=number(config.reward.shaping_discount),
         ),
         peak_reference_kw=number(peak_reference_kw),
         start_soc=number(config.episode.start_soc),

@@ -68,7 +68,7 @@ def post_decision(env: Microgrid, seen: Array, action: Array, given: Context) ->
     if config.reward.conditioned:
         weights = jnp.concatenate([entry(f"weight_{name}") for name in TERMS])
     terms = StepTerms.of(flows, flows.unserved_kw * dt_h, moment, imports, valued, dt_h)
-    stored_kwh = (flows.soc_end - soc) * capacity_kwh
+    stored_kwh = ((soc - lowest) * capacity_kwh, (flows.soc_end - lowest) * capacity_kwh)
     reward = Reward.of(terms, weights, stored_kwh, given.battery.eta_discharge, valued, config.reward.clip)
     now = imports.after(flows.import_kw, moment.peak)
     left = {

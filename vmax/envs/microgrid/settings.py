@@ -95,8 +95,8 @@ class TariffConfig:
 class ActionConfig:
     """How actions are read.
 
-    `battery`: `import_target`: an import that the battery holds, evenly up to `target_max_kw` over the first four
-    fifths of the action range; `power`: its power as a share of rated power, discharge positive; `rule`: the priority
+    `battery`: `import_target`: an import that the battery holds, evenly up to `target_max_kw` over nine
+    tenths of the action range; `power`: its power as a share of rated power, discharge positive; `rule`: the priority
     rules dispatch it.
     `chargers`: `group`: one action for each group, the share of what its vehicles could take; `socket`: one for each
     socket; `arrival`: vehicles charge on arrival and there is no action. `full_band`: the share of the action range at
@@ -157,7 +157,7 @@ class RewardConfig:
     """Weights of the objectives, which sum to 1 (a `preset` replaces them), and what the reward is multiplied by.
 
     `conditioned`: each training episode draws its weights, uniformly over all that sum to 1, and the policy observes
-    them. `shaping`: share of the value of stored energy that is paid as it comes in and taken back as it goes.
+    them. `shaping`: share of the value of stored energy that is a potential Φ: γ Φ' - Φ is added, γ is `shaping_discount`.
     `clip`: bound of each term of a step, in units of no control's mean step; None: none.
     """
 
@@ -166,9 +166,12 @@ class RewardConfig:
     conditioned: bool
     scale: float
     shaping: float
+    shaping_discount: float
     clip: float | None
 
     def __post_init__(self) -> None:
+        if not 0.0 < self.shaping_discount <= 1.0:
+            raise UserError(f"env.reward.shaping_discount={self.shaping_discount}: must be above 0 and at most 1")
         if self.scale <= 0:
             raise UserError(f"env.reward.scale={self.scale}: must be above 0")
         if self.clip is not None and self.clip <= 0:
