@@ -13,6 +13,14 @@ SHIPPED = thresholds_of(to_mapping(compose([], "check"))["thresholds"])
 SIZES = SizesConfig(lanes=4, steps=100, most_steps=450, hold=12, states=12, trial=48, episodes=8, linear=16, rounds=2)
 
 
+MICROGRID = ["env.data.train_years=2", "env.data.validation_years=1", "env.data.test_years=1", "env.episode.days=7"]
+FEW_SOCKETS = [
+    "env.data.chargers.groups=[{name:motos,sockets:3,power_kw:2.0,limit_kw:6.0}]",
+    "env.data.chargers.limit_kw=6.0",
+    "env.data.chargers.annual_kwh=10000.0",
+]
+
+
 def forecast(*overrides):
     return small_bess.bess_on(small_bess.wavy_prices(), "env.information=forecast", *overrides)
 
@@ -22,6 +30,14 @@ ENVIRONMENTS = {
     "cartpole": (lambda: make_env("cartpole"), "pass"),
     "bess": (small_bess.small_bess, "pass"),
     "auction": (lambda: forecast("env.market.kind=auction"), "pass"),
+    "microgrid": (lambda: make_env("microgrid", MICROGRID), "pass"),
+    "microgrid_sockets": (
+        lambda: make_env(
+            "microgrid_scarce",
+            [*MICROGRID, "env.action.chargers=socket", "env.action.guarantee=false", *FEW_SOCKETS],
+        ),
+        "pass",
+    ),
     "reserve": (
         lambda: small_bess.bess_on(
             small_bess.wavy_prices(),
@@ -36,7 +52,7 @@ ENVIRONMENTS = {
 }
 
 
-SLOW = ("auction", "reserve")
+SLOW = ("auction", "reserve", "microgrid_sockets")
 MARKED = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in ENVIRONMENTS]
 
 

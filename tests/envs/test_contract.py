@@ -12,6 +12,7 @@ from vmax.envs.environment import AutoReset
 from vmax.spaces import Discrete
 
 LANES = 3
+MICROGRID = ["env.data.train_years=1", "env.data.validation_years=1", "env.data.test_years=1", "env.episode.days=2"]
 ENVIRONMENTS = {
     "pendulum": lambda: make_env("pendulum"),
     "cartpole": lambda: make_env("cartpole"),
@@ -21,6 +22,10 @@ ENVIRONMENTS = {
         "env.battery.capacity_mwh=[2,4]",
         "env.battery.self_discharge_per_h=0.01",
         env="bess_pv",
+    ),
+    "microgrid": lambda: make_env("microgrid", MICROGRID),
+    "microgrid_sockets": lambda: make_env(
+        "microgrid", [*MICROGRID, "env.action.chargers=socket", "env.action.battery=rule"]
     ),
     **{name: lambda probe=probe: probe for name, probe in PROBES.items()},
 }

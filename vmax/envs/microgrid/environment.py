@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vmax.envs.battery import Site
 from vmax.envs.environment import Checks, Plain, Step
 from vmax.envs.microgrid import objectives, observation, post_decision
 from vmax.envs.microgrid.balance import Flows, balance, held
@@ -24,7 +25,7 @@ from vmax.envs.microgrid.chargers import (
     within_limits,
 )  # fmt: skip
 from vmax.envs.microgrid.climate import Outlook, look
-from vmax.envs.microgrid.objectives import TERMS, Imports, Moment, Reward, StepTerms
+from vmax.envs.microgrid.objectives import TERMS, Imports, Moment, Reward, StepTerms, Valuation
 from vmax.envs.microgrid.params import MicrogridParams, build
 from vmax.envs.microgrid.rules import priority_power_kw
 from vmax.envs.microgrid.settings import MicrogridConfig
@@ -161,12 +162,18 @@ class Microgrid(Plain):
         )
         vehicles, unmet = after(state.vehicles, power_kw, self.dt_h)
         unmet_kwh = unmet.sum() + flows.unserved_kw * self.dt_h
-        moment = Moment(data.price_per_kwh[year, time], data.carbon_kg_per_kwh[year, time], data.peak[time])
+        moment = Moment(
+            data.price_per_kwh[year, time],
+            data.carbon_kg_per_kwh[year, time],
+            data.peak[time],
+            data.month_left[time],
+            data.month_left_after[time],
+        )
         terms = StepTerms.of(flows, unmet_kwh, moment, state.imports, params.valued, self.dt_h)
-        capacity_kwh, lowest = self.config.battery.capacity_kwh, params.battery.soc_min
-        stored_kwh = ((state.soc - lowest) * capacity_kwh, (flows.soc_end - lowest) * capacity_kwh)
-        eta, clip = params.battery.eta_discharge, self.config.reward.clip
-        reward = Reward.of(terms, state.weights, stored_kwh, eta, params.valued, clip)
+        potential = self.potentials(
+            state.soc, flows, state.weights, state.imports, moment, params.battery, params.valued
+        )
+        reward = Reward.of(terms, state.weights, potential, params.valued, self.config.reward.clip)
         following = self._follow(state, flows, vehicles, moment, params)
         return following, Step(
             observation=self.observe(following, params),
@@ -174,6 +181,25 @@ class Microgrid(Plain):
             terminated=jnp.array(False),
             truncated=following.time >= state.end,
             info=self._tell(state, flows, moment, terms, reward, params),
+        )
+
+    def potentials(
+        self,
+        soc: Array,
+        flows: Flows,
+        weights: Array,
+        imports: Imports,
+        moment: Moment,
+        battery: Site,
+        valued: Valuation,
+    ) -> tuple[Array, Array]:
+        """Φ of reward shaping before and after a step."""
+        eta, capacity_kwh = battery.eta_discharge, self.config.battery.capacity_kwh
+        before, after = ((charge - battery.soc_min) * capacity_kwh for charge in (soc, flows.soc_end))
+        now = imports.after(flows.import_kw, moment.peak)
+        return (
+            valued.potential(weights, before, eta, imports, moment.month_left),
+            valued.potential(weights, after, eta, now, moment.month_left_after),
         )
 
     def charging(self, state: State, action: Array, params: MicrogridParams) -> Array:

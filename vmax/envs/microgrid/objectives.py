@@ -34,6 +34,35 @@ NORMALISING_YEARS = 8
 
 
 @struct.dataclass
+class Moment:
+    """Price, intensity, whether it is a peak hour, and the share of the month that is left before and after a step (0
+    after the last one, although the next begins)."""
+
+    price_per_kwh: Array
+    carbon_kg_per_kwh: Array
+    peak: Array
+    month_left: Array
+    month_left_after: Array
+
+
+@struct.dataclass
+class Imports:
+    """The month's highest imports so far, in peak hours and in the others, and that of the last step, kW."""
+
+    peak_kw: Array
+    offpeak_kw: Array
+    last_kw: Array
+
+    def after(self, import_kw: Array, peak: Array) -> Imports:
+        """Those after a step with this import."""
+        return Imports(
+            jnp.maximum(self.peak_kw, jnp.where(peak, import_kw, 0.0)),
+            jnp.maximum(self.offpeak_kw, jnp.where(peak, 0.0, import_kw)),
+            import_kw,
+        )
+
+
+@struct.dataclass
 class Valuation:
     """What a step is valued by.
 
@@ -61,31 +90,14 @@ class Valuation:
         mean = self.mean_terms
         return eta * (weights[0] * self.carbon_mean / mean[0] + weights[2] * self.price_mean / mean[2])
 
-
-@struct.dataclass
-class Moment:
-    """Price, intensity, and whether it is a peak hour, of one step."""
-
-    price_per_kwh: Array
-    carbon_kg_per_kwh: Array
-    peak: Array
-
-
-@struct.dataclass
-class Imports:
-    """The month's highest imports so far, in peak hours and in the others, and that of the last step, kW."""
-
-    peak_kw: Array
-    offpeak_kw: Array
-    last_kw: Array
-
-    def after(self, import_kw: Array, peak: Array) -> Imports:
-        """Those after a step with this import."""
-        return Imports(
-            jnp.maximum(self.peak_kw, jnp.where(peak, import_kw, 0.0)),
-            jnp.maximum(self.offpeak_kw, jnp.where(peak, 0.0, import_kw)),
-            import_kw,
-        )
+    def potential(self, weights: Array, stored_kwh: Array, eta: Array, imports: Imports, month_left: Array) -> Array:
+        """Φ of reward shaping: what stored energy saves, and the part of the month's demand charge and highest import
+        that falls to the rest of the month. With it a highest import is paid for bit by bit over the month, not at
+        once when it occurs."""
+        mean = self.mean_terms
+        charge = weights[2] * self.tariff.demand(imports.peak_kw, imports.offpeak_kw) / mean[2]
+        highest = 0.5 * weights[4] * jnp.maximum(imports.peak_kw, imports.offpeak_kw) / mean[4]
+        return self.shaping * (self.stored_worth(weights, eta) * stored_kwh + month_left * (charge + highest))
 
 
 @struct.dataclass
@@ -151,12 +163,11 @@ class Reward:
         cls,
         terms: StepTerms,
         weights: Array,
-        stored_kwh: tuple[Array, Array],
-        eta: Array,
+        potential: tuple[Array, Array],
         valued: Valuation,
         clip: float | None,
     ) -> Reward:
-        """The reward of a step; `stored_kwh`: energy above the lowest charge before and after it.
+        """The reward of a step; `potential`: `Valuation.potential` before and after it.
 
         Shaping by a potential leaves the best policy as it is: Ng, Harada & Russell (1999), Policy invariance under
         reward transformations.
@@ -167,8 +178,8 @@ class Reward:
             saturated = (jnp.abs(each) >= clip).astype(jnp.float32)
             each = jnp.clip(each, -clip, clip)
         weighted = weights * each
-        before, after = stored_kwh
-        shaping = valued.shaping * valued.stored_worth(weights, eta) * (valued.shaping_discount * after - before)
+        before, after = potential
+        shaping = valued.shaping_discount * after - before
         return cls((shaping - weighted.sum()) * valued.scale, weighted, saturated, shaping)
 
 

@@ -36,6 +36,8 @@ class Data:
     expected: Expected
     peak: Array
     month_begins: Array
+    month_left: Array
+    month_left_after: Array
 
 
 @struct.dataclass
@@ -68,6 +70,8 @@ def build(config: MicrogridConfig, split: str, mean_terms: Any, peak_reference_k
         expected=Expected(**{name: jnp.asarray(value) for name, value in expected.items()}),
         peak=jnp.asarray(calendar.peak),
         month_begins=jnp.asarray(calendar.month_begins),
+        month_left=jnp.asarray(1.0 - calendar.month_progress, jnp.float32),
+        month_left_after=jnp.asarray(calendar.month_left_after, jnp.float32),
     )
     train = make_years(config.data, "train")
     chargers, tariff, money = config.data.chargers, config.tariff, config.tariff.local_per_unit

@@ -50,7 +50,7 @@ def post_decision(env: Microgrid, seen: Array, action: Array, given: Context) ->
     box, limits, valued, dt_h = env.observation_space, given.limits, given.valued, env.dt_h
     entry = lambda name: seen[box.slice(name)]  # noqa: E731
     config = env.config
-    most_kw, capacity_kwh = config.data.mall.peak_kw, config.battery.capacity_kwh
+    most_kw = config.data.mall.peak_kw
     lowest, span = given.battery.soc_min, given.battery.soc_max - given.battery.soc_min
     soc = lowest + 0.5 * (entry("soc")[0] + 1.0) * span
     could_kw, must_kw = entry("ev_could") * limits.group_kw, entry("ev_must") * limits.group_kw
@@ -62,14 +62,18 @@ def post_decision(env: Microgrid, seen: Array, action: Array, given: Context) ->
     flows = balance(given.battery, valued.connection, soc, request_kw, pv_kw, mall_kw, ev_kw, dt_h)
     imports = Imports(*(entry(name)[0] * most_kw for name in ("peak_so_far", "offpeak_so_far", "last_import")))
     moment = Moment(
-        entry("price_now")[0] * valued.price_mean, entry("carbon_now")[0] * valued.carbon_mean, entry("peak")[0] > 0.5
+        entry("price_now")[0] * valued.price_mean,
+        entry("carbon_now")[0] * valued.carbon_mean,
+        entry("peak")[0] > 0.5,
+        1.0 - entry("month_progress")[0],
+        entry("month_left_after")[0],
     )
     weights = valued.weights
     if config.reward.conditioned:
         weights = jnp.concatenate([entry(f"weight_{name}") for name in TERMS])
     terms = StepTerms.of(flows, flows.unserved_kw * dt_h, moment, imports, valued, dt_h)
-    stored_kwh = ((soc - lowest) * capacity_kwh, (flows.soc_end - lowest) * capacity_kwh)
-    reward = Reward.of(terms, weights, stored_kwh, given.battery.eta_discharge, valued, config.reward.clip)
+    potential = env.potentials(soc, flows, weights, imports, moment, given.battery, valued)
+    reward = Reward.of(terms, weights, potential, valued, config.reward.clip)
     now = imports.after(flows.import_kw, moment.peak)
     left = {
         "soc": 2.0 * (flows.soc_end - lowest)[None] / span - 1.0,

@@ -157,7 +157,8 @@ class RewardConfig:
     """Weights of the objectives, which sum to 1 (a `preset` replaces them), and what the reward is multiplied by.
 
     `conditioned`: each training episode draws its weights, uniformly over all that sum to 1, and the policy observes
-    them. `shaping`: share of the value of stored energy that is a potential Φ: γ Φ' - Φ is added, γ is `shaping_discount`.
+    them. `shaping`: share of the value of stored energy that is a potential Φ: γ Φ' - Φ is added, γ is
+    `shaping_discount`.
     `clip`: bound of each term of a step, in units of no control's mean step; None: none.
     """
 

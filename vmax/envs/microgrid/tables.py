@@ -19,6 +19,7 @@ OUTSIDE = (
     Feature("hour_sin"), Feature("hour_cos"), Feature("season_sin"), Feature("season_cos"),
     Feature("saturday", "flag", 0.0, 1.0), Feature("sunday", "flag", 0.0, 1.0), Feature("peak", "flag", 0.0, 1.0),
     Feature("hours_to_peak", "day", 0.0, 1.0), Feature("month_progress", "month", 0.0, 1.0),
+    Feature("month_left_after", "month", 0.0, 1.0),
     Feature("pv_now", "largest PV", 0.0, LARGEST), Feature("mall_now", "mall peak", 0.0, LARGEST),
     Feature("clear_now", "largest PV", 0.0, LARGEST), Feature("price_now", "mean price", 0.0, 10.0),
     Feature("carbon_now", "mean intensity", 0.0, 10.0),
@@ -58,6 +59,12 @@ class Calendar:
         peak = (hour >= low) & (hour < high)
         return cls(dt_h, hour, steps % per_day, day, month, peak, begins, progress)
 
+    @property
+    def month_left_after(self) -> np.ndarray:
+        """Share of the month that is left after each step; 0 after its last one."""
+        following = np.append(self.month_progress[1:], 0.0)
+        return np.where(following > self.month_progress, 1.0 - following, 0.0)
+
     @staticmethod
     def day_types(utc: np.ndarray, timezone: str) -> np.ndarray:
         """0: Monday to Friday, 1: Saturday, 2: Sunday, for each step."""
@@ -79,6 +86,7 @@ def features_of(
         *(same(f) for f in (np.sin(angle), np.cos(angle), np.sin(season), np.cos(season))),
         kinds == 1, kinds == 2, same(calendar.peak),
         same(((low - calendar.hour) % 24.0) / 24.0), same(calendar.month_progress),
+        same(calendar.month_left_after),
         years.pv_kw / most_pv, years.mall_kw / most_mall, same(climate.clear_kw / most_pv),
         price / climate.price_mean, years.carbon_kg_per_kwh / climate.carbon_mean,
         expected["pv_ratio"], expected["mall_ratio"],
