@@ -37,10 +37,6 @@ Array = jax.Array
 
 WINDOW_H = 36
 DAYS_A_YEAR = 365
-TARGET_BEND = 0.8
-"""Where in the action range import targets begin to rise steeply."""
-LOAD_MARGIN = 2.0
-"""Over the mall's usual peak."""
 
 
 @dataclass(frozen=True)
@@ -242,29 +238,9 @@ class Microgrid(Plain):
         return held(deficit_kw, self.target_kw(action[0]))
 
     def target_kw(self, action: Array) -> Array:
-        """The import that an action in [-1, 1] asks the battery to hold: evenly up to `target_max_kw` at `TARGET_BEND`,
-        and from there on up to all that load and battery could take together."""
-        low, high = self._targets_kw
-        within = low * (jnp.clip(action, -1.0, TARGET_BEND) + 1.0) / (1.0 + TARGET_BEND)
-        return within + (high - low) * jnp.clip(action - TARGET_BEND, 0.0, 1.0 - TARGET_BEND) / (1.0 - TARGET_BEND)
-
-    def _action_for_target(self, target_kw: Array) -> Array:
-        """The action that asks for an import: inverse of `target_kw`."""
-        low, high = self._targets_kw
-        within = (1.0 + TARGET_BEND) * jnp.clip(target_kw, 0.0, low) / low - 1.0
-        return within + (1.0 - TARGET_BEND) * jnp.clip(target_kw - low, 0.0, high - low) / (high - low)
-
-    @property
-    def largest_target_kw(self) -> float:
-        """The import target at the end of the action range."""
-        return self._targets_kw[1]
-
-    @property
-    def _targets_kw(self) -> tuple[float, float]:
-        """The import at the bend of the action range and at its end."""
-        data, battery = self.config.data, self.config.battery
-        most = LOAD_MARGIN * data.mall.peak_kw + data.chargers.limit_kw + battery.power_kw
-        return self.config.action.target_max_kw, max(most, 2.0 * self.config.action.target_max_kw)
+        """The import that an action asks the battery to hold: from 0 at -1 evenly to `target_max_kw` at 1. A rule or a
+        plan may ask for more, with an action beyond 1."""
+        return 0.5 * jnp.maximum(action + 1.0, 0.0) * self.config.action.target_max_kw
 
     @property
     def _first_charger(self) -> int:
@@ -274,16 +250,16 @@ class Microgrid(Plain):
         """The action `[A]` that asks for this battery power (discharge positive) and this share of what each group, or
         socket, could take (`[G]` or `[S]`).
 
-        As an import target a power is only met where it leaves an import of at least 0.
+        As an import target a power is only met where it leaves an import of at least 0. It may lie beyond 1.
         """
         config = self.config.action
         battery = {
-            "import_target": lambda: self._action_for_target(deficit_kw - battery_kw),
+            "import_target": lambda: 2.0 * (deficit_kw - battery_kw) / config.target_max_kw - 1.0,
             "power": lambda: battery_kw / self.config.battery.power_kw,
         }
         first = [battery[config.battery]()[None]] if config.battery in battery else []
         last = [] if config.chargers == "arrival" else [2.0 * (1.0 - config.full_band) * charge_share - 1.0]
-        return jnp.clip(jnp.concatenate([*first, *last]), -1.0, 1.0)
+        return jnp.concatenate([*first, *last])
 
     @property
     def charger_count(self) -> int:

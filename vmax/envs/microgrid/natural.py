@@ -93,7 +93,7 @@ def _action(env: Microgrid) -> tuple[Quantity, ...]:
     config, rated = env.config.action, env.config.battery.power_kw
     battery = {
         "import_target": [
-            Quantity("import_target_kw", "kW", 0.0, env.largest_target_kw, "import that the battery holds")
+            Quantity("import_target_kw", "kW", 0.0, config.target_max_kw, "import that the battery holds")
         ],
         "power": [Quantity("battery_kw", "kW", -rated, rated, "battery power asked for, discharge positive")],
     }.get(config.battery, [])
