@@ -46,7 +46,7 @@ def random_run(env, steps: int, seed: int = 0):
 
     def one(state, key):
         act_key, step_key = jax.random.split(key)
-        action = jax.random.uniform(act_key, (env.action_space.size,), minval=-1.2, maxval=1.2)
+        action = jax.random.uniform(act_key, (env.action_space.size,), minval=-1.0, maxval=1.0)
         following, step = env.step(step_key, state, action, params)
         return following, (state, action, step)
 

@@ -95,11 +95,11 @@ class TariffConfig:
 class ActionConfig:
     """How actions are read.
 
-    `battery`: `import_target`: an import up to `target_max_kw` that the battery holds; `power`: its power as a share of rated power, discharge positive; `rule`: the priority
-    rules dispatch it.
-    `chargers`: `group`: one action for each group, the share of what its vehicles could take; `socket`: one for each
-    socket; `arrival`: vehicles charge on arrival and there is no action. `full_band`: the share of the action range at
-    its upper end that means all.
+    `battery`: `import_target`: an import up to `target_max_kw` that the battery holds; `power`: its power as a share of
+    rated power, discharge positive; `rule`: the priority rules dispatch it. `chargers`: `group`: one action for each
+    group, the share of what its vehicles could take; `socket`: one for each socket; `arrival`: vehicles charge on
+    arrival and there is no action. `full_band`: the share of the action range at its upper end that means all.
+    `guarantee`: what a vehicle must take now to leave served is charged whatever the action.
     """
 
     battery: Literal["import_target", "power", "rule"]
