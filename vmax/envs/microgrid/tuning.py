@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 YEARS = 2
 """Training years on which the rules are tuned."""
-TARGETS_KW = (0.0, 50.0, 100.0, 150.0, 200.0, 250.0, 300.0, 350.0, 400.0, 500.0)
-HOURS = (1.0, 2.0, 4.0, 6.0, 9.0, 12.0)
+TARGETS_KW = (0.0, 100.0, 150.0, 200.0, 250.0, 300.0, 400.0)
+HOURS = (1.0, 2.0, 4.0, 6.0, 9.0)
 
 
 def constant_targets(env: Microgrid) -> ConstantTargets:
