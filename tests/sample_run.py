@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vmax.envs.bess.assessment import COLUMNS
 from vmax.evaluation.writing import write_table
 from vmax.files import write_csv, write_json
 from vmax.run_folder import RunFolder
@@ -137,6 +138,7 @@ def evaluation(day_eur: dict[str, float], days: int) -> dict[str, Any]:
         "end": "2024-03-31T22:00:00Z",
         "rules": {"capture": "a share"},
         "optimum": {"kind": "optimum"},
+        "columns": [column.described() for column in COLUMNS],
         "baseline_settings": {"chosen_on": "train", "gated_two_cycle": {"gate": 45.0}},
         "day_groups": {"season": {"days": {"spring": days}}},
         "policies": policies,

@@ -86,13 +86,19 @@ def comparison_rows(evaluation: Mapping[str, Any], currency: str) -> tuple[list[
         return list(_RETURN_HEADINGS), {name: _return_cells(policies[name]) for name in ordered(policies)}
     kind = evaluation.get("optimum", {}).get("kind")
     share = {"bound": "of bound", "plan": "of plan"}.get(kind, "capture")
-    columns = evaluation["columns"]
+    columns = evaluation.get("columns") or FALLBACK
     return (
         [column["heading"].format(currency=currency, share=share) for column in columns],
         {name: [_cell(policies[name], column) for column in columns] for name in ordered(policies)},
     )
 
 
+FALLBACK = (
+    {"heading": "profit {currency}", "key": "profit_eur", "digits": 0},
+    {"heading": "{share}", "key": "capture", "digits": 3},
+    {"heading": "95 % CI", "key": "ci95.capture", "digits": 3},
+)
+"""For results of versions that did not say what their table shows."""
 _RETURN_HEADINGS = ("return, mean", "return, sd", "episodes")
 
 

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from vmax.evaluation.evaluate import OPTIMUM
 from vmax.evaluation.report.markup import Html, code, folded, paragraph, shaded, table, tag
 from vmax.evaluation.report.series import MOST_STEPS, policy_colour
 from vmax.evaluation.report.source import Source
@@ -66,9 +67,9 @@ def day_groups(evaluation: Mapping[str, Any], currency: str) -> list[Html]:
             cells = [shaded(number(values[name]["capture"]), values[name]["capture"]) for name in names]
             rows.append([named(policy), *cells])
             marked.append(policy in LEARNED)
-        optimum = policies[BOUNDS[1]][f"by_{key}"]
+        optimum = policies[OPTIMUM][f"by_{key}"]
         earned = [shaded(f"{optimum[name]['uplift_eur']:,.0f}", None) for name in names]
-        rows.append([named(BOUNDS[1], f"{BOUNDS[1]}, {currency}"), *earned])
+        rows.append([named(OPTIMUM, f"{OPTIMUM}, {currency}"), *earned])
         found += [tag("h3", GROUPINGS.get(key, key)), table(["capture", *titles], rows, [*marked, False])]
         if edges := groups.get("edges_eur_per_mwh"):
             told = ", ".join(f"{edge:.0f}" for edge in edges)
