@@ -77,7 +77,7 @@ def filled(tmp_path: Path, size_kib: int, settings: tuple[str, ...]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("tries", "settings"), [(2, ()), pytest.param(20, WHOLE, marks=pytest.mark.slow)], ids=["figures", "whole"]
+    ("tries", "settings"), [(1, ()), pytest.param(20, WHOLE, marks=pytest.mark.slow)], ids=["figures", "whole"]
 )
 def test_a_run_that_fills_its_disk_says_so_and_loses_nothing(tmp_path, tries, settings):
     settings = (*tiny.PENDULUM, *settings)
@@ -87,12 +87,12 @@ def test_a_run_that_fills_its_disk_says_so_and_loses_nothing(tmp_path, tries, se
     for number in range(tries):
         place = tmp_path / str(number)
         place.mkdir()
-        size = max(16, round(need * ((number + random.random()) / tries) ** 2))
+        size = max(16, round(need * min(0.9, ((number + random.random()) / tries)) ** 2))
         said = filled(place, size, settings)
         full += "everything written earlier is intact" in said
         print(f"{size} of {need} KiB: {said.splitlines()[-1]}")
         tiny.assert_same_run(tmp_path / "untouched", place / "run")
-    assert full >= tries // 2
+    assert full >= max(1, tries // 2)
 
 
 REFUSALS = {

@@ -40,8 +40,8 @@ def killed_after_progress(process: subprocess.Popen[str], folder: Path, wait_s: 
     return process.returncode == -signal.SIGKILL
 
 
-LATER = ("a2c",)
-"""Resumes by the same code as PPO: only in the slow tests."""
+LATER = ("a2c", "sac", "td3")
+"""Only in the slow tests: A2C resumes by the same code as PPO, and test_loop.py kills runs of SAC and TD3."""
 EACH = [
     pytest.param(name, kills, marks=[pytest.mark.slow] if kills > 1 or name in LATER else [])
     for name in REGISTRY
