@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sample_run import embedded
 from sites import SMALL
 
 import vmax
@@ -13,7 +14,7 @@ from vmax.commands.act import act
 TINY = (
     *SMALL,
     *("env=microgrid_scarce", "device=cpu", "checks=off", "seed=1", "network.hidden=[16,16]", "env.episode.days=2"),
-    *("evaluation.days=8", "evaluation.bootstrap=20", "export=true"),
+    *("evaluation.days=8", "evaluation.bootstrap=20", "export=true", "evaluation.seasons=true"),
 )
 FIGURES = (
     *("objective", "co2_kg", "co2_avoided_kg", "cost", "grid_import_kwh", "grid_export_kwh", "peak_import_kw"),
@@ -46,8 +47,11 @@ def test_a_run_ends_with_its_figures_and_a_policy_that_acts_on_kilowatts(tmp_pat
     assert set(rows["policy"].value_counts()) == {8 * 24} and (folder / "trace.csv").exists()
     for name in ("week", "import_duration", "co2_and_cost", "ev_service"):
         assert (folder / "plots" / f"{name}.png").exists(), name
+    days = pd.read_csv(sorted((tmp_path / "run" / "evaluation" / "seasons").glob("*.csv"))[0])
+    assert sorted(set(days["season"].value_counts())) == [24] and days["season"].nunique() == 4
     if algorithm == "td3":
-        assert "perfect_foresight" in (tmp_path / "run" / "report.html").read_text()
+        shown = embedded((tmp_path / "run" / "report.html").read_text())["views"]
+        assert shown["dispatch"]["policies"] and shown["seasons"]["options"]
     header, actions = act(tmp_path / "run" / "policy", tmp_path / "run" / "policy" / "example.csv")
     values = np.asarray([[float(x) for x in row[-3:]] for row in actions])
     assert header[-3:] == ACTIONS

@@ -19,7 +19,6 @@ from vmax.envs.microgrid.rules import Greedy, Level, NoControl, PriorityRules
 from vmax.envs.microgrid.settings import TERMS
 from vmax.envs.microgrid.state import Start
 from vmax.envs.microgrid.tuning import tuned_rules
-from vmax.envs.microgrid.years import make_years
 from vmax.envs.rollout import Column, Record
 
 if TYPE_CHECKING:
@@ -95,19 +94,7 @@ class MicrogridAssessment:
 
     def timeseries(self, name: str, record: Record) -> pd.DataFrame:
         """The steps of a rollout as rows."""
-        split = next(s for s in ("test", "validation", "train") if self._fits(s, record))
-        years = make_years(self.env.config.data, split)
-        return kpis.timeseries(name, record.info, record.steps, years.utc, self.env.config.reward.scale)
-
-    def _fits(self, split: str, record: Record) -> bool:
-        """Whether a rollout may be one of this split: it has as many years, whose PV is the same."""
-        pv_kw = make_years(self.env.config.data, split).pv_kw
-        told = np.asarray(record.info["pv_kw"])
-        year, time = (np.asarray(record.info[name])[: len(told)] for name in ("year", "time"))
-        if year.max() >= len(pv_kw):
-            return False
-        steps = np.arange(len(told))[:, None] < np.asarray(record.steps)
-        return bool(np.allclose(pv_kw[year, np.minimum(time, pv_kw.shape[1] - 1)][steps], told[steps], atol=1e-2))
+        return kpis.timeseries(name, record.info, record.steps, self.env.config.reward.scale)
 
     def key_figures(self, table: pd.DataFrame, params: Any, starts: Any) -> dict[str, Any]:
         """Figures of one policy from its rows."""
@@ -155,20 +142,28 @@ class MicrogridAssessment:
         """The days by season, and by quartile of their PV, from the dullest."""
         day = self._day(table)
         first = np.append(True, day[1:] != day[:-1])
-        local = pd.DatetimeIndex(table["utc"][first]).tz_localize("UTC").tz_convert(self.env.config.data.timezone)
         pv_kwh = np.bincount(day, table["pv_kw"].to_numpy(np.float64)) * self.env.dt_h
         edges = np.quantile(pv_kwh, (0.25, 0.5, 0.75))
         quartile = DayGroups(QUARTILES, np.searchsorted(edges, pv_kwh), {"edges_kwh": edges.tolist()})
-        dates = local.tz_localize(None).to_numpy().astype("datetime64[D]")
-        return {"season": season_groups(dates), "pv": quartile}
+        return {"season": season_groups(self._dates(table["utc"].to_numpy()[first])), "pv": quartile}
 
-    def season_days(self, params: Any, split: str) -> tuple[Any, tuple[str, ...]]:
-        """No fixed days are looked at."""
-        return self.starts(params, split, 1), ()
+    def season_days(self, params: Any, split: str) -> tuple[Start, tuple[str, ...]]:
+        """Starts and seasons of the days with the median PV of each season of the first year, from midnight on."""
+        steps, data = self.env.steps_per_day, params.data
+        pv_kwh = np.asarray(data.pv_kw[0], np.float64).reshape(-1, steps).sum(axis=1)
+        dates = self._dates(np.asarray(data.minutes[0, ::steps]).astype("datetime64[m]"))
+        groups, first = season_groups(dates), self.starts(params, split, 1)
+        days = []
+        for season in range(len(groups.names)):
+            chosen = np.flatnonzero(groups.of_day == season)
+            days.append(chosen[np.argsort(pv_kwh[chosen], kind="stable")[(len(chosen) - 1) // 2]])
+        time = jnp.asarray(np.asarray(days) * steps, jnp.int32)
+        year, soc = jnp.zeros_like(time), jnp.full(len(days), first.soc[0])
+        return Start(year, time, time + steps, soc), groups.names
 
     def season_figure(self, table: pd.DataFrame) -> Figure:
-        """None is drawn."""
-        raise NotImplementedError
+        """Power, import and charge of such days, a column for each."""
+        return plots.season_days(table, self.env.config.data.timezone)
 
     def bound_eur(self, params: Any, starts: Any) -> np.ndarray | None:
         """The plan with perfect foresight is the optimum."""
@@ -204,6 +199,11 @@ class MicrogridAssessment:
             "co2_t": sums["co2_kg"] / 1000.0 / years,
             "ev_service": 1.0 - sums["ev_unmet_kwh"] / max(sums["ev_wanted_kwh"], 1e-9),
         }
+
+    def _dates(self, utc: np.ndarray) -> np.ndarray:
+        """The local dates of these times, datetime64[D]."""
+        local = pd.DatetimeIndex(utc).tz_localize("UTC").tz_convert(self.env.config.data.timezone)
+        return local.tz_localize(None).to_numpy().astype("datetime64[D]")
 
     def _day(self, table: pd.DataFrame) -> np.ndarray:
         """The number of each row's day, counted through all lanes."""

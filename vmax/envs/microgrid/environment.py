@@ -10,9 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vmax.envs.battery import Site
 from vmax.envs.environment import Checks, Plain, Step
-from vmax.envs.microgrid import objectives, observation, post_decision
+from vmax.envs.microgrid import episodes, objectives, observation, post_decision
 from vmax.envs.microgrid.balance import Flows, balance, held
 from vmax.envs.microgrid.chargers import (
     Groups,
@@ -23,9 +22,9 @@ from vmax.envs.microgrid.chargers import (
     must_take,
     share_out,
     within_limits,
-)  # fmt: skip
+)
 from vmax.envs.microgrid.climate import Outlook, look
-from vmax.envs.microgrid.objectives import TERMS, Imports, Moment, Reward, StepTerms, Valuation
+from vmax.envs.microgrid.objectives import TERMS, Moment, Reward, StepTerms
 from vmax.envs.microgrid.params import MicrogridParams, build
 from vmax.envs.microgrid.rules import priority_power_kw
 from vmax.envs.microgrid.settings import MicrogridConfig
@@ -36,7 +35,6 @@ from vmax.spaces import Box, Feature
 Array = jax.Array
 
 WINDOW_H = 36
-DAYS_A_YEAR = 365
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Microgrid(Plain):
 
     @property
     def year_steps(self) -> int:
-        return DAYS_A_YEAR * self.steps_per_day
+        return episodes.DAYS_A_YEAR * self.steps_per_day
 
     @property
     def window(self) -> int:
@@ -112,37 +110,7 @@ class Microgrid(Plain):
 
     def reset(self, key: Array, params: MicrogridParams, start: Start | None = None) -> tuple[State, Array]:
         """A fresh episode: year, day, charge, and the month's highest imports so far are drawn; or a named start."""
-        data, sockets = params.data, sum(self.groups.sizes)
-        keys = jax.random.split(key, 5)
-        if start is None:
-            year = jax.random.randint(keys[0], (), 0, data.pv_kw.shape[0])
-            last = DAYS_A_YEAR - self.config.episode.days
-            time = jax.random.randint(keys[1], (), 0, last + 1) * self.steps_per_day
-            span = params.battery.soc_max - params.battery.soc_min
-            share = jax.random.uniform(keys[2], (), minval=params.start_soc[0], maxval=params.start_soc[1])
-            soc = params.battery.soc_min + share * span
-            start = Start(year, time, time + self.min_episode_steps, soc)
-            low, high = params.start_peak[0], params.start_peak[1]
-            peaks = params.peak_reference_kw * jax.random.uniform(keys[3], (2,), minval=low, maxval=high)
-        else:
-            peaks = jnp.zeros(2)
-        peaks = jnp.where(data.month_begins[start.time], 0.0, peaks)
-        weights = params.valued.weights
-        if self.config.reward.conditioned:
-            drawn = jax.random.dirichlet(keys[4], jnp.ones(len(weights)))
-            weights = jnp.where(start.end - start.time < self.year_steps, drawn, weights)
-        nobody = Vehicles(jnp.zeros(sockets), jnp.zeros(sockets, jnp.int32))
-        vehicles = arrive(nobody, data.need_kwh[start.year, start.time], data.stay_steps[start.year, start.time])
-        last_kw = jnp.maximum(data.mall_kw[start.year, start.time] - data.pv_kw[start.year, start.time], 0.0)
-        state = State(
-            year=start.year,
-            time=start.time,
-            end=start.end,
-            soc=start.soc,
-            vehicles=vehicles,
-            imports=Imports(peaks[0], peaks[1], last_kw),
-            weights=weights,
-        )
+        state = episodes.begin(self, key, params, start)
         return state, self.observe(state, params)
 
     def step(self, key: Array, state: State, action: Array, params: MicrogridParams) -> tuple[State, Step]:
@@ -166,10 +134,10 @@ class Microgrid(Plain):
             data.month_left_after[time],
         )
         terms = StepTerms.of(flows, unmet_kwh, moment, state.imports, params.valued, self.dt_h)
-        potential = self.potentials(
-            state.soc, flows, state.weights, state.imports, moment, params.battery, params.valued
+        clip = self.config.reward.clip
+        reward = Reward.of(
+            terms, state.soc, flows, moment, state.imports, state.weights, params.battery, params.valued, clip
         )
-        reward = Reward.of(terms, state.weights, potential, params.valued, self.config.reward.clip)
         following = self._follow(state, flows, vehicles, moment, params)
         return following, Step(
             observation=self.observe(following, params),
@@ -177,25 +145,6 @@ class Microgrid(Plain):
             terminated=jnp.array(False),
             truncated=following.time >= state.end,
             info=self._tell(state, flows, moment, terms, reward, params),
-        )
-
-    def potentials(
-        self,
-        soc: Array,
-        flows: Flows,
-        weights: Array,
-        imports: Imports,
-        moment: Moment,
-        battery: Site,
-        valued: Valuation,
-    ) -> tuple[Array, Array]:
-        """Φ of reward shaping before and after a step."""
-        eta, capacity_kwh = battery.eta_discharge, self.config.battery.capacity_kwh
-        before, after = ((charge - battery.soc_min) * capacity_kwh for charge in (soc, flows.soc_end))
-        now = imports.after(flows.import_kw, moment.peak)
-        return (
-            valued.potential(weights, before, eta, imports, moment.month_left),
-            valued.potential(weights, after, eta, now, moment.month_left_after),
         )
 
     def charging(self, state: State, action: Array, params: MicrogridParams) -> Array:
@@ -288,8 +237,7 @@ class Microgrid(Plain):
         data, at = params.data, (state.year, state.time)
         arriving = jnp.where(data.stay_steps[at] > 0, data.need_kwh[at].astype(jnp.float32), 0.0)
         return {
-            "year": state.year,
-            "time": state.time,
+            "minutes": data.minutes[at],
             "pv_kw": flows.pv_kw,
             "curtailed_kw": flows.curtailed_kw,
             "mall_kw": flows.mall_kw,

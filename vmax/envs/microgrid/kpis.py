@@ -22,15 +22,15 @@ MONEY = ("energy_cost", "demand_cost", "wear_cost")
 TOLERANCE = 1e-6
 
 
-def timeseries(name: str, info: dict[str, Any], steps: Any, utc: np.ndarray, scale: float) -> pd.DataFrame:
-    """One row for each lane and step of a rollout; `info` entries are `[T, L]`, `utc` `[Y, T]`."""
+def timeseries(name: str, info: dict[str, Any], steps: Any, scale: float) -> pd.DataFrame:
+    """One row for each lane and step of a rollout; `info` entries are `[T, L]`."""
     told = {key: np.asarray(value) for key, value in info.items()}
     lanes = [(lane, int(count)) for lane, count in enumerate(np.asarray(steps))]
 
     def column(key: str) -> np.ndarray:
         return np.concatenate([told[key][:count, lane] for lane, count in lanes])
 
-    table = pd.DataFrame({"utc": utc[column("year"), column("time")]})
+    table = pd.DataFrame({"utc": column("minutes").astype("datetime64[m]").astype("datetime64[s]")})
     table["policy"] = name
     table["lane"] = np.concatenate([np.full(count, lane, np.int32) for lane, count in lanes])
     table = table.assign(**{key: column(key) for key in TOLD})

@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from vmax.envs.microgrid.balance import Connection, Flows, Tariff
+from vmax.envs.battery import Site
+from vmax.envs.microgrid.balance import KW, Connection, Flows, Tariff
 from vmax.envs.microgrid.settings import TERMS
 
 if TYPE_CHECKING:
@@ -162,12 +163,16 @@ class Reward:
     def of(
         cls,
         terms: StepTerms,
+        soc: Array,
+        flows: Flows,
+        moment: Moment,
+        imports: Imports,
         weights: Array,
-        potential: tuple[Array, Array],
+        battery: Site,
         valued: Valuation,
         clip: float | None,
     ) -> Reward:
-        """The reward of a step; `potential`: `Valuation.potential` before and after it.
+        """The reward of a step that began at the charge `soc` and with `imports`.
 
         Shaping by a potential leaves the best policy as it is: Ng, Harada & Russell (1999), Policy invariance under
         reward transformations.
@@ -178,7 +183,10 @@ class Reward:
             saturated = (jnp.abs(each) >= clip).astype(jnp.float32)
             each = jnp.clip(each, -clip, clip)
         weighted = weights * each
-        before, after = potential
+        stored_kwh = lambda charge: (charge - battery.soc_min) * battery.capacity_mwh * KW  # noqa: E731
+        eta, now = battery.eta_discharge, imports.after(flows.import_kw, moment.peak)
+        before = valued.potential(weights, stored_kwh(soc), eta, imports, moment.month_left)
+        after = valued.potential(weights, stored_kwh(flows.soc_end), eta, now, moment.month_left_after)
         shaping = valued.shaping_discount * after - before
         return cls((shaping - weighted.sum()) * valued.scale, weighted, saturated, shaping)
 

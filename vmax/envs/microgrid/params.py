@@ -24,7 +24,7 @@ Array = jax.Array
 
 @struct.dataclass
 class Data:
-    """The years of a split, `[Y, T, …]`, and the calendar that they share, `[T]`."""
+    """The years of a split, `[Y, T, …]`, and the calendar that they share, `[T]`. `minutes`: since 1970, UTC."""
 
     pv_kw: Array
     mall_kw: Array
@@ -33,6 +33,7 @@ class Data:
     need_kwh: Array
     stay_steps: Array
     table: Array
+    minutes: Array
     expected: Expected
     peak: Array
     month_begins: Array
@@ -67,6 +68,7 @@ def build(config: MicrogridConfig, split: str, mean_terms: Any, peak_reference_k
         need_kwh=jnp.asarray(years.need_kwh),
         stay_steps=jnp.asarray(years.stay_steps),
         table=jnp.asarray(features_of(config, years, calendar, climate, expected, price)),
+        minutes=jnp.asarray(years.utc.astype("datetime64[m]").astype(np.int32)),
         expected=Expected(**{name: jnp.asarray(value) for name, value in expected.items()}),
         peak=jnp.asarray(calendar.peak),
         month_begins=jnp.asarray(calendar.month_begins),

@@ -88,6 +88,30 @@ def ev_service(timeseries: pd.DataFrame, policy: str, steps_per_day: int) -> Fig
     return figure
 
 
+def season_days(table: pd.DataFrame, timezone: str) -> Figure:
+    """PV, import and state of charge of one day of each season, side by side in local hours."""
+    seasons, apart, marks = list(dict.fromkeys(table["season"])), 30, (0, 6, 12, 18, 24)
+    with canvas(12, 5, rows=2, sharex=True) as (figure, (power, charge)):
+        for number, season in enumerate(seasons):
+            shown = {name: np.asarray(values) for name, values in table[table["season"] == season].items()}
+            begins = pd.Timestamp(shown["utc"][0], tz="UTC").tz_convert(timezone)
+            hour = apart * number + np.linspace(0.0, 24.0, len(shown["utc"]) + 1)
+            for name, (label, shade) in (
+                ("pv_kw", SOURCES["pv_used_kw"]),
+                ("grid_import_kw", SOURCES["grid_import_kw"]),
+            ):
+                power.stairs(shown[name], hour, color=shade, linewidth=1.4, label=None if number else label)
+            charge.plot(hour, 100 * np.append(shown["soc"], shown["soc_end"][-1]), color=colour("best"))
+            title = f"{season}, {begins:%d %b}"
+            power.text(hour[0], 1.05, title, transform=power.get_xaxis_transform(), weight="bold")
+        days = [apart * number for number in range(len(seasons))]
+        charge.set_xticks([day + mark for day in days for mark in marks], [str(mark) for _ in days for mark in marks])
+        charge.set(xlabel="local hour", ylabel="state of charge, %", ylim=(0, 100), xlim=(-3, days[-1] + 27))
+        power.set_ylabel("kW")
+        power.legend(loc="upper right")
+    return figure
+
+
 def _first_lane(timeseries: pd.DataFrame, policy: str, timezone: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """The columns of a policy's first year as numbers, and its local clock."""
     rows = (timeseries["policy"].to_numpy() == policy) & (timeseries["lane"].to_numpy() == 0)

@@ -72,8 +72,8 @@ def post_decision(env: Microgrid, seen: Array, action: Array, given: Context) ->
     if config.reward.conditioned:
         weights = jnp.concatenate([entry(f"weight_{name}") for name in TERMS])
     terms = StepTerms.of(flows, flows.unserved_kw * dt_h, moment, imports, valued, dt_h)
-    potential = env.potentials(soc, flows, weights, imports, moment, given.battery, valued)
-    reward = Reward.of(terms, weights, potential, valued, config.reward.clip)
+    clip = config.reward.clip
+    reward = Reward.of(terms, soc, flows, moment, imports, weights, given.battery, valued, clip)
     now = imports.after(flows.import_kw, moment.peak)
     left = {
         "soc": 2.0 * (flows.soc_end - lowest)[None] / span - 1.0,

@@ -41,8 +41,7 @@ class Start:
 
 BIG_KW, BIG_KWH, BIG_MONEY = 1e5, 1e6, 1e6
 INFO = (
-    Feature("year", "1", 0.0, 1e4),
-    Feature("time", "1", 0.0, 1e6),
+    Feature("minutes", "min", 0.0, 2e8),
     Feature("pv_kw", "kW", 0.0, BIG_KW),
     Feature("curtailed_kw", "kW", -1e-2, BIG_KW),
     Feature("mall_kw", "kW", 0.0, BIG_KW),
@@ -66,4 +65,4 @@ INFO = (
     *(Feature(f"saturated_{name}", "1", 0.0, 1.0) for name in TERMS),
     Feature("shaping", "1", -1e4, 1e4),
 )
-"""`ev_wanted_kwh`: of vehicles that plug in at this step; `term_…`: weighted, in units of no control's mean step."""
+"""`minutes`: since 1970, UTC; `ev_wanted_kwh`: of vehicles that plug in at this step; `term_…`: weighted, in units of no control's mean step."""

@@ -17,6 +17,9 @@ from vmax.plotting import colour
 
 NEEDED = ("utc", "policy", "lane", "price_eur_per_mwh", "charge_mw", "discharge_mw", "soc")
 """Columns without which there is no dispatch to show."""
+IN_KW = {"price_eur_per_mwh": ("price_per_kwh", 1000.0), "charge_mw": ("charge_kw", 0.001),
+         "discharge_mw": ("discharge_kw", 0.001), "pv_mw": ("pv_kw", 0.001)}  # fmt: skip
+"""Of sites that are reckoned in kW: the column that one of those follows from, and the factor."""
 MONEY = ("profit_eur", "terminal_value_eur")
 MOST_STEPS = 36_000
 """Of a policy's steps so many are put into a page: a year of quarter-hours. More would make it slow on a phone."""
@@ -44,11 +47,18 @@ def read_timeseries(path: Path) -> pd.DataFrame:
         return pd.DataFrame()
     with path.open(encoding="utf-8") as file:
         header = file.readline().strip().split(",")
-    if not set(NEEDED) <= set(header):
-        return pd.DataFrame()
-    columns = [name for name in (*NEEDED, "pv_mw", *MONEY) if name in header]
+    columns = [name for name in (*NEEDED, "pv_mw", *MONEY, *(kw for kw, _ in IN_KW.values())) if name in header]
     table = csv.read_csv(path, convert_options=csv.ConvertOptions(include_columns=columns)).to_pandas()
+    table = in_mw(table)
+    if not set(NEEDED) <= set(table.columns):
+        return pd.DataFrame()
     return table.assign(utc=pd.DatetimeIndex(table["utc"]).tz_localize(None))
+
+
+def in_mw(table: pd.DataFrame) -> pd.DataFrame:
+    """A table with the columns in MW and per MWh that a page uses, also where it has them in kW."""
+    found = {name: table[kw] * factor for name, (kw, factor) in IN_KW.items() if kw in table and name not in table}
+    return table.assign(**found)
 
 
 def daily_value_eur(table: pd.DataFrame, zone: str) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from vmax.errors import UserError
 from vmax.evaluation.evaluate import IDLE, NOTHINGS, OPTIMUM
-from vmax.evaluation.report.series import daily_value_eur, read_timeseries
+from vmax.evaluation.report.series import daily_value_eur, in_mw, read_timeseries
 from vmax.evaluation.table import LEARNED, whole_split
 from vmax.run_folder import RunFolder, read_metrics
 
@@ -138,7 +138,7 @@ class Source:
         """How the fixed days of the seasons were dispatched, by step of the training; of many steps a few."""
         steps = self.folder.season_steps()
         chosen = steps[:: -max(1, -(-len(steps) // MOST_SEASONS))][::-1]
-        return {step: pd.read_csv(self.folder.season_days(step)) for step in chosen}
+        return {step: in_mw(pd.read_csv(self.folder.season_days(step))) for step in chosen}
 
     @cached_property
     def timeseries(self) -> pd.DataFrame:
