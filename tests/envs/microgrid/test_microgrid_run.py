@@ -48,7 +48,7 @@ def test_a_run_ends_with_its_figures_and_a_policy_that_acts_on_kilowatts(tmp_pat
     for name in ("week", "import_duration", "co2_and_cost", "ev_service"):
         assert (folder / "plots" / f"{name}.png").exists(), name
     days = pd.read_csv(sorted((tmp_path / "run" / "evaluation" / "seasons").glob("*.csv"))[0])
-    assert sorted(set(days["season"].value_counts())) == [24] and days["season"].nunique() == 4
+    assert days["season"].value_counts().tolist() == [24] * 4
     if algorithm == "td3":
         shown = embedded((tmp_path / "run" / "report.html").read_text())["views"]
         assert shown["dispatch"]["policies"] and shown["seasons"]["options"]

@@ -96,10 +96,8 @@ def season_days(table: pd.DataFrame, timezone: str) -> Figure:
             shown = {name: np.asarray(values) for name, values in table[table["season"] == season].items()}
             begins = pd.Timestamp(shown["utc"][0], tz="UTC").tz_convert(timezone)
             hour = apart * number + np.linspace(0.0, 24.0, len(shown["utc"]) + 1)
-            for name, (label, shade) in (
-                ("pv_kw", SOURCES["pv_used_kw"]),
-                ("grid_import_kw", SOURCES["grid_import_kw"]),
-            ):
+            for name, source in (("pv_kw", "pv_used_kw"), ("grid_import_kw", "grid_import_kw")):
+                label, shade = SOURCES[source]
                 power.stairs(shown[name], hour, color=shade, linewidth=1.4, label=None if number else label)
             charge.plot(hour, 100 * np.append(shown["soc"], shown["soc_end"][-1]), color=colour("best"))
             title = f"{season}, {begins:%d %b}"
