@@ -65,5 +65,5 @@ INFO = (
     *(Feature(f"saturated_{name}", "1", 0.0, 1.0) for name in TERMS),
     Feature("shaping", "1", -1e4, 1e4),
 )
-"""`minutes`: since 1970, UTC; `ev_wanted_kwh`: of vehicles that plug in at this step; `term_…`: weighted, in units of no
-control's mean step."""
+"""`minutes`: since 1970, UTC; `ev_wanted_kwh`: of vehicles that plug in at this step; `term_…`: weighted, in units of
+no control's mean step."""
