@@ -44,6 +44,12 @@ COLOURS = {
     "threshold": "#c59bd8",
     "lp_yesterday": "#b0745a",
     "do_nothing": "#b0b7bf",
+    "no_control": "#b0b7bf",
+    "greedy": "#84c5a0",
+    "level": "#2e8b57",
+    "constant_targets": "#8e6bbf",
+    "priority_rules": "#b0745a",
+    "time_of_use": "#c59bd8",
     "wear ignored": "#e07b00",
     "wear priced": "#1565c0",
 }

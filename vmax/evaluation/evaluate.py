@@ -108,6 +108,16 @@ class Assessment(Protocol):
         ...
 
     @property
+    def lanes(self) -> str:
+        """What several lanes over one period are: `draws of forecast errors`."""
+        ...
+
+    @property
+    def in_money(self) -> bool:
+        """Whether what uplift and capture are measured in is the profit; else it is an objective of several."""
+        ...
+
+    @property
     def rules(self) -> Mapping[str, str]:
         """What its key figures mean, beside or instead of `RULES`."""
         ...
@@ -181,6 +191,8 @@ def evaluate(
         "start": _stamp(first.min()),
         "end": _stamp(first.max() + pd.Timedelta(hours=env.dt_h)),
         "rules": {**_rules(optimum["kind"], IDLE in figures), **judge.rules},
+        "lanes": judge.lanes,
+        "in_money": judge.in_money,
         "columns": [column.described() for column in judge.columns],
         "optimum": optimum,
         "baseline_settings": dict(judge.settings()),

@@ -38,7 +38,7 @@ def print_groups(evaluation: Mapping[str, Any]) -> None:
 
 def _group_table(evaluation: Mapping[str, Any]) -> Table:
     groups = evaluation["day_groups"]
-    table = Table(title=f"capture by {' and '.join(map(_worded, groups))}", title_justify="left")
+    table = Table(title=f"capture by {' and '.join(map(worded, groups))}", title_justify="left")
     table.add_column("policy", no_wrap=True)
     columns = [(f"by_{key}", name) for key, found in groups.items() for name in found["days"]]
     for _, name in columns:
@@ -53,7 +53,8 @@ def _group_table(evaluation: Mapping[str, Any]) -> Table:
     return table
 
 
-def _worded(group: str) -> str:
+def worded(group: str) -> str:
+    """What days are grouped by, in words."""
     return {"price_spread": "quartile of the day's price spread", "pv": "quartile of the day's PV"}.get(group, group)
 
 

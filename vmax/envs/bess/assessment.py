@@ -128,6 +128,8 @@ class BessAssessment:
         return np.bincount(index, np.concatenate(lanes)) / _draws(starts)
 
     columns: ClassVar[tuple[Column, ...]] = COLUMNS
+    lanes: ClassVar[str] = "draws of forecast errors"
+    in_money: ClassVar[bool] = True
     rules: ClassVar[Mapping[str, str]] = {}
 
     def complete(self, figures: dict[str, dict[str, Any]]) -> None:

@@ -38,6 +38,8 @@ class MicrogridAssessment:
 
     env: Microgrid
 
+    lanes: ClassVar[str] = "years"
+    in_money: ClassVar[bool] = False
     columns: ClassVar[tuple[Column, ...]] = (
         Column("objective", "objective", 3),
         Column("CO2 t", "co2_t", 1),

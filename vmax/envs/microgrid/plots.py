@@ -65,9 +65,13 @@ def front(timeseries: pd.DataFrame, currency: str) -> Figure:
         np.bincount(codes, timeseries[key].to_numpy(np.float64)) / years / 1000.0 for key in ("co2_kg", "cost")
     )
     with canvas(8, 5.5) as (figure, axes):
+        places: dict[tuple[float, float], list[str]] = {}
         for name, x, y in zip(map(str, names), tonnes, thousands, strict=True):
-            axes.scatter(x, y, s=60, color=colour(name), zorder=3)
-            axes.annotate(name, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=9, color=colour(name))
+            places.setdefault((round(x, 1), round(y, 1)), []).append(name)
+        for place, here in places.items():
+            axes.scatter(*place, s=60, color=colour(here[0]), zorder=3)
+            text = ", ".join(here)
+            axes.annotate(text, place, xytext=(6, 4), textcoords="offset points", fontsize=9, color=colour(here[0]))
         axes.set(title="CO2 and cost of a year", xlabel="t CO2", ylabel=f"thousand {currency}")
     return figure
 

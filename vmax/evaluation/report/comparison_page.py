@@ -15,6 +15,7 @@ from vmax.evaluation.report.compared import Compared
 from vmax.evaluation.report.markup import Html, Page, Section, code, figure, folded, paragraph, shaded, table, tag
 from vmax.evaluation.report.series import Shown, dispatch_view, policy_colour
 from vmax.evaluation.report.words import duration, listed, number
+from vmax.evaluation.table import worded
 
 MOST_SHOWN = 4
 """Courses in a dispatch view."""
@@ -162,10 +163,10 @@ def _groups(of: Compared) -> Section:
             values = evaluation["policies"]["best"][f"by_{key}"]
             cells = [shaded(number(values[name]["capture"]), values[name]["capture"]) for name in names]
             rows.append([parts.named(group, colour=of.colour(group)), *cells])
-        content += [tag("h3", parts.GROUPINGS.get(key, key)), table(["capture", *names], rows)]
+        content += [tag("h3", f"By {worded(key)}"), table(["capture", *names], rows)]
     if content:
         content.insert(0, paragraph("Of each group the run with the median score.", class_="note"))
-    return Section("groups", "By season and price spread", "Seasons", content)
+    return Section("groups", "By group of days", "Seasons", content)
 
 
 def _runs(of: Compared) -> Section:

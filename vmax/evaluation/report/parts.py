@@ -11,10 +11,12 @@ from vmax.evaluation.report.markup import Html, code, folded, paragraph, shaded,
 from vmax.evaluation.report.series import MOST_STEPS, policy_colour
 from vmax.evaluation.report.source import Source
 from vmax.evaluation.report.words import Card, number
-from vmax.evaluation.table import BOUNDS, LEARNED, comparison_rows, ordered
+from vmax.evaluation.table import BOUNDS, LEARNED, comparison_rows, ordered, worded
 
-QUARTILES = {"q1": "q1, calmest", "q4": "q4, widest"}
-GROUPINGS = {"season": "By season", "price_spread": "By the day's price spread"}
+QUARTILES = {
+    "price_spread": {"q1": "q1, calmest", "q4": "q4, widest"},
+    "pv": {"q1": "q1, dullest", "q4": "q4, brightest"},
+}
 PLACE = ("hydra.run.dir=", "hydra.sweep.", "compare.folder=", "resume=")
 """How overrides begin that say where a run is written, not what it is."""
 
@@ -58,7 +60,10 @@ def day_groups(evaluation: Mapping[str, Any], currency: str) -> list[Html]:
     found, policies = [], evaluation["policies"]
     for key, groups in evaluation.get("day_groups", {}).items():
         names = list(groups["days"])
-        titles = [tag("span", QUARTILES.get(name, name), tag("br"), f"{groups['days'][name]} days") for name in names]
+        titles = [
+            tag("span", QUARTILES.get(key, {}).get(name, name), tag("br"), f"{groups['days'][name]} days")
+            for name in names
+        ]
         rows, marked = [], []
         for policy in ordered(policies):
             if policy in BOUNDS:
@@ -70,7 +75,7 @@ def day_groups(evaluation: Mapping[str, Any], currency: str) -> list[Html]:
         optimum = policies[OPTIMUM][f"by_{key}"]
         earned = [shaded(f"{optimum[name]['uplift_eur']:,.0f}", None) for name in names]
         rows.append([named(OPTIMUM, f"{OPTIMUM}, {currency}"), *earned])
-        found += [tag("h3", GROUPINGS.get(key, key)), table(["capture", *titles], rows, [*marked, False])]
+        found += [tag("h3", f"By {worded(key)}"), table(["capture", *titles], rows, [*marked, False])]
         if edges := groups.get("edges_eur_per_mwh"):
             told = ", ".join(f"{edge:.0f}" for edge in edges)
             found.append(paragraph(f"Quartiles of the days by their highest price minus their lowest; edges at {told} "

@@ -138,7 +138,7 @@ def _groups(source: Source) -> Section:
         found.insert(
             0, paragraph("Share of the optimum's uplift on these days that each policy reached.", class_="note")
         )
-    return Section("groups", "By season and price spread", "Seasons", found)
+    return Section("groups", "By group of days", "Seasons", found)
 
 
 def _calibration(source: Source, drawn: dict[str, Any]) -> Section:

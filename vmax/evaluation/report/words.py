@@ -11,9 +11,11 @@ import pandas as pd
 
 from vmax.evaluation.report.series import lead_eur
 from vmax.evaluation.report.source import Source
-from vmax.evaluation.table import LEARNED
+from vmax.evaluation.table import LEARNED, comparison_rows
 from vmax.run_folder import FINISHED
 
+MOST_CARDS = 3
+"""Of the columns of the table of policies, where an objective counts and not the profit."""
 OF = {
     "optimum": "of what perfect foresight earns above doing nothing",
     "bound": "of an upper bound of what can be earned above doing nothing; perhaps nobody can earn as much",
@@ -51,8 +53,13 @@ def cards(source: Source) -> list[Card]:
         mean = Card("mean return", f"{values['return_mean']:,.1f}", f"95\u00a0%: {low:,.1f} to {high:,.1f}")
         return [mean, Card("spread of returns", f"{values['return_std']:,.1f}", "standard deviation"), *time]
     currency, intervals = source.currency, values["ci95"]
+    capture = Card("capture", number(values["capture"]), _range(intervals["capture"], 3))
+    if not source.evaluation.get("in_money", True):
+        headings, cells = comparison_rows(source.evaluation, currency)
+        shown = dict(zip(headings, cells[source.learned], strict=True))
+        return [capture, *(Card(name, shown[name], "") for name in headings[:MOST_CARDS]), *time]
     found = [
-        Card("capture", number(values["capture"]), _range(intervals["capture"], 3)),
+        capture,
         Card(f"profit, {currency}", f"{values['profit_eur']:,.0f}", _range(intervals["profit_eur"], 0)),
     ]
     if source.rivals and (lead := lead_eur(source.daily_eur, source.learned, source.rivals[0])) is not None:
@@ -109,10 +116,14 @@ def _verdict(source: Source, ahead: Sequence[str]) -> str:
     rival = source.rivals[0]
     gap = policies[learned]["uplift_eur"] - policies[rival]["uplift_eur"]
     kind = "a planner" if rival == source.best_rival(planner=True) else "a rule"
+    in_money = source.evaluation.get("in_money", True)
+    by = f"{source.currency} {abs(gap):,.0f}" if in_money else f"{_share(source, gap)} of capture"
     if ahead:
-        verdict = f"{rival}, {kind}, is ahead of the learned policy by {source.currency} {-gap:,.0f}"
+        verdict = f"{rival}, {kind}, is ahead of the learned policy by {by}"
     else:
-        verdict = f"The learned policy is ahead of every rule and planner: of {rival} by {source.currency} {gap:,.0f}"
+        verdict = f"The learned policy is ahead of every rule and planner: of {rival} by {by}"
+    if not in_money:
+        return f"{verdict}."
     lead = lead_eur(source.daily_eur, learned, rival)
     if lead is None:
         return f"{verdict}."
@@ -121,11 +132,19 @@ def _verdict(source: Source, ahead: Sequence[str]) -> str:
     return f"{verdict} (95\u00a0% interval {low:,.0f} to {high:,.0f}{unsure})."
 
 
+def _share(source: Source, gap: float) -> str:
+    """A gap between two uplifts as a share of the optimum's."""
+    assert source.evaluation is not None
+    best = source.evaluation["optimum"]["uplift_eur"]
+    return f"{abs(gap) / best:.3f}" if best > 0 else f"{abs(gap):.3g}"
+
+
 def _basis(source: Source) -> str:
     evaluation = source.evaluation
     assert evaluation is not None
     draws = evaluation.get("draws", 1)
-    mean = f" Figures are means over {draws} draws of forecast errors." if draws > 1 else ""
+    lanes = evaluation.get("lanes", "draws of forecast errors")
+    mean = f" Figures are means over {draws} {lanes}." if draws > 1 else ""
     start, end = (pd.Timestamp(evaluation[key]).tz_convert(source.zone) for key in ("start", "end"))
     return (
         f"Judged on the {evaluation['split']} split, {start:%d %b %Y} to {end - pd.Timedelta(seconds=1):%d %b %Y}, "
