@@ -38,7 +38,7 @@ def test_two_devices_with_half_the_batch_each_do_what_one_does(name, counterfact
     algorithm, offering = begin(name)[0], spec()
     if counterfactuals:
         algorithm = make(name, max_grad_norm=0.3, post_decision_critic=True, counterfactuals=counterfactuals)
-        offering = spec(post_decision=moved, context={"price": jnp.float32(2.0)}, controlled=(0,))
+        offering = spec(post_decision=moved, context={"price": jnp.float32(2.0)}, controlled=((0, -1.0, 1.0),))
     state = jax.jit(lambda key: algorithm.init(key, offering))(jax.random.key(0))
     halves = jax.tree.map(lambda leaf: jnp.stack([leaf[:, :8], leaf[:, 8:]]), inputs)
     one = jax.jit(lambda s: algorithm.update(s, inputs, key, offering))(state)
@@ -117,7 +117,7 @@ def test_a_transition_teaches_at_other_charges_too():
     context, inputs = {"price": jnp.float32(2.0)}, jax.tree.map(lambda leaf: leaf[0], batch(1, 5))
     critic = make_critic(NETWORK, 2, True, spec(post_decision=lambda o, a, c: (c["price"] * a[0], o + a[0])))
     elsewhere = jnp.linspace(-1.0, 1.0, 10).reshape(2, 5, 1)
-    lesson = critic.lessons(inputs, elsewhere, (0,), context)
+    lesson = critic.lessons(inputs, elsewhere, ((0, -1.0, 1.0),), context)
     taken, others = np.asarray(inputs.observation + inputs.action[:, :1]), np.asarray(elsewhere).reshape(10)
     assert np.allclose(lesson.inputs[:5], taken)
     assert np.allclose(lesson.inputs[5:, 0], others)
@@ -172,7 +172,7 @@ def test_the_value_of_a_charge_is_learned_where_no_decision_led_to_it(name):
 
     def slope(counterfactuals):
         algorithm = make(name, post_decision_critic=True, counterfactuals=counterfactuals)
-        offering = spec(post_decision=known, context={}, controlled=(0,))
+        offering = spec(post_decision=known, context={}, controlled=((0, -1.0, 1.0),))
         inputs = batch(400, 32)
         still = lambda seen: seen.at[..., 0].set(0.0)  # noqa: E731
         inputs = replace(

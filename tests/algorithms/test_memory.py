@@ -229,7 +229,8 @@ def test_two_devices_with_half_the_sequences_each_do_what_one_does(name, counter
     def moved(observation, action, context):
         return action[0], observation.at[2].add(action[1])
 
-    (inputs, history), key, offering = batch("lstm"), jax.random.key(4), spec(post_decision=moved, controlled=(2,))
+    (inputs, history), key = batch("lstm"), jax.random.key(4)
+    offering = spec(post_decision=moved, controlled=((2, -1.0, 1.0),))
     options = {"post_decision_critic": bool(counterfactuals), "counterfactuals": counterfactuals}
     algorithm = make(name, network("lstm"), max_grad_norm=0.3, **options)
     state = jax.jit(lambda key: algorithm.init(key, offering))(jax.random.key(0))
@@ -250,7 +251,7 @@ def test_a_memory_does_not_read_what_counterfactuals_move():
     def post_decision(observation, action, context):
         return jnp.float32(0.0), jnp.concatenate([observation[:2], action[:1]])
 
-    world = spec(actions=1, post_decision=post_decision, controlled=(2,))
+    world = spec(actions=1, post_decision=post_decision, controlled=((2, -1.0, 1.0),))
     algorithm = make("td3", network("lstm"), post_decision_critic=True, counterfactuals=1)
     policy = algorithm.policy(algorithm.init(jax.random.key(0), world))
     assert np.array_equal(policy.watched, [1.0, 1.0, 0.0])

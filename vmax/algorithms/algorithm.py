@@ -28,8 +28,9 @@ class Spec:
 
     `post_decision(observation, action, context) -> (known_reward, post_observation)` works on one sample;
     `context` is a pytree of numbers that it reads (kept in the learner's state, so no value is compiled in).
-    `controlled` are the entries of the observation that only decisions move, such as the charge of a store: all others
-    go their way whatever is done. `news_moves` tells that what happens after a decision moves them as well.
+    `controlled` are the entries of the observation that only decisions move, such as the charge of a store, with the
+    least and greatest value of each: all others go their way whatever is done. `news_moves` tells that what happens
+    after a decision moves them as well.
     `axis` names the mapped device axis; gradients are averaged over it. `total_updates` sets learning-rate schedules.
     """
 
@@ -39,7 +40,7 @@ class Spec:
     axis: str | None = None
     post_decision: Callable[[Array, Array, Any], tuple[Array, Array]] | None = None
     context: Any = None
-    controlled: tuple[int, ...] = ()
+    controlled: tuple[tuple[int, float, float], ...] = ()
     news_moves: bool = False
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import chex
@@ -24,6 +23,9 @@ from vmax.replay.transitions import History
 
 Array = jax.Array
 Key = jax.Array
+
+Controlled = tuple[tuple[int, float, float], ...]
+"""See `Spec.controlled`."""
 
 
 @struct.dataclass
@@ -92,19 +94,20 @@ class Critic:
         known, inputs = self._split(observation, action, context)
         return known + self.network.apply(params, inputs, memory)  # pyright: ignore[reportOperatorIssue]
 
-    def lessons(self, batch: Batch, elsewhere: Array, controlled: tuple[int, ...], context: Any) -> Lesson:
+    def lessons(self, batch: Batch, elsewhere: Array, controlled: Controlled, context: Any) -> Lesson:
         """What the critics may learn from a batch `[B]`: the decisions taken, and K others that were not.
 
         Where only decisions move the `controlled` entries of an observation (post-decision critics), the same news
         would have followed any other charge. So one transition also teaches the value at the charges `elsewhere`,
         `[K, B, C]`. The news is then common to K + 1 samples and drops out of the slope between them, which is what an
         actor follows. What a decision earns beyond its known reward has mean zero and is left out there. Where news
-        moves the controlled entries too (`news_moves`), it moves them as far from the other charge, within [-1, 1], and
-        what it earned belongs to the other charges as well.
+        moves the controlled entries too (`news_moves`), it moves them as far from the other charge, within its limits,
+        and what it earned belongs to the other charges as well.
         Source: Pitis, Creager & Garg (2020), Counterfactual Data Augmentation using Locally Factored Dynamics.
         """
         known, inputs = self._split(batch.observation, batch.action, context)
         count, size = elsewhere.shape[0], batch.reward.shape[0]
+        at, low, high = _of(controlled)
 
         def with_others(taken: Array, others: Array) -> Array:
             return jnp.concatenate([taken, others.reshape(count * size, *taken.shape[1:])])
@@ -112,14 +115,13 @@ class Critic:
         def moved(seen: Array, to: Array) -> Array:
             if not count:
                 return jnp.zeros((0, *seen.shape))
-            return jnp.broadcast_to(seen, (count, *seen.shape)).at[..., list(controlled)].set(to)
+            return jnp.broadcast_to(seen, (count, *seen.shape)).at[..., at].set(to)
 
         nothing = jnp.zeros((count, size))
         earned, landed = nothing, elsewhere
         if count and self.news_moves:
-            at = list(controlled)
             earned = jnp.broadcast_to(batch.reward - known, (count, size))
-            landed = jnp.clip(elsewhere + batch.next_observation[:, at] - inputs[:, at], -1.0, 1.0)
+            landed = jnp.clip(elsewhere + batch.next_observation[:, at] - inputs[:, at], low, high)
         return Lesson(
             inputs=with_others(inputs, moved(inputs, elsewhere)),
             known=with_others(jnp.broadcast_to(known, (size,)), nothing),
@@ -149,14 +151,21 @@ def make_critic(network: NetworkConfig, num_critics: int, post_decision: bool, s
 
 
 def draw_elsewhere(key: Key, shape: tuple[int, ...], spec: Spec) -> Array:
-    """Uniform values within [-1, 1] for the controlled entries, C: `shape` = (U, K, …, B) -> `[U, K, …, B, C]`.
+    """Uniform values within the limits of the controlled entries, C: `shape` = (U, K, …, B) -> `[U, K, …, B, C]`.
 
     Raises: UserError if K > 0 and the environment names no controlled entries.
     """
     if shape[1] and not spec.controlled:
         raise UserError(f"algorithm.counterfactuals={shape[1]}: this environment names no controlled features; set 0")
-    uniform = partial(jax.random.uniform, minval=-1.0, maxval=1.0)
-    return shared(uniform, key, (*shape, len(spec.controlled)), spec.axis, batch_dim=len(shape) - 1)
+    _, low, high = _of(spec.controlled)
+    shares = shared(jax.random.uniform, key, (*shape, len(spec.controlled)), spec.axis, batch_dim=len(shape) - 1)
+    return low + (high - low) * shares
+
+
+def _of(controlled: Controlled) -> tuple[list[int], Array, Array]:
+    """Which entries are controlled, and the least and greatest value of each, `[C]`."""
+    limits = jnp.array([limits for _, *limits in controlled], jnp.float32).reshape(-1, 2)
+    return [entry for entry, _, _ in controlled], limits[:, 0], limits[:, 1]
 
 
 def critic_step(

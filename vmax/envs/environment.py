@@ -147,7 +147,7 @@ class Environment(Protocol):
     def post_decision_context(self, params: Params) -> Any: ...
 
     @property
-    def controlled(self) -> tuple[str, ...]: ...
+    def controlled(self) -> Mapping[str, tuple[float, float]]: ...
 
     @property
     def news_moves(self) -> bool: ...
@@ -182,9 +182,10 @@ class Plain:
         return None
 
     @property
-    def controlled(self) -> tuple[str, ...]:
-        """Features of the observation, within [-1, 1], that only decisions move: all others go their own way."""
-        return ()
+    def controlled(self) -> Mapping[str, tuple[float, float]]:
+        """Features of the observation that only decisions move, and the range of each in which critics should know what
+        it is worth: all others go their own way."""
+        return {}
 
     @property
     def news_moves(self) -> bool:

@@ -124,7 +124,11 @@ def build_program(config: RunConfig, env: Environment, algorithm: Any) -> Progra
         axis=devices.AXIS,
         post_decision=env.post_decision,
         context=context,
-        controlled=env.observation_space.entries(env.controlled),
+        controlled=tuple(
+            (entry, *limits)
+            for name, limits in env.controlled.items()
+            for entry in env.observation_space.entries((name,))
+        ),
         news_moves=env.news_moves,
     )
     sizes = Sizes(

@@ -217,7 +217,7 @@ def test_the_post_decision_state_is_exact_under_every_model(model, feedback):
     known = jax.jit(jax.vmap(lambda seen, action: env.post_decision(seen, action[None], context)))
     reward, after = known(observations, jnp.asarray(actions, jnp.float32))
     np.testing.assert_allclose(reward, steps.reward, atol=2e-3 * float(jnp.abs(steps.reward).max()))
-    controlled = list(env.observation_space.entries(env.controlled))
+    controlled = list(env.observation_space.entries(tuple(env.controlled)))
     np.testing.assert_allclose(after[:, controlled], steps.observation[:, controlled], atol=2e-4)
 
 

@@ -215,7 +215,7 @@ def test_only_the_controlled_features_depend_on_what_the_battery_does(prices, in
         return np.asarray(seen)
 
     first, other = course(0.5, -1.0), course(0.8, 0.6)
-    controlled = list(env.observation_space.entries(env.controlled))
+    controlled = list(env.observation_space.entries(tuple(env.controlled)))
     assert np.abs(first[controlled] - other[controlled]).min() > 0.1
     np.testing.assert_array_equal(np.delete(first, controlled), np.delete(other, controlled))
 

@@ -275,9 +275,9 @@ class Bess:
         return partial(post_decision.post_decision, self)
 
     @property
-    def controlled(self) -> tuple[str, ...]:
+    def controlled(self) -> dict[str, tuple[float, float]]:
         """The charge and what is remembered of wear."""
-        return tuple(name for name in ("soc", "soh", "wear") if name in self.observation_space)
+        return {name: (-1.0, 1.0) for name in ("soc", "soh", "wear") if name in self.observation_space}
 
     @property
     def news_moves(self) -> bool:

@@ -24,7 +24,8 @@ from vmax.envs.microgrid.chargers import (
     within_limits,
 )
 from vmax.envs.microgrid.climate import Outlook, look
-from vmax.envs.microgrid.objectives import TERMS, Moment, Reward, StepTerms
+from vmax.envs.microgrid.objectives import TERMS, Holdings, Imports, Moment, Reward, StepTerms
+from vmax.envs.microgrid.observation import LARGEST_DRAWN
 from vmax.envs.microgrid.params import MicrogridParams, build
 from vmax.envs.microgrid.rules import priority_power_kw
 from vmax.envs.microgrid.settings import MicrogridConfig
@@ -135,10 +136,11 @@ class Microgrid(Plain):
         )
         terms = StepTerms.of(flows, unmet_kwh, moment, state.imports, params.valued, self.dt_h)
         clip = self.config.reward.clip
-        reward = Reward.of(
-            terms, state.soc, flows, moment, state.imports, state.weights, params.battery, params.valued, clip
-        )
-        following = self._follow(state, flows, vehicles, moment, params)
+        now = state.imports.after(flows.import_kw, moment.peak)
+        before = Holdings(state.soc, state.vehicles.need_kwh.sum(), state.imports, moment.month_left)
+        left = Holdings(flows.soc_end, vehicles.need_kwh.sum(), now, moment.month_left_after)
+        reward = Reward.of(terms, before, left, state.weights, params.battery, params.valued, clip)
+        following = self._follow(state, flows, vehicles, now, params)
         return following, Step(
             observation=self.observe(following, params),
             reward=reward.value,
@@ -215,13 +217,14 @@ class Microgrid(Plain):
         """How many actions the chargers have."""
         return self.action_space.size - self._first_charger
 
-    def _follow(self, state: State, flows: Flows, vehicles: Vehicles, moment: Moment, params: MicrogridParams) -> State:
+    def _follow(
+        self, state: State, flows: Flows, vehicles: Vehicles, imports: Imports, params: MicrogridParams
+    ) -> State:
         """The state one step later, with those who arrive then."""
         data, time = params.data, state.time + 1
         length = data.peak.shape[0]
         inside = jnp.minimum(time, length - 1)
         stay = jnp.where(time < length, data.stay_steps[state.year, inside], 0)
-        imports = state.imports.after(flows.import_kw, moment.peak)
         fresh = data.month_begins[time % length]
         imports = replace(
             imports,
@@ -270,9 +273,9 @@ class Microgrid(Plain):
         return partial(post_decision.post_decision, self)
 
     @property
-    def controlled(self) -> tuple[str, ...]:
-        """The charge of the battery."""
-        return ("soc",)
+    def controlled(self) -> dict[str, tuple[float, float]]:
+        """The charge of the battery, and the month's highest imports so far."""
+        return {"soc": (-1.0, 1.0), **dict.fromkeys(("peak_so_far", "offpeak_so_far"), (0.0, LARGEST_DRAWN))}
 
     def post_decision_context(self, params: MicrogridParams) -> Any:
         """The numbers that `post_decision` reads."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Array = jax.Array
 
-__all__ = ["TERMS", "Imports", "Moment", "Reward", "StepTerms", "Valuation", "normalisers"]
+__all__ = ["TERMS", "Holdings", "Imports", "Moment", "Reward", "StepTerms", "Valuation", "normalisers"]
 
 NORMALISING_YEARS = 8
 """Training years over which no control's mean step is taken."""
@@ -64,6 +64,17 @@ class Imports:
 
 
 @struct.dataclass
+class Holdings:
+    """What a potential counts: the charge, kWh that present vehicles still want, the month's highest imports so far and
+    the share of the month that is left."""
+
+    soc: Array
+    open_kwh: Array
+    imports: Imports
+    month_left: Array
+
+
+@struct.dataclass
 class Valuation:
     """What a step is valued by.
 
@@ -91,14 +102,17 @@ class Valuation:
         mean = self.mean_terms
         return eta * (weights[0] * self.carbon_mean / mean[0] + weights[2] * self.price_mean / mean[2])
 
-    def potential(self, weights: Array, stored_kwh: Array, eta: Array, imports: Imports, month_left: Array) -> Array:
-        """Φ of reward shaping: what stored energy saves, and the part of the month's demand charge and highest import
-        that falls to the rest of the month. With it a highest import is paid for bit by bit over the month, not at
-        once when it occurs."""
-        mean = self.mean_terms
+    def potential(self, weights: Array, battery: Site, held: Holdings) -> Array:
+        """Φ of reward shaping: what stored energy saves, less what present vehicles still want, and the part of the
+        month's demand charge and highest import that falls to the rest of the month. With it a highest import is paid
+        for bit by bit over the month, not at once when it occurs."""
+        mean, imports = self.mean_terms, held.imports
+        stored_kwh = (held.soc - battery.soc_min) * battery.capacity_mwh * KW
+        stored = self.stored_worth(weights, battery.eta_discharge) * stored_kwh
+        wanted = self.stored_worth(weights, jnp.ones(())) * held.open_kwh
         charge = weights[2] * self.tariff.demand(imports.peak_kw, imports.offpeak_kw) / mean[2]
         highest = 0.5 * weights[4] * jnp.maximum(imports.peak_kw, imports.offpeak_kw) / mean[4]
-        return self.shaping * (self.stored_worth(weights, eta) * stored_kwh + month_left * (charge + highest))
+        return self.shaping * (stored - wanted + held.month_left * (charge + highest))
 
 
 @struct.dataclass
@@ -163,19 +177,17 @@ class Reward:
     def of(
         cls,
         terms: StepTerms,
-        soc: Array,
-        flows: Flows,
-        moment: Moment,
-        imports: Imports,
+        before: Holdings,
+        after: Holdings,
         weights: Array,
         battery: Site,
         valued: Valuation,
         clip: float | None,
     ) -> Reward:
-        """The reward of a step that began at the charge `soc` and with `imports`.
+        """The reward of a step from `before` to `after`, when those who leave have left and nobody new has come.
 
         Shaping by a potential leaves the best policy as it is: Ng, Harada & Russell (1999), Policy invariance under
-        reward transformations.
+        reward transformations. What arriving vehicles add to it does not depend on decisions and is left out.
         """
         each = terms.normalised(valued)
         saturated = jnp.zeros_like(each)
@@ -183,11 +195,8 @@ class Reward:
             saturated = (jnp.abs(each) >= clip).astype(jnp.float32)
             each = jnp.clip(each, -clip, clip)
         weighted = weights * each
-        stored_kwh = lambda charge: (charge - battery.soc_min) * battery.capacity_mwh * KW  # noqa: E731
-        eta, now = battery.eta_discharge, imports.after(flows.import_kw, moment.peak)
-        before = valued.potential(weights, stored_kwh(soc), eta, imports, moment.month_left)
-        after = valued.potential(weights, stored_kwh(flows.soc_end), eta, now, moment.month_left_after)
-        shaping = valued.shaping_discount * after - before
+        held = lambda holdings: valued.potential(weights, battery, holdings)  # noqa: E731
+        shaping = valued.shaping_discount * held(after) - held(before)
         return cls((shaping - weighted.sum()) * valued.scale, weighted, saturated, shaping)
 
 

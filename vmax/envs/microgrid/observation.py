@@ -23,6 +23,8 @@ OPEN_H = 4.0
 """Outstanding energy of a group is told in units of so many hours at its limit, of a socket at its power."""
 LEFT_H = 12.0
 LARGEST_IMPORT = 8.0
+LARGEST_DRAWN = 1.2
+"""Highest imports of the month up to which counterfactuals are drawn."""
 
 
 def features(env: Microgrid) -> tuple[Feature, ...]:

@@ -15,7 +15,7 @@ from flax import struct
 from vmax.envs.battery import Site
 from vmax.envs.microgrid.balance import balance
 from vmax.envs.microgrid.chargers import Limits, within_limits
-from vmax.envs.microgrid.objectives import TERMS, Imports, Moment, Reward, StepTerms, Valuation
+from vmax.envs.microgrid.objectives import TERMS, Holdings, Imports, Moment, Reward, StepTerms, Valuation
 from vmax.envs.microgrid.observation import OPEN_H
 from vmax.errors import UserError
 
@@ -73,12 +73,16 @@ def post_decision(env: Microgrid, seen: Array, action: Array, given: Context) ->
         weights = jnp.concatenate([entry(f"weight_{name}") for name in TERMS])
     terms = StepTerms.of(flows, flows.unserved_kw * dt_h, moment, imports, valued, dt_h)
     clip = config.reward.clip
-    reward = Reward.of(terms, soc, flows, moment, imports, weights, given.battery, valued, clip)
     now = imports.after(flows.import_kw, moment.peak)
+    open_kwh = (entry("ev_open") * OPEN_H * limits.group_kw).sum()
+    before = Holdings(soc, open_kwh, imports, moment.month_left)
+    after = Holdings(flows.soc_end, open_kwh - ev_kw * dt_h, now, moment.month_left_after)
+    reward = Reward.of(terms, before, after, weights, given.battery, valued, clip)
+    month_ends = moment.month_left_after <= 0.0
     left = {
         "soc": 2.0 * (flows.soc_end - lowest)[None] / span - 1.0,
-        "peak_so_far": now.peak_kw[None] / most_kw,
-        "offpeak_so_far": now.offpeak_kw[None] / most_kw,
+        "peak_so_far": jnp.where(month_ends, 0.0, now.peak_kw)[None] / most_kw,
+        "offpeak_so_far": jnp.where(month_ends, 0.0, now.offpeak_kw)[None] / most_kw,
         "last_import": now.last_kw[None] / most_kw,
         "ev_must": jnp.maximum(must_kw - group_kw, 0.0) / limits.group_kw,
         "ev_open": entry("ev_open") - group_kw * dt_h / (OPEN_H * limits.group_kw),
