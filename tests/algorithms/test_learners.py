@@ -134,7 +134,7 @@ def test_news_that_moves_the_charge_moves_the_other_charges_as_far_and_earns_as_
     inputs = jax.tree.map(lambda leaf: leaf[0], batch(1, 5))
     offering = spec(post_decision=lambda o, a, c: (2.0 * a[0], o + a[0]), news_moves=True)
     elsewhere = jnp.linspace(-1.0, 1.0, 10).reshape(2, 5, 1)
-    lesson = make_critic(NETWORK, 2, True, offering).lessons(inputs, elsewhere, (0,), {})
+    lesson = make_critic(NETWORK, 2, True, offering).lessons(inputs, elsewhere, ((0, -1.0, 1.0),), {})
     moved = inputs.next_observation[:, 0] - (inputs.observation[:, 0] + inputs.action[:, 0])
     assert np.allclose(lesson.next_observation[:5], inputs.next_observation)
     assert np.allclose(lesson.next_observation[5:, 0], np.clip(elsewhere[..., 0] + moved, -1.0, 1.0).ravel(), atol=1e-6)

@@ -22,7 +22,7 @@ from vmax.envs.microgrid.chargers import (
     share_out,
     within_limits,
 )
-from vmax.envs.microgrid.objectives import Imports
+from vmax.envs.microgrid.objectives import Holdings, Imports
 from vmax.envs.microgrid.params import battery_site
 from vmax.envs.microgrid.rules import Greedy, NoControl, level_kw
 from vmax.envs.microgrid.settings import TERMS
@@ -183,7 +183,7 @@ def test_the_highest_imports_begin_anew_with_the_month_and_with_an_episode():
 def test_what_the_critic_is_told_for_certain_is_the_reward_but_for_vehicles_that_leave():
     env = site("env.action.full_band=0.0")
     params = env.params("train")
-    states, actions, steps = random_run(env, 200, seed=2)
+    states, actions, steps = random_run(env, 800, seed=2)
     seen = jax.vmap(lambda state: env.observe(state, params))(states)
     context = env.post_decision_context(params)
     known, left = jax.jit(jax.vmap(env.post_decision, in_axes=(0, 0, None)))(seen, jnp.clip(actions, -1, 1), context)
@@ -193,7 +193,26 @@ def test_what_the_critic_is_told_for_certain_is_the_reward_but_for_vehicles_that
     np.testing.assert_allclose(known[served & fits], np.asarray(steps.reward)[served & fits], atol=2e-4)
     box = env.observation_space
     np.testing.assert_allclose(left[:-1, box.slice("soc")], seen[1:, box.slice("soc")], atol=1e-4)
+    for name in ("peak_so_far", "offpeak_so_far"):
+        np.testing.assert_allclose(left[:-1, box.slice(name)], seen[1:, box.slice(name)], atol=1e-4)
     np.testing.assert_allclose(left[:-1, box.slice("last_import")], seen[1:, box.slice("last_import")], atol=1e-4)
+
+
+def test_shaping_adds_up_to_the_change_of_the_potential_and_what_arrivals_add():
+    """Over 40 days, across the ends of months: no decision earns by it."""
+    env = site("env.reward.shaping_discount=1.0", "env.episode.days=60")
+    params = env.params("train")
+    states, _, steps = random_run(env, 960, seed=3)
+    left = params.data.month_left[states.time]
+    held = Holdings(states.soc, states.vehicles.need_kwh.sum(axis=1), states.imports, left)
+    potential = np.asarray(
+        jax.vmap(lambda h: params.valued.potential(params.valued.weights, params.battery, h))(held), np.float64
+    )
+    arriving = np.asarray(steps.info["ev_wanted_kwh"], np.float64)[1:-1].sum()
+    added = float(params.valued.stored_worth(params.valued.weights, jnp.float32(1.0))) * arriving
+    total = np.asarray(steps.info["shaping"], np.float64)[:-1].sum()
+    assert added > 0.1
+    assert total == pytest.approx(potential[-1] - potential[0] + added, abs=0.02)
 
 
 def test_the_level_that_an_energy_allows():
