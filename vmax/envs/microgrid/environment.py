@@ -191,7 +191,13 @@ class Microgrid(Plain):
     def target_kw(self, action: Array) -> Array:
         """The import that an action asks the battery to hold: from 0 at -1 evenly to `target_max_kw` at 1. A rule or a
         plan may ask for more, with an action beyond 1."""
-        return 0.5 * jnp.maximum(action + 1.0, 0.0) * self.config.action.target_max_kw
+        config = self.config.action
+        return config.target_max_kw * (0.5 * jnp.maximum(action + 1.0, 0.0)) ** config.target_exponent
+
+    def target_share(self, target_kw: Array) -> Array:
+        """The share of the action's range that asks for an import target."""
+        config = self.config.action
+        return jnp.maximum(target_kw / config.target_max_kw, 0.0) ** (1.0 / config.target_exponent)
 
     @property
     def _first_charger(self) -> int:
@@ -205,7 +211,7 @@ class Microgrid(Plain):
         """
         config = self.config.action
         battery = {
-            "import_target": lambda: 2.0 * (deficit_kw - battery_kw) / config.target_max_kw - 1.0,
+            "import_target": lambda: 2.0 * self.target_share(deficit_kw - battery_kw) - 1.0,
             "power": lambda: battery_kw / self.config.battery.power_kw,
         }
         first = [battery[config.battery]()[None]] if config.battery in battery else []

@@ -105,12 +105,15 @@ class ActionConfig:
     battery: Literal["import_target", "power", "rule"]
     chargers: Literal["group", "socket", "arrival"]
     target_max_kw: float
+    target_exponent: float
     full_band: float
     guarantee: bool
 
     def __post_init__(self) -> None:
         if self.target_max_kw <= 0:
             raise UserError(f"env.action.target_max_kw={self.target_max_kw}: must be above 0")
+        if not 1.0 <= self.target_exponent <= 4.0:
+            raise UserError(f"env.action.target_exponent={self.target_exponent}: must be within [1, 4]")
         if not 0.0 <= self.full_band < 1.0:
             raise UserError(f"env.action.full_band={self.full_band}: must be at least 0 and below 1")
         if self.battery == "rule" and self.chargers == "arrival":
