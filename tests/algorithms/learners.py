@@ -31,6 +31,7 @@ COMMON: dict[str, Any] = {
     "post_decision_critic": False,
     "counterfactuals": 0,
     "slope_weight": 20.0,
+    "counterfactual_actor": False,
     "average_actor": 0.9,
     "normalise_observations": False,
 }

@@ -13,7 +13,7 @@ from flax import struct
 
 from vmax.algorithms import normaliser, settings
 from vmax.algorithms.algorithm import TD_ERROR, Batch, Spec
-from vmax.algorithms.critic import Critic, Lesson, critic_step, make_critic
+from vmax.algorithms.critic import Critic, Lesson, critic_step, make_critic, moved
 from vmax.algorithms.memory import Recalled, recalled, tiled
 from vmax.algorithms.optimiser import Schedule, Trainable, device_mean, rate_share, trainable
 from vmax.networks.mlp import NetworkConfig
@@ -43,6 +43,7 @@ class ActorCriticConfig:
     post_decision_critic: bool
     counterfactuals: int
     slope_weight: float
+    counterfactual_actor: bool
     average_actor: float
     normalise_observations: bool
 
@@ -215,6 +216,15 @@ class ActorCritic:
             spec.axis,
         )
         return trained, metrics if batch.place is None else {**metrics, TD_ERROR: error}
+
+    def to_improve(self, spec: Spec, batch: Batch, elsewhere: Array) -> tuple[Array, int]:
+        """Where the actor improves, `[M, D]`: what was seen `[B, D]`, with `counterfactual_actor` also at the charges
+        `elsewhere` `[K, B, C]`; and how many copies of the batch that is."""
+        if not self.config.counterfactual_actor:
+            return batch.observation, 1
+        others = moved(batch.observation, elsewhere, spec.controlled)
+        copies = self.config.counterfactuals + 1
+        return jnp.concatenate([batch.observation, others.reshape(-1, others.shape[-1])]), copies
 
 
 def summarised(metrics: dict[str, Array], batch: Batch, axis: str | None) -> dict[str, Array]:

@@ -112,22 +112,17 @@ class Critic:
         def with_others(taken: Array, others: Array) -> Array:
             return jnp.concatenate([taken, others.reshape(count * size, *taken.shape[1:])])
 
-        def moved(seen: Array, to: Array) -> Array:
-            if not count:
-                return jnp.zeros((0, *seen.shape))
-            return jnp.broadcast_to(seen, (count, *seen.shape)).at[..., at].set(to)
-
         nothing = jnp.zeros((count, size))
         earned, landed = nothing, elsewhere
         if count and self.news_moves:
             earned = jnp.broadcast_to(batch.reward - known, (count, size))
             landed = jnp.clip(elsewhere + batch.next_observation[:, at] - inputs[:, at], low, high)
         return Lesson(
-            inputs=with_others(inputs, moved(inputs, elsewhere)),
+            inputs=with_others(inputs, moved(inputs, elsewhere, controlled)),
             known=with_others(jnp.broadcast_to(known, (size,)), nothing),
             reward=with_others(batch.reward, earned),
             discount=jnp.tile(batch.discount, count + 1),
-            next_observation=with_others(batch.next_observation, moved(batch.next_observation, landed)),
+            next_observation=with_others(batch.next_observation, moved(batch.next_observation, landed, controlled)),
         )
 
     def first(self, params: Any) -> tuple[Critic, Any]:
@@ -160,6 +155,13 @@ def draw_elsewhere(key: Key, shape: tuple[int, ...], spec: Spec) -> Array:
     _, low, high = _of(spec.controlled)
     shares = shared(jax.random.uniform, key, (*shape, len(spec.controlled)), spec.axis, batch_dim=len(shape) - 1)
     return low + (high - low) * shares
+
+
+def moved(seen: Array, to: Array, controlled: Controlled) -> Array:
+    """What would be seen `[B, D]` at other values `[K, B, C]` of the controlled entries, `[K, B, D]`."""
+    if not to.shape[0]:
+        return jnp.zeros((0, *seen.shape))
+    return jnp.broadcast_to(seen, (to.shape[0], *seen.shape)).at[..., _of(controlled)[0]].set(to)
 
 
 def _of(controlled: Controlled) -> tuple[list[int], Array, Array]:

@@ -56,6 +56,11 @@ def recalled(config: NetworkConfig, variables: Any, history: History, carry: Any
     return Recalled(flat(outputs[:-1]), flat(then))
 
 
+def repeated(weight: Array | None, count: int) -> Array | None:
+    """Weights `[M]` for `count` copies of the samples."""
+    return None if weight is None else jnp.tile(weight, count)
+
+
 def tiled(memory: Array | None, count: int) -> Array | None:
     """What is remembered at M samples, `[..., M, units]`, for `count` copies of them."""
     return None if memory is None else jnp.concatenate([memory] * count, axis=-2)

@@ -24,7 +24,7 @@ from vmax.algorithms import normaliser, settings
 from vmax.algorithms.actor_critic import ActorCritic, ActorCriticConfig, ActorCriticHyper, summarised
 from vmax.algorithms.algorithm import Batch, Spec
 from vmax.algorithms.critic import Critic, Lesson, draw_elsewhere
-from vmax.algorithms.memory import samples_of, weighted
+from vmax.algorithms.memory import repeated, samples_of, tiled, weighted
 from vmax.algorithms.noise import shared
 from vmax.algorithms.optimiser import Trainable, average, descend, polyak, trainable
 from vmax.networks.heads import GaussianActor, action_size, squash
@@ -132,7 +132,7 @@ class SAC(ActorCritic):
         target = partial(self._target, state, noise[0])
         trained_critic, critic_metrics = self.train_critics(spec, state, batch, elsewhere, state.actor.params, target)
         state = replace(state, critic=trained_critic)
-        state, actor_metrics = self._actor_step(spec, state, batch, noise[1], share)
+        state, actor_metrics = self._actor_step(spec, state, batch, elsewhere, noise[1], share)
         state = replace(
             state,
             target_critic=polyak(state.target_critic, trained_critic.params, hyper.polyak),
@@ -157,20 +157,21 @@ class SAC(ActorCritic):
         return lesson.reward + lesson.discount * (q - jnp.exp(state.log_temperature.params) * log_prob)
 
     def _actor_step(
-        self, spec: Spec, state: State, batch: Batch, noise: Array, share: Array
+        self, spec: Spec, state: State, batch: Batch, elsewhere: Array, noise: Array, share: Array
     ) -> tuple[State, dict[str, Array]]:
         """One step of the actor, and of the temperature if it is learned."""
-        hyper, seen = state.hyper, batch.observation
-        critic = self.critic(spec)
-        memory = critic.recall(state.critic.params, batch.history).now
+        hyper, critic = state.hyper, self.critic(spec)
+        seen, copies = self.to_improve(spec, batch, elsewhere)
+        noise, weight = jnp.tile(noise, (copies, 1)), repeated(batch.weight, copies)
+        memory = tiled(critic.recall(state.critic.params, batch.history).now, copies)
         temperature = jnp.exp(state.log_temperature.params)
 
         def loss_of(actor: Any) -> tuple[Array, Array]:
-            remembered = self.recall(actor, batch.history).now
+            remembered = tiled(self.recall(actor, batch.history).now, copies)
             action, log_prob = squash(*self._distribution(actor, seen, remembered), noise)
             q = jnp.min(critic.values(state.critic.params, seen, action, state.context, memory), axis=0)
-            loss = jnp.mean(weighted(temperature * log_prob - q, batch.weight))
-            return loss, jnp.mean(weighted(log_prob, batch.weight))
+            loss = jnp.mean(weighted(temperature * log_prob - q, weight))
+            return loss, jnp.mean(weighted(log_prob, weight))
 
         (loss, log_prob), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.actor.params)
         actor, norm = descend(

@@ -64,6 +64,8 @@ def check(config: Any) -> None:
             f"algorithm.counterfactuals={config.counterfactuals}: needs algorithm.post_decision_critic=true and "
             "algorithm.n_step=1; set 0"
         )
+    if config.counterfactual_actor and not config.counterfactuals:
+        raise UserError("algorithm.counterfactual_actor=true: needs algorithm.counterfactuals of at least 1")
 
 
 def _words(low: float, high: float) -> str:

@@ -24,7 +24,7 @@ from vmax.algorithms import normaliser, settings
 from vmax.algorithms.actor_critic import ActorCritic, ActorCriticConfig, ActorCriticHyper, summarised
 from vmax.algorithms.algorithm import TD_ERROR, Batch, Spec
 from vmax.algorithms.critic import Critic, Lesson, draw_elsewhere
-from vmax.algorithms.memory import samples_of, weighted
+from vmax.algorithms.memory import repeated, samples_of, tiled, weighted
 from vmax.algorithms.noise import shared
 from vmax.algorithms.optimiser import Trainable, average, descend, polyak
 from vmax.errors import UserError
@@ -152,8 +152,8 @@ class TD3(ActorCritic):
         """d critic updates on a batch `[d, B]`, then the actor on the last of them, then all targets."""
         hyper = state.hyper
         state, critic_metrics = jax.lax.scan(partial(self._critic_step, spec), state, inputs)
-        batch, _, _ = samples_of(jax.tree.map(lambda leaf: leaf[-1], inputs), spec.axis)
-        state, actor_metrics = self._actor_step(spec, state, batch)
+        batch, _, elsewhere = samples_of(jax.tree.map(lambda leaf: leaf[-1], inputs), spec.axis)
+        state, actor_metrics = self._actor_step(spec, state, batch, elsewhere)
         state = replace(
             state,
             target_actor=polyak(state.target_actor, state.actor.params, hyper.polyak),
@@ -189,17 +189,18 @@ class TD3(ActorCritic):
         q = critic.values(state.target_critic, seen, action, state.context, critic_memory)
         return lesson.reward + lesson.discount * jnp.min(q, axis=0)
 
-    def _actor_step(self, spec: Spec, state: State, batch: Batch) -> tuple[State, dict[str, Array]]:
+    def _actor_step(self, spec: Spec, state: State, batch: Batch, elsewhere: Array) -> tuple[State, dict[str, Array]]:
         """One step of the actor up the first critic, and back from where tanh hardly moves any more."""
         hyper, rate = state.hyper, self.rate_share(state) * state.hyper.learning_rate
         critic, params = self.critic(spec).first(state.critic.params)
-        memory, seen = critic.recall(params, batch.history).now, batch.observation
+        seen, copies = self.to_improve(spec, batch, elsewhere)
+        memory, weight = tiled(critic.recall(params, batch.history).now, copies), repeated(batch.weight, copies)
 
         def loss_of(actor: Any) -> Array:
-            raw = self._raw_action(actor, seen, self.recall(actor, batch.history).now)
+            raw = self._raw_action(actor, seen, tiled(self.recall(actor, batch.history).now, copies))
             q = critic.values(params, seen, jnp.tanh(raw), state.context, memory)[0]
             beyond = jnp.sum(jnp.square(jnp.maximum(jnp.abs(raw) - SATURATED, 0.0)), axis=-1)
-            return jnp.mean(weighted(hyper.saturation_weight * beyond - q, batch.weight))
+            return jnp.mean(weighted(hyper.saturation_weight * beyond - q, weight))
 
         loss, gradient = jax.value_and_grad(loss_of)(state.actor.params)
         actor, norm = descend(state.actor, gradient, rate, hyper.adam_eps, hyper.max_grad_norm, spec.axis)
