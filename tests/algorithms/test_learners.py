@@ -37,7 +37,8 @@ def test_two_devices_with_half_the_batch_each_do_what_one_does(name, counterfact
     inputs, key = batch(2, 16), jax.random.key(4)
     algorithm, offering = begin(name)[0], spec()
     if counterfactuals:
-        algorithm = make(name, max_grad_norm=0.3, post_decision_critic=True, counterfactuals=counterfactuals)
+        options = {"counterfactuals": counterfactuals, "counterfactual_actor": True}
+        algorithm = make(name, max_grad_norm=0.3, post_decision_critic=True, **options)
         offering = spec(post_decision=moved, context={"price": jnp.float32(2.0)}, controlled=((0, -1.0, 1.0),))
     state = jax.jit(lambda key: algorithm.init(key, offering))(jax.random.key(0))
     halves = jax.tree.map(lambda leaf: jnp.stack([leaf[:, :8], leaf[:, 8:]]), inputs)
@@ -195,6 +196,49 @@ def test_the_value_of_a_charge_is_learned_where_no_decision_led_to_it(name):
 
     assert slope(2) == pytest.approx(1.0, abs=0.15)  # V = γ (x + V), so V = x γ / (1 - γ) = x
     assert abs(slope(0)) < 0.6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_counterfactual_actor_decides_well_where_it_has_never_been(name):
+    """The action is to follow the controlled entry, at which nothing but 0 was ever seen."""
+
+    def known(observation, action, context):
+        return -jnp.square(action[0] - observation[0]), observation.at[0].set(0.0)
+
+    def slope(everywhere):
+        algorithm = make(name, post_decision_critic=True, counterfactuals=2, counterfactual_actor=everywhere)
+        offering = spec(actions=1, post_decision=known, context={}, controlled=((0, -1.0, 1.0),))
+        inputs = batch(400, 32, actions=1)
+        seen = inputs.observation.at[..., 0].set(0.0)
+        inputs = replace(inputs, observation=seen, next_observation=seen, discount=0.0 * inputs.discount)
+
+        def run(key):
+            state, _ = algorithm.update(algorithm.init(key, offering), inputs, key, offering)
+            at = lambda charge: seen[0].at[..., 0].set(charge)  # noqa: E731
+            policy = algorithm.policy(state)
+            low, high = (algorithm.act(policy, at(c), algorithm.initial_carry(32), key, False)[0] for c in (-0.6, 0.6))
+            return jnp.mean(high - low) / 1.2
+
+        return float(jax.jit(run)(jax.random.key(0)))
+
+    assert slope(True) == pytest.approx(1.0, abs=0.2)
+    assert abs(slope(False)) < 0.6
+
+
+def test_saturation_weight_keeps_actions_where_tanh_still_moves():
+    """More is always better here, so without it raw actions grow and grow."""
+
+    def largest(weight):
+        offering = spec(actions=1, post_decision=lambda o, a, c: (a[0], o), context={})
+        algorithm = make("td3", post_decision_critic=True, saturation_weight=weight)
+        inputs = batch(600, 32, actions=1)
+        state = jax.jit(lambda key: algorithm.init(key, offering))(jax.random.key(0))
+        state = jax.jit(lambda s: algorithm.update(s, inputs, jax.random.key(1), offering)[0])(state)
+        action = algorithm.act(algorithm.policy(state), inputs.observation[0], (), jax.random.key(0), False)[0]
+        return float(np.abs(action).max())
+
+    assert largest(0.0) > 0.99
+    assert 0.96 < largest(1.0) < 0.98
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -12,13 +12,13 @@ from flax import struct
 
 from vmax.envs.microgrid.data_settings import ChargersConfig, DataConfig
 from vmax.envs.microgrid.tables import Calendar
+from vmax.envs.microgrid.weather import Weather, fit_weather, stretch_of, trailing_ratio
 from vmax.envs.microgrid.years import Years, clear_sky_kw
 
 Array = jax.Array
 
 DAY_TYPES = 3
 """Weekdays, Saturdays, Sundays."""
-RATIO_RANGE = (0.1, 3.0)
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Climate:
     Attributes:
       clear_kw, pv_kw: PV of a cloudless year, and expected, `[T]`.
       mall_kw, ev_kw: expected by type of day and step of the day, `[3, steps per day]`.
-      pv_rho, mall_rho: share of the last day's deviation that is expected of the next.
+      weather: what share of the expected PV the coming hours bring, given the last ones.
+      mall_rho: share of the last day's deviation of the mall that is expected of the next.
       carbon_mean, price_mean: of the training years, kg and money per kWh.
     """
 
@@ -36,7 +37,7 @@ class Climate:
     pv_kw: np.ndarray
     mall_kw: np.ndarray
     ev_kw: np.ndarray
-    pv_rho: float
+    weather: Weather
     mall_rho: float
     carbon_mean: float
     price_mean: float
@@ -57,14 +58,14 @@ class Outlook:
 
 @struct.dataclass
 class Expected:
-    """The climate along the years of a split: `[T]`, `[Y, T]`; ratios of the last 24 hours to what was expected."""
+    """The climate along the years of a split: `[T]`, `[Y, T]`; `pv_share` of the stretches ahead `[Y, T, 3]`, and the
+    ratio of the mall's last 24 hours to what was expected."""
 
     pv_kw: Array
     mall_kw: Array
     ev_kw: Array
-    pv_ratio: Array
+    pv_share: Array
     mall_ratio: Array
-    pv_rho: Array
     mall_rho: Array
 
 
@@ -79,14 +80,13 @@ def fit_climate(config: DataConfig, years: Years, calendar: Calendar, price: np.
     mall = _by_day_type(years.mall_kw, kinds, of_day, per_day)
     ev = _by_day_type(arrival_load_kw(years, config.chargers, calendar.dt_h), kinds, of_day, per_day)
     expected_mall = mall[kinds, of_day]
-    pv_ratio = trailing_ratio(years.pv_kw, np.broadcast_to(pv, years.pv_kw.shape), per_day)
     mall_ratio = trailing_ratio(years.mall_kw, expected_mall, per_day)
     return Climate(
         clear_kw=clear,
         pv_kw=pv,
         mall_kw=mall,
         ev_kw=ev,
-        pv_rho=_persistence(pv_ratio, per_day),
+        weather=fit_weather(years.pv_kw, pv, of_day, calendar.dt_h),
         mall_rho=_persistence(mall_ratio, per_day),
         carbon_mean=max(float(years.carbon_kg_per_kwh.mean(dtype=np.float64)), 1e-9),
         price_mean=max(float(price.mean(dtype=np.float64)), 1e-9),
@@ -97,25 +97,23 @@ def expected_of(climate: Climate, years: Years, calendar: Calendar, timezone: st
     """The climate along the years of a split, the entries of `Expected`, float32."""
     kinds = np.stack([Calendar.day_types(utc, timezone) for utc in years.utc])
     mall, per_day = climate.mall_kw[kinds, calendar.step_of_day], climate.mall_kw.shape[1]
-    pv = np.broadcast_to(climate.pv_kw, years.pv_kw.shape)
     found = {
         "pv_kw": climate.pv_kw,
         "mall_kw": mall,
         "ev_kw": climate.ev_kw[kinds, calendar.step_of_day],
-        "pv_ratio": trailing_ratio(years.pv_kw, pv, per_day),
+        "pv_share": climate.weather.shares(years.pv_kw, climate.pv_kw, calendar.step_of_day, calendar.dt_h),
         "mall_ratio": trailing_ratio(years.mall_kw, mall, per_day),
-        "pv_rho": climate.pv_rho,
         "mall_rho": climate.mall_rho,
     }
     return {name: np.asarray(value, np.float32) for name, value in found.items()}
 
 
-def look(data: Any, year: Array, time: Array, window: int) -> Outlook:
+def look(data: Any, year: Array, time: Array, window: int, dt_h: float) -> Outlook:
     """The outlook of W steps: the present is measured, the rest is expected from the climate and the last 24 hours."""
     expected, length = data.expected, data.peak.shape[0]
     steps = (time + jnp.arange(window)) % length
     ahead = jnp.arange(window) > 0
-    weather = 1.0 + expected.pv_rho * (expected.pv_ratio[year, time] - 1.0)
+    weather = expected.pv_share[year, time][stretch_of(window, dt_h)]
     level = 1.0 + expected.mall_rho * (expected.mall_ratio[year, time] - 1.0)
     pv = jnp.where(ahead, expected.pv_kw[steps] * weather, data.pv_kw[year, time])
     mall = jnp.where(ahead, expected.mall_kw[year, steps] * level, data.mall_kw[year, time])
@@ -145,19 +143,6 @@ def arrival_load_kw(years: Years, chargers: ChargersConfig, dt_h: float) -> np.n
             k += 1
         total += np.minimum(load, group.limit_kw)
     return np.minimum(total, chargers.limit_kw)
-
-
-def trailing_ratio(actual: np.ndarray, expected: np.ndarray, per_day: int) -> np.ndarray:
-    """Sum of the last day, the present step included, over what was expected of it, `[Y, T]`; 1 where nothing was."""
-
-    def trailing(values: np.ndarray) -> np.ndarray:
-        summed = np.cumsum(np.asarray(values, np.float64), axis=1)
-        summed[:, per_day:] = summed[:, per_day:] - summed[:, :-per_day]
-        return summed
-
-    total = trailing(expected)
-    known = total > 1e-3 * total.max()
-    return np.where(known, np.clip(trailing(actual) / np.where(known, total, 1.0), *RATIO_RANGE), 1.0)
 
 
 def _by_day_type(values: np.ndarray, kinds: np.ndarray, of_day: np.ndarray, per_day: int) -> np.ndarray:

@@ -101,7 +101,7 @@ class Microgrid(Plain):
 
     def known(self, state: State, params: MicrogridParams) -> Outlook:
         """What may be known at this step, `[W]`: the only way to the future for baselines and features."""
-        return look(params.data, state.year, state.time, self.window)
+        return look(params.data, state.year, state.time, self.window, self.dt_h)
 
     def observe(self, state: State, params: MicrogridParams) -> Array:
         """The observation `[D]`: the site's own entries, then those of the outside world."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from vmax.data.calendar import local_time
 from vmax.envs.microgrid.settings import MicrogridConfig
+from vmax.envs.microgrid.weather import LAST_H, stretch_of, trailing_ratio
 from vmax.envs.microgrid.years import Years
 from vmax.spaces import Feature
 
@@ -23,7 +24,8 @@ OUTSIDE = (
     Feature("pv_now", "largest PV", 0.0, LARGEST), Feature("mall_now", "mall peak", 0.0, LARGEST),
     Feature("clear_now", "largest PV", 0.0, LARGEST), Feature("price_now", "mean price", 0.0, 10.0),
     Feature("carbon_now", "mean intensity", 0.0, 10.0),
-    Feature("pv_ratio", "expected", 0.0, LARGEST), Feature("mall_ratio", "expected", 0.0, LARGEST),
+    *(Feature(f"pv_ratio_{h}h", "expected", 0.0, LARGEST) for h in LAST_H),
+    Feature("mall_ratio", "expected", 0.0, LARGEST),
     *(Feature(f"deficit_{h}h", "capacity", 0.0, LARGEST) for h in DEFICIT_H),
     *(Feature(f"surplus_{h}h", f"{SURPLUS_UNIT:g} capacities", 0.0, LARGEST) for h in SURPLUS_H),
     Feature("peak_deficit", "capacity", 0.0, LARGEST), Feature("peak_load", "mall peak", 0.0, LARGEST),
@@ -89,7 +91,8 @@ def features_of(
         same(calendar.month_left_after),
         years.pv_kw / most_pv, years.mall_kw / most_mall, same(climate.clear_kw / most_pv),
         price / climate.price_mean, years.carbon_kg_per_kwh / climate.carbon_mean,
-        expected["pv_ratio"], expected["mall_ratio"],
+        *(trailing_ratio(years.pv_kw, same(climate.pv_kw), max(round(h / calendar.dt_h), 1)) for h in LAST_H),
+        expected["mall_ratio"],
         *_sums(config, calendar, expected),
     ]  # fmt: skip
     table = np.stack([np.asarray(column, np.float32) for column in columns], axis=-1)
@@ -100,13 +103,13 @@ def _sums(config: MicrogridConfig, calendar: Calendar, expected: Any) -> list[np
     """Expected deficits and surpluses within some hours after the present step, those of the peak hours of the next
     day, and the highest load in them, each `[Y, T]`."""
     capacity, dt_h = config.battery.capacity_kwh, calendar.dt_h
-    weather = 1.0 + expected["pv_rho"] * (expected["pv_ratio"] - 1.0)
     level = 1.0 + expected["mall_rho"] * (expected["mall_ratio"] - 1.0)
     length = len(calendar.hour)
-    deficit, surplus, in_peak, load = (np.zeros(weather.shape) for _ in range(4))
+    deficit, surplus, in_peak, load = (np.zeros(level.shape) for _ in range(4))
     deficits, surpluses = {}, {}
-    for k in range(1, round(max(DEFICIT_H) / dt_h) + 1):
-        steps = (np.arange(length) + k) % length
+    stretch = stretch_of(round(max(DEFICIT_H) / dt_h) + 1, dt_h)
+    for k in range(1, len(stretch)):
+        steps, weather = (np.arange(length) + k) % length, expected["pv_share"][:, :, stretch[k]]
         net = expected["mall_kw"][:, steps] * level + expected["ev_kw"][:, steps] - expected["pv_kw"][steps] * weather
         deficit = deficit + np.maximum(net, 0.0) * dt_h
         surplus = surplus + np.maximum(-net, 0.0) * dt_h
