@@ -91,7 +91,7 @@ class MicrogridAssessment:
         return {
             "chosen_on": "training years, by the objective",
             **tuned_rules(self.env),
-            "mpc": {"pv_factor": mpc.pv_factor, "end_factor": mpc.end_factor},
+            "mpc": {"pv_factor": mpc.pv_factor, "end_factor": mpc.end_factor, "forecast": mpc.forecast},
         }
 
     def timeseries(self, name: str, record: Record) -> pd.DataFrame:
@@ -234,6 +234,6 @@ def _baselines(env: Microgrid) -> dict[str, Any]:
         "constant_targets": constant_targets(env),
         "priority_rules": PriorityRules(),
         "time_of_use": time_of_use(env),
-        "mpc": MPC(mpc.pv_factor, mpc.end_factor),
+        "mpc": MPC(mpc.pv_factor, mpc.end_factor, mpc.forecast),
         "perfect_foresight": PerfectForesight(),
     }

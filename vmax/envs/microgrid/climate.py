@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ class Climate:
       clear_kw, pv_kw: PV of a cloudless year, and expected, `[T]`.
       mall_kw, ev_kw: expected by type of day and step of the day, `[3, steps per day]`.
       weather: what share of the expected PV the coming hours bring, given the last ones.
-      mall_rho: share of the last day's deviation of the mall that is expected of the next.
+      pv_rho, mall_rho: share of the last day's deviation that is expected of the next.
       carbon_mean, price_mean: of the training years, kg and money per kWh.
     """
 
@@ -38,6 +38,7 @@ class Climate:
     mall_kw: np.ndarray
     ev_kw: np.ndarray
     weather: Weather
+    pv_rho: float
     mall_rho: float
     carbon_mean: float
     price_mean: float
@@ -58,13 +59,14 @@ class Outlook:
 
 @struct.dataclass
 class Expected:
-    """The climate along the years of a split: `[T]`, `[Y, T]`; `pv_share` of the stretches ahead `[Y, T, 3]`, and the
-    ratio of the mall's last 24 hours to what was expected."""
+    """The climate along the years of a split: `[T]`, `[Y, T]`. `pv_share`: what of the expected PV comes, by stretch
+    ahead, `[Y, T, 3]`, `pv_share_last_day`: by the last day alone; `mall_ratio`: last 24 hours to what was expected."""
 
     pv_kw: Array
     mall_kw: Array
     ev_kw: Array
     pv_share: Array
+    pv_share_last_day: Array
     mall_ratio: Array
     mall_rho: Array
 
@@ -80,6 +82,7 @@ def fit_climate(config: DataConfig, years: Years, calendar: Calendar, price: np.
     mall = _by_day_type(years.mall_kw, kinds, of_day, per_day)
     ev = _by_day_type(arrival_load_kw(years, config.chargers, calendar.dt_h), kinds, of_day, per_day)
     expected_mall = mall[kinds, of_day]
+    pv_ratio = trailing_ratio(years.pv_kw, np.broadcast_to(pv, years.pv_kw.shape), per_day)
     mall_ratio = trailing_ratio(years.mall_kw, expected_mall, per_day)
     return Climate(
         clear_kw=clear,
@@ -87,6 +90,7 @@ def fit_climate(config: DataConfig, years: Years, calendar: Calendar, price: np.
         mall_kw=mall,
         ev_kw=ev,
         weather=fit_weather(years.pv_kw, pv, of_day, calendar.dt_h),
+        pv_rho=_persistence(pv_ratio, per_day),
         mall_rho=_persistence(mall_ratio, per_day),
         carbon_mean=max(float(years.carbon_kg_per_kwh.mean(dtype=np.float64)), 1e-9),
         price_mean=max(float(price.mean(dtype=np.float64)), 1e-9),
@@ -97,23 +101,30 @@ def expected_of(climate: Climate, years: Years, calendar: Calendar, timezone: st
     """The climate along the years of a split, the entries of `Expected`, float32."""
     kinds = np.stack([Calendar.day_types(utc, timezone) for utc in years.utc])
     mall, per_day = climate.mall_kw[kinds, calendar.step_of_day], climate.mall_kw.shape[1]
+    pv = np.broadcast_to(climate.pv_kw, years.pv_kw.shape)
     found = {
         "pv_kw": climate.pv_kw,
         "mall_kw": mall,
         "ev_kw": climate.ev_kw[kinds, calendar.step_of_day],
         "pv_share": climate.weather.shares(years.pv_kw, climate.pv_kw, calendar.step_of_day, calendar.dt_h),
+        "pv_share_last_day": 1.0 + climate.pv_rho * (trailing_ratio(years.pv_kw, pv, per_day) - 1.0),
         "mall_ratio": trailing_ratio(years.mall_kw, mall, per_day),
         "mall_rho": climate.mall_rho,
     }
     return {name: np.asarray(value, np.float32) for name, value in found.items()}
 
 
-def look(data: Any, year: Array, time: Array, window: int, dt_h: float) -> Outlook:
-    """The outlook of W steps: the present is measured, the rest is expected from the climate and the last 24 hours."""
+Forecast = Literal["weather", "last_day"]
+"""What PV is expected by: the last hours, by time of the day (`weather.py`), or the last 24 hours alone."""
+
+
+def look(data: Any, year: Array, time: Array, window: int, dt_h: float, forecast: Forecast) -> Outlook:
+    """The outlook of W steps: the present is measured, the rest is expected from the climate and the last hours."""
     expected, length = data.expected, data.peak.shape[0]
     steps = (time + jnp.arange(window)) % length
     ahead = jnp.arange(window) > 0
-    weather = expected.pv_share[year, time][stretch_of(window, dt_h)]
+    by_stretch = lambda: expected.pv_share[year, time][stretch_of(window, dt_h)]  # noqa: E731
+    weather = expected.pv_share_last_day[year, time] if forecast == "last_day" else by_stretch()
     level = 1.0 + expected.mall_rho * (expected.mall_ratio[year, time] - 1.0)
     pv = jnp.where(ahead, expected.pv_kw[steps] * weather, data.pv_kw[year, time])
     mall = jnp.where(ahead, expected.mall_kw[year, steps] * level, data.mall_kw[year, time])

@@ -23,7 +23,7 @@ from vmax.envs.microgrid.chargers import (
     share_out,
     within_limits,
 )
-from vmax.envs.microgrid.climate import Outlook, look
+from vmax.envs.microgrid.climate import Forecast, Outlook, look
 from vmax.envs.microgrid.objectives import TERMS, Holdings, Imports, Moment, Reward, StepTerms
 from vmax.envs.microgrid.observation import LARGEST_DRAWN
 from vmax.envs.microgrid.params import MicrogridParams, build
@@ -99,9 +99,9 @@ class Microgrid(Plain):
         """Data and numbers of `train`, `validation` or `test`; what is fitted is fitted on `train` alone."""
         return build(self.config, split, *objectives.normalisers(self))
 
-    def known(self, state: State, params: MicrogridParams) -> Outlook:
+    def known(self, state: State, params: MicrogridParams, forecast: Forecast = "weather") -> Outlook:
         """What may be known at this step, `[W]`: the only way to the future for baselines and features."""
-        return look(params.data, state.year, state.time, self.window, self.dt_h)
+        return look(params.data, state.year, state.time, self.window, self.dt_h, forecast)
 
     def observe(self, state: State, params: MicrogridParams) -> Array:
         """The observation `[D]`: the site's own entries, then those of the outside world."""

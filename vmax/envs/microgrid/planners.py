@@ -15,7 +15,7 @@ from flax import struct
 
 from vmax.envs.course import Course, follow
 from vmax.envs.microgrid.balance import KW
-from vmax.envs.microgrid.climate import Outlook
+from vmax.envs.microgrid.climate import Forecast, Outlook
 from vmax.envs.microgrid.objectives import Imports
 from vmax.envs.microgrid.optimum import Before, Plan, Prices, Storage, Stretch, optimise
 from vmax.envs.microgrid.receding import Receding
@@ -116,16 +116,17 @@ class View:
 class MPC:
     """Plans the next 36 hours anew at every step, on what is known and expected, and carries out the first of it.
 
-    Up to the month's highest imports so far import raises no demand charge. `pv_factor` is what of the expected PV is
-    counted on, `end_factor` what of the worth of the energy that is left at the end of the window.
+    Up to the month's highest imports so far import raises no demand charge. `pv_factor` is what of the PV that
+    `forecast` expects is counted on, `end_factor` what of the worth of the energy left at the end of the window.
     """
 
     pv_factor: float
     end_factor: float
+    forecast: Forecast = "weather"
 
     def view(self, env: Microgrid, state: Any, params: Any) -> View:
         deficit_kw, _ = present_deficit_kw(env, state, params)
-        return View(env.known(state, params), deficit_kw, state.soc, state.imports)
+        return View(env.known(state, params, self.forecast), deficit_kw, state.soc, state.imports)
 
     def start(self, env: Microgrid, params: Any, starts: Any) -> list[Receding]:
         return [

@@ -92,8 +92,9 @@ class Level(Rule):
 
 
 def expected_deficits_kw(env: Microgrid, state: State, params: MicrogridParams, deficit_kw: Array) -> Array:
-    """Load less PV of this step and those expected after it until the next surplus, 0 from then on, `[W]`."""
-    known = env.known(state, params)
+    """Load less PV of this step and those expected after it, from the last day, until the next surplus, 0 from then on,
+    `[W]`."""
+    known = env.known(state, params, "last_day")
     coming = (known.mall_kw + known.ev_kw - known.pv_kw).at[0].set(deficit_kw)
     surplus = (coming < -NEARLY_KW) & (jnp.arange(len(coming)) > 0)
     return jnp.where(jnp.cumsum(surplus) > 0, 0.0, jnp.maximum(coming, 0.0))

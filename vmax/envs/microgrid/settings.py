@@ -188,11 +188,12 @@ class RewardConfig:
 
 @dataclass(frozen=True)
 class MpcConfig:
-    """The plan made anew at every step: what of the expected PV it counts on, and what of the worth of the energy that
-    is left at the end of its window."""
+    """The plan made anew at every step: what of the expected PV it counts on, what of the worth of the energy that is
+    left at the end of its window, and from what it expects PV (`climate.Forecast`)."""
 
     pv_factor: float
     end_factor: float
+    forecast: Literal["weather", "last_day"]
 
     def __post_init__(self) -> None:
         for name in ("pv_factor", "end_factor"):
