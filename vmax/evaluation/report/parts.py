@@ -40,9 +40,10 @@ def key_figures(evaluation: Mapping[str, Any], currency: str) -> list[Html]:
     headings, rows = comparison_rows(evaluation, currency)
     body = [[named(name), *cells] for name, cells in rows.items()]
     rules = evaluation.get("rules", {})
+    shown = lambda value: value if isinstance(value, str) else f"{value:.4g}"  # noqa: E731
     told = tag("dl", *(tag(kind, text) for name, text in rules.items() for kind, text in (("dt", name), ("dd", text))))
     settings = [
-        f"{name}: {', '.join(f'{k} = {v:.4g}' for k, v in values.items())}"
+        f"{name}: {', '.join(f'{k} = {shown(v)}' for k, v in values.items())}"
         for name, values in evaluation.get("baseline_settings", {}).items()
         if isinstance(values, Mapping)
     ]
