@@ -280,8 +280,9 @@ class Microgrid(Plain):
 
     @property
     def controlled(self) -> dict[str, tuple[float, float]]:
-        """The charge of the battery, and the month's highest imports so far."""
-        return {"soc": (-1.0, 1.0), **dict.fromkeys(("peak_so_far", "offpeak_so_far"), (0.0, LARGEST_DRAWN))}
+        """The charge of the battery, the month's highest imports so far, and the last import."""
+        imports = ("peak_so_far", "offpeak_so_far", "last_import")
+        return {"soc": (-1.0, 1.0), **dict.fromkeys(imports, (0.0, LARGEST_DRAWN))}
 
     def post_decision_context(self, params: MicrogridParams) -> Any:
         """The numbers that `post_decision` reads."""

@@ -24,7 +24,7 @@ OPEN_H = 4.0
 LEFT_H = 12.0
 LARGEST_IMPORT = 8.0
 LARGEST_DRAWN = 1.2
-"""Highest imports of the month up to which counterfactuals are drawn."""
+"""Highest imports of the month, and last imports, up to which counterfactuals are drawn."""
 
 
 def features(env: Microgrid) -> tuple[Feature, ...]:
