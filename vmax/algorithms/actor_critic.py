@@ -134,11 +134,9 @@ class ActorCritic:
         if not remembers(self.network):
             return None
         watched = jnp.ones(spec.observation_space.size)
-        return (
-            watched.at[jnp.array([entry for entry, _, _ in spec.controlled], int)].set(0.0)
-            if self.config.counterfactuals
-            else watched
-        )
+        if self.config.counterfactuals:
+            watched = watched.at[jnp.array([entry for entry, _, _ in spec.controlled], int)].set(0.0)
+        return watched
 
     def recollect(self, policy: Any, observation: Array, carry: Any) -> tuple[Array | None, Any]:
         """What the acting policy remembers having seen `[N, D]` (normalised), `[N, units]` or None; and its carry."""

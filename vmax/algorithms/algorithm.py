@@ -22,15 +22,18 @@ TD_ERROR = "td_error"
 """What |δ| of each sample is called among the metrics of an update."""
 
 
+Controlled = tuple[tuple[int, float, float], ...]
+"""Entries of the observation, each with its least and greatest value."""
+
+
 @dataclass(frozen=True)
 class Spec:
     """What an algorithm needs to know of the environment and the run.
 
     `post_decision(observation, action, context) -> (known_reward, post_observation)` works on one sample;
     `context` is a pytree of numbers that it reads (kept in the learner's state, so no value is compiled in).
-    `controlled` are the entries of the observation that only decisions move, such as the charge of a store, with the
-    least and greatest value of each: all others go their way whatever is done. `news_moves` tells that what happens
-    after a decision moves them as well.
+    `controlled` are the entries of the observation that only decisions move, such as the charge of a store: whatever
+    their values, all others go the same way. `news_moves` tells that what happens after a decision moves them as well.
     `axis` names the mapped device axis; gradients are averaged over it. `total_updates` sets learning-rate schedules.
     """
 
@@ -40,7 +43,7 @@ class Spec:
     axis: str | None = None
     post_decision: Callable[[Array, Array, Any], tuple[Array, Array]] | None = None
     context: Any = None
-    controlled: tuple[tuple[int, float, float], ...] = ()
+    controlled: Controlled = ()
     news_moves: bool = False
 
 

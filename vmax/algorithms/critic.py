@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from vmax.algorithms.algorithm import Batch, Spec
+from vmax.algorithms.algorithm import Batch, Controlled, Spec
 from vmax.algorithms.memory import Recalled, recalled, weighted
 from vmax.algorithms.noise import shared
 from vmax.algorithms.optimiser import Trainable, descend
@@ -23,9 +23,6 @@ from vmax.replay.transitions import History
 
 Array = jax.Array
 Key = jax.Array
-
-Controlled = tuple[tuple[int, float, float], ...]
-"""See `Spec.controlled`."""
 
 
 @struct.dataclass
@@ -107,7 +104,7 @@ class Critic:
         """
         known, inputs = self._split(batch.observation, batch.action, context)
         count, size = elsewhere.shape[0], batch.reward.shape[0]
-        at, low, high = _of(controlled)
+        at, low, high = _apart(controlled)
 
         def with_others(taken: Array, others: Array) -> Array:
             return jnp.concatenate([taken, others.reshape(count * size, *taken.shape[1:])])
@@ -152,7 +149,7 @@ def draw_elsewhere(key: Key, shape: tuple[int, ...], spec: Spec) -> Array:
     """
     if shape[1] and not spec.controlled:
         raise UserError(f"algorithm.counterfactuals={shape[1]}: this environment names no controlled features; set 0")
-    _, low, high = _of(spec.controlled)
+    _, low, high = _apart(spec.controlled)
     shares = shared(jax.random.uniform, key, (*shape, len(spec.controlled)), spec.axis, batch_dim=len(shape) - 1)
     return low + (high - low) * shares
 
@@ -161,10 +158,10 @@ def moved(seen: Array, to: Array, controlled: Controlled) -> Array:
     """What would be seen `[B, D]` at other values `[K, B, C]` of the controlled entries, `[K, B, D]`."""
     if not to.shape[0]:
         return jnp.zeros((0, *seen.shape))
-    return jnp.broadcast_to(seen, (to.shape[0], *seen.shape)).at[..., _of(controlled)[0]].set(to)
+    return jnp.broadcast_to(seen, (to.shape[0], *seen.shape)).at[..., _apart(controlled)[0]].set(to)
 
 
-def _of(controlled: Controlled) -> tuple[list[int], Array, Array]:
+def _apart(controlled: Controlled) -> tuple[list[int], Array, Array]:
     """Which entries are controlled, and the least and greatest value of each, `[C]`."""
     limits = jnp.array([limits for _, *limits in controlled], jnp.float32).reshape(-1, 2)
     return [entry for entry, _, _ in controlled], limits[:, 0], limits[:, 1]

@@ -184,7 +184,7 @@ class Plain:
     @property
     def controlled(self) -> Mapping[str, tuple[float, float]]:
         """Features of the observation that only decisions move, and the range of each in which critics should know what
-        it is worth: all others go their own way."""
+        it is worth: whatever their values, all others go the same way."""
         return {}
 
     @property
