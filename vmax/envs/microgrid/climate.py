@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import numpy as np
 from flax import struct
 
 from vmax.envs.microgrid.data_settings import ChargersConfig, DataConfig
+from vmax.envs.microgrid.settings import Forecast
 from vmax.envs.microgrid.tables import Calendar
 from vmax.envs.microgrid.weather import Weather, fit_weather, stretch_of, trailing_ratio
 from vmax.envs.microgrid.years import Years, clear_sky_kw
@@ -114,19 +115,17 @@ def expected_of(climate: Climate, years: Years, calendar: Calendar, timezone: st
     return {name: np.asarray(value, np.float32) for name, value in found.items()}
 
 
-Forecast = Literal["weather", "last_day"]
-"""What PV is expected by: the last hours, by time of the day (`weather.py`), or the last 24 hours alone."""
-
-
 def look(data: Any, year: Array, time: Array, window: int, dt_h: float, forecast: Forecast) -> Outlook:
     """The outlook of W steps: the present is measured, the rest is expected from the climate and the last hours."""
     expected, length = data.expected, data.peak.shape[0]
     steps = (time + jnp.arange(window)) % length
     ahead = jnp.arange(window) > 0
-    by_stretch = lambda: expected.pv_share[year, time][stretch_of(window, dt_h)]  # noqa: E731
-    weather = expected.pv_share_last_day[year, time] if forecast == "last_day" else by_stretch()
+    shares = {
+        "weather": expected.pv_share[year, time][stretch_of(window, dt_h)],
+        "last_day": expected.pv_share_last_day[year, time],
+    }
     level = 1.0 + expected.mall_rho * (expected.mall_ratio[year, time] - 1.0)
-    pv = jnp.where(ahead, expected.pv_kw[steps] * weather, data.pv_kw[year, time])
+    pv = jnp.where(ahead, expected.pv_kw[steps] * shares[forecast], data.pv_kw[year, time])
     mall = jnp.where(ahead, expected.mall_kw[year, steps] * level, data.mall_kw[year, time])
     begins = data.month_begins[steps] & ahead
     return Outlook(

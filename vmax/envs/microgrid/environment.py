@@ -23,12 +23,12 @@ from vmax.envs.microgrid.chargers import (
     share_out,
     within_limits,
 )
-from vmax.envs.microgrid.climate import Forecast, Outlook, look
+from vmax.envs.microgrid.climate import Outlook, look
 from vmax.envs.microgrid.objectives import TERMS, Holdings, Imports, Moment, Reward, StepTerms
 from vmax.envs.microgrid.observation import LARGEST_DRAWN
 from vmax.envs.microgrid.params import MicrogridParams, build
 from vmax.envs.microgrid.rules import priority_power_kw
-from vmax.envs.microgrid.settings import MicrogridConfig
+from vmax.envs.microgrid.settings import Forecast, MicrogridConfig
 from vmax.envs.microgrid.state import INFO, Start, State
 from vmax.envs.natural import Natural
 from vmax.spaces import Box, Feature
@@ -189,8 +189,8 @@ class Microgrid(Plain):
         return held(deficit_kw, self.target_kw(action[0]))
 
     def target_kw(self, action: Array) -> Array:
-        """The import that an action asks the battery to hold: from 0 at -1 evenly to `target_max_kw` at 1. A rule or a
-        plan may ask for more, with an action beyond 1."""
+        """The import that an action asks the battery to hold: 0 at -1, `target_max_kw` at 1, between them the share of
+        the range to the power `target_exponent`. A rule or a plan may ask for more, with an action beyond 1."""
         config = self.config.action
         return config.target_max_kw * (0.5 * jnp.maximum(action + 1.0, 0.0)) ** config.target_exponent
 

@@ -15,11 +15,12 @@ from flax import struct
 
 from vmax.envs.course import Course, follow
 from vmax.envs.microgrid.balance import KW
-from vmax.envs.microgrid.climate import Forecast, Outlook
+from vmax.envs.microgrid.climate import Outlook
 from vmax.envs.microgrid.objectives import Imports
 from vmax.envs.microgrid.optimum import Before, Plan, Prices, Storage, Stretch, optimise
 from vmax.envs.microgrid.receding import Receding
 from vmax.envs.microgrid.rules import NoControl, present_deficit_kw
+from vmax.envs.microgrid.settings import Forecast
 from vmax.envs.rollout import rollout
 
 if TYPE_CHECKING:

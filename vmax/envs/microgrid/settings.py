@@ -10,6 +10,8 @@ from vmax.errors import UserError
 
 TERMS = ("co2", "solar", "cost", "ev", "grid")
 """The objectives, in the order of every vector of them."""
+Forecast = Literal["weather", "last_day"]
+"""What PV is expected by: the last hours, by time of the day (`weather.py`), or the last 24 hours alone."""
 PRESETS = {
     "co2_focus": (0.50, 0.20, 0.15, 0.10, 0.05),
     "cost_focus": (0.10, 0.05, 0.70, 0.10, 0.05),
@@ -189,11 +191,11 @@ class RewardConfig:
 @dataclass(frozen=True)
 class MpcConfig:
     """The plan made anew at every step: what of the expected PV it counts on, what of the worth of the energy that is
-    left at the end of its window, and from what it expects PV (`climate.Forecast`)."""
+    left at the end of its window, and what it expects PV by."""
 
     pv_factor: float
     end_factor: float
-    forecast: Literal["weather", "last_day"]
+    forecast: Forecast
 
     def __post_init__(self) -> None:
         for name in ("pv_factor", "end_factor"):

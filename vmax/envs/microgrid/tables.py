@@ -9,7 +9,7 @@ import numpy as np
 
 from vmax.data.calendar import local_time
 from vmax.envs.microgrid.settings import MicrogridConfig
-from vmax.envs.microgrid.weather import LAST_H, stretch_of, trailing_ratio
+from vmax.envs.microgrid.weather import LAST_H, last_ratios, stretch_of
 from vmax.envs.microgrid.years import Years
 from vmax.spaces import Feature
 
@@ -91,7 +91,7 @@ def features_of(
         same(calendar.month_left_after),
         years.pv_kw / most_pv, years.mall_kw / most_mall, same(climate.clear_kw / most_pv),
         price / climate.price_mean, years.carbon_kg_per_kwh / climate.carbon_mean,
-        *(trailing_ratio(years.pv_kw, same(climate.pv_kw), max(round(h / calendar.dt_h), 1)) for h in LAST_H),
+        *np.moveaxis(last_ratios(years.pv_kw, climate.pv_kw, calendar.dt_h), -1, 0),
         expected["mall_ratio"],
         *_sums(config, calendar, expected),
     ]  # fmt: skip

@@ -37,18 +37,15 @@ def fit_weather(actual: np.ndarray, expected: np.ndarray, step_of_day: np.ndarra
     seen, per_day = _seen(actual, expected, dt_h), int(step_of_day.max()) + 1
     slopes = np.zeros((per_day, len(AHEAD_H), seen.shape[-1]))
     inside = np.arange(len(expected)) < len(expected) - round(AHEAD_H[-1] / dt_h)
-    first = 0
-    for stretch, last_h in enumerate(AHEAD_H):
-        last = round(last_h / dt_h)
-        brought, weight = _ahead(actual, first, last), _ahead(expected[None], first, last)[0]
-        first = last
-        known = inside & (weight > 1e-3 * weight.max())
+    for stretch, hours in enumerate(zip((0, *AHEAD_H), AHEAD_H, strict=False)):
+        first, last = (round(hour / dt_h) for hour in hours)
+        brought, energy = _ahead(actual, first, last), _ahead(expected[None], first, last)[0]
+        known = inside & (energy > 1e-3 * energy.max())
         for step in range(per_day):
             rows = np.flatnonzero(known & (step_of_day == step))
             if rows.size:
-                slopes[step, stretch] = _least_squares(
-                    seen[:, rows], brought[:, rows] / weight[rows] - 1.0, weight[rows]
-                )
+                share = brought[:, rows] / energy[rows]
+                slopes[step, stretch] = _least_squares(seen[:, rows], share - 1.0, energy[rows])
     return Weather(slopes)
 
 
@@ -70,11 +67,15 @@ def trailing_ratio(actual: np.ndarray, expected: np.ndarray, steps: int) -> np.n
     return np.where(known, np.clip(trailing(actual) / np.where(known, total, 1.0), *RATIO_RANGE), 1.0)
 
 
+def last_ratios(actual: np.ndarray, expected: np.ndarray, dt_h: float) -> np.ndarray:
+    """The ratios of the last hours `LAST_H` to what was expected of them, `[Y, T, 3]`; `expected` is `[T]`."""
+    along = np.broadcast_to(expected, actual.shape)
+    return np.stack([trailing_ratio(actual, along, round(hours / dt_h)) for hours in LAST_H], axis=-1)
+
+
 def _seen(actual: np.ndarray, expected: np.ndarray, dt_h: float) -> np.ndarray:
     """1 and the ratios of the last hours minus 1, `[Y, T, 4]`."""
-    along = np.broadcast_to(expected, actual.shape)
-    ratios = [trailing_ratio(actual, along, max(round(hours / dt_h), 1)) - 1.0 for hours in LAST_H]
-    return np.stack([np.ones(actual.shape), *ratios], axis=-1)
+    return np.concatenate([np.ones((*actual.shape, 1)), last_ratios(actual, expected, dt_h) - 1.0], axis=-1)
 
 
 def _ahead(values: np.ndarray, first: int, last: int) -> np.ndarray:
