@@ -215,6 +215,19 @@ def test_shaping_adds_up_to_the_change_of_the_potential_and_what_arrivals_add():
     assert total == pytest.approx(potential[-1] - potential[0] + added, abs=0.02)
 
 
+def test_whatever_the_charge_and_the_imports_all_else_goes_the_same_way():
+    env = site()
+    params = env.params("train")
+    state, _ = env.reset(jax.random.key(5), params)
+    other = replace(state, soc=jnp.float32(0.9), imports=Imports(*map(jnp.float32, (300.0, 500.0, 40.0))))
+    action, key = jnp.array([0.3, 0.2, -0.4]), jax.random.key(0)
+    after = jax.jit(lambda s: jax.lax.scan(lambda s, _: (env.step(key, s, action, params)[0], None), s, length=4)[0])
+    left, right = (np.asarray(env.observe(after(s), params)) for s in (state, other))
+    controlled = list(env.observation_space.entries(tuple(env.controlled)))
+    np.testing.assert_array_equal(np.delete(left, controlled), np.delete(right, controlled))
+    assert np.abs(left - right)[controlled[:3]].min() > 1e-3  # the charge and the highest imports
+
+
 def test_the_level_that_an_energy_allows():
     deficits = jnp.array([10.0, 30.0, 20.0, 0.0])
     assert float(level_kw(deficits, jnp.float32(20.0), 1.0)) == pytest.approx(15.0, abs=1e-3)
@@ -236,6 +249,7 @@ def test_the_rules_dispatch_the_battery_under_a_policy_of_the_chargers():
         ("env.reward.preset=green", r"env.reward.preset=green: must be one of"),
         ("env.battery.soc_min=1.2", r"env.battery.soc_min=1.2: must be at least 0 and below env.battery.soc_max=1.0"),
         ("env.tariff.peak_hours=[22,18]", r"env.tariff.peak_hours=\[22, 18\]: must be"),
+        ("env.action.target_exponent=0.5", r"env.action.target_exponent=0.5: must be within \[1, 4\]"),
         ("env.action.full_band=1.0", r"env.action.full_band=1.0: must be at least 0 and below 1"),
         ("env.grid.import_limit_kw=-1", r"env.grid.import_limit_kw=-1.0: must be at least 0, or null"),
         ("env.episode.days=0", r"env.episode.days=0: must be at least 1"),

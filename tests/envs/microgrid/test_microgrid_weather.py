@@ -1,10 +1,13 @@
 """What the last hours say of the coming ones: least squares against a known law, and nothing from the future."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sites import days, site
 
+from vmax.envs.microgrid.planners import MPC
+from vmax.envs.microgrid.rules import expected_deficits_kw
 from vmax.envs.microgrid.weather import AHEAD_H, fit_weather, stretch_of, trailing_ratio
 
 HOURS = np.arange(8760) % 24
@@ -67,7 +70,7 @@ def test_no_share_knows_what_comes_after_it():
     assert np.abs(seen[:, at + 1 : at + 24] - changed[:, at + 1 : at + 24]).max() > 0.1
 
 
-def test_rules_look_at_the_last_day_and_plans_at_the_last_hours():
+def test_rules_look_at_the_last_day_and_plans_at_the_last_hours_or_as_they_are_told():
     env = site()
     params = env.params("test")
     state, _ = env.reset(jax.random.key(0), params, jax.tree.map(lambda x: x[0], days(env, 1, first_day=100)))
@@ -75,4 +78,13 @@ def test_rules_look_at_the_last_day_and_plans_at_the_last_hours():
     by_hours, by_day = (env.known(state, params, forecast) for forecast in ("weather", "last_day"))
     assert float(by_hours.pv_kw[0]) == float(by_day.pv_kw[0]) == float(params.data.pv_kw[0, 100 * 24 + 11])
     assert np.abs(by_hours.pv_kw - by_day.pv_kw).max() > 1.0
-    np.testing.assert_array_equal(by_hours.mall_kw, by_day.mall_kw)
+    planned = {
+        forecast: MPC(1.0, 1.0, forecast).view(env, state, params).outlook for forecast in ("weather", "last_day")
+    }
+    np.testing.assert_array_equal(planned["weather"].pv_kw, by_hours.pv_kw)
+    np.testing.assert_array_equal(planned["last_day"].pv_kw, by_day.pv_kw)
+    net = np.asarray(by_day.mall_kw + by_day.ev_kw - by_day.pv_kw)
+    coming = np.asarray(expected_deficits_kw(env, state, params, jnp.float32(net[0])))
+    first = np.flatnonzero((net < -1.0) & (np.arange(len(net)) > 0))[0]  # the next surplus
+    np.testing.assert_allclose(coming[:first], np.maximum(net[:first], 0.0), rtol=1e-6)
+    assert (coming[first:] == 0.0).all()
