@@ -68,10 +68,9 @@ def front(timeseries: pd.DataFrame, currency: str) -> Figure:
         places: dict[tuple[float, float], list[str]] = {}
         for name, x, y in zip(map(str, names), tonnes, thousands, strict=True):
             places.setdefault((round(x, 1), round(y, 1)), []).append(name)
-        for place, here in places.items():
-            axes.scatter(*place, s=60, color=colour(here[0]), zorder=3)
-            text = ", ".join(here)
-            axes.annotate(text, place, xytext=(6, 4), textcoords="offset points", fontsize=9, color=colour(here[0]))
+        for place, here in sorted(places.items(), key=lambda item: -item[0][1]):  # the legend as the points: dear above
+            axes.scatter(*place, s=60, color=colour(here[0]), zorder=3, label=",\n".join(here))
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
         axes.set(title="CO2 and cost of a year", xlabel="t CO2", ylabel=f"thousand {currency}")
     return figure
 
