@@ -1,5 +1,5 @@
-"""What must be set before JAX starts: processor, threads, compile cache, and quick compilation; compiled programs are
-dropped where there are very many.
+"""What must be set before JAX starts: processor, threads, compile cache, and quick compilation; nothing is remembered
+from earlier tests, and compiled programs are dropped where there are very many.
 
 Compiling is most of the tests' time. Hypothesis has no deadlines, since the first example compiles.
 """
@@ -15,6 +15,7 @@ from vmax import devices
 
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
+os.environ["VMAX_REMEMBER"] = "off"
 devices.configure("cpu", None)
 settings.register_profile("vmax", deadline=None, max_examples=50)
 settings.load_profile("vmax")

@@ -59,11 +59,16 @@ def configure(device: str, threads: int | None) -> int:
     os.environ["NPROC"] = str(count)
     if device == "cpu":
         _set_jax("jax_platforms", "cpu")
-    if os.environ.get("VMAX_COMPILATION_CACHE", "on") != "off":
+    if caching():
         _set_jax("jax_compilation_cache_dir", str(cache_dir()))
         _set_jax("jax_persistent_cache_min_compile_time_secs", 0.5)
         _set_jax("jax_persistent_cache_min_entry_size_bytes", -1)
     return count
+
+
+def caching() -> bool:
+    """Whether anything may be kept in the user's cache folder."""
+    return os.environ.get("VMAX_COMPILATION_CACHE", "on") != "off"
 
 
 def cache_dir() -> Path:

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 from sound import SIZES, Tank
 
+from vmax import remembered
 from vmax.checks import memory, report
 from vmax.checks.finding import Check, Measured, Skip, judge, status_of
 from vmax.checks.settings import thresholds_of
@@ -130,6 +131,7 @@ def test_wrong_thresholds_are_one_line(given, message):
 def test_a_pass_is_remembered_for_the_same_configuration_data_and_code_alone(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("VMAX_COMPILATION_CACHE", "on")
+    monkeypatch.setenv("VMAX_REMEMBER", "on")
     data = tmp_path / "prices.csv"
     data.write_text("1\n")
     config = {"name": "bess", "data": {"path": str(data)}, "days": 7}
@@ -153,9 +155,12 @@ def test_a_cache_that_cannot_be_written_or_read_is_no_mistake(monkeypatch, tmp_p
     (tmp_path / ".cache").write_text("a file where a folder should be")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("VMAX_COMPILATION_CACHE", "on")
+    monkeypatch.setenv("VMAX_REMEMBER", "on")
     memory.remember("key", {"outcome": "pass"})
     assert memory.passed("key") is None
     (tmp_path / ".cache").unlink()
-    write_json(memory._path("key"), {"outcome": "pass"})
-    memory._path("key").write_text("{broken")
+    record = remembered.place(memory.KIND, "key.json")
+    assert record is not None
+    write_json(record, {"outcome": "pass"})
+    record.write_text("{broken")
     assert memory.passed("key") is None

@@ -31,6 +31,7 @@ def findings(monkeypatch, tmp_path):
     monkeypatch.setattr(registry, "run_checks", run_checks)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("VMAX_COMPILATION_CACHE", "on")
+    monkeypatch.setenv("VMAX_REMEMBER", "on")
     monkeypatch.chdir(tmp_path)
     return found, calls
 

@@ -6,15 +6,31 @@ which then runs through the same compiled rollout as every other policy, so all 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from vmax import remembered
+from vmax.files import DiskFull, atomic
+
 Array = jax.Array
+KIND = "courses"
+SOURCES = ("envs", "data", "spaces.py")
+"""What courses depend on, below the package."""
+
+
+@runtime_checkable
+class Courseful(Protocol):
+    """Something that sets its whole course on the host first, as planners and the optimum do."""
+
+    def course(self, env: Any, params: Any, starts: Any) -> Course:
+        """A policy that follows the course set for the lanes `starts`."""
+        ...
 
 
 class Planner(Protocol):
@@ -65,6 +81,26 @@ def follow(env: Any, planner: Planner, params: Any, starts: Any) -> Course:
         states, view, action = _advance(env, planner, params, states, np.asarray(decision, np.float32))
         actions.append(np.asarray(action))
     return Course(jnp.asarray(np.stack(actions, axis=1)))
+
+
+def course_of(env: Any, policy: Courseful, params: Any, starts: Any) -> Course:
+    """The course of a policy for the lanes `starts`; one that was set before, from the same of everything, is read.
+
+    Only actions are remembered: what they are worth is found anew.
+    """
+    path = None
+    with suppress(TypeError):  # something that no digest can stand for
+        if type(policy).__module__.startswith(f"{remembered.PACKAGE.name}."):
+            path = remembered.place(KIND, f"{remembered.digest((env, policy, params, starts), SOURCES)}.npy")
+    if path is None:
+        return policy.course(env, params, starts)
+    with suppress(OSError, ValueError):
+        return Course(jnp.asarray(np.load(path, allow_pickle=False)))
+    course = policy.course(env, params, starts)
+    with suppress(OSError, DiskFull), atomic(path) as temporary:
+        np.save(temporary, np.asarray(course.actions))
+    remembered.tidy(path)
+    return course
 
 
 @partial(jax.jit, static_argnames=("env", "planner"))

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from vmax.envs.course import Courseful, course_of
+
 Array = jax.Array
 
 
@@ -28,15 +30,6 @@ class Policy(Protocol):
 
     def act(self, env: Any, states: Any, observation: Array, params: Any, carry: Any, key: Array) -> tuple[Array, Any]:
         """Observations `[L, D]` -> `(actions [L, A], carry)`."""
-        ...
-
-
-@runtime_checkable
-class Courseful(Protocol):
-    """Something that sets its whole course on the host first, as planners and the optimum do."""
-
-    def course(self, env: Any, params: Any, starts: Any) -> Any:
-        """A policy that follows the course set for the lanes `starts`."""
         ...
 
 
@@ -71,7 +64,7 @@ class Record:
 
 def rollout(env: Any, policy: Policy | Courseful, params: Any, starts: Any, trace: bool = False) -> Record:
     """Run one policy from `starts` (leaves `[L]`) to their ends, in one compiled scan."""
-    follower: Policy = policy.course(env, params, starts) if isinstance(policy, Courseful) else policy
+    follower: Policy = course_of(env, policy, params, starts) if isinstance(policy, Courseful) else policy
     length = int(np.max(np.asarray(starts.end) - np.asarray(starts.time)))
     return rollout_states(env, follower, params, starts, length, trace)
 

@@ -1,9 +1,12 @@
 """Plans of the microgrid: the optimum against a hand-worked day, its replay, every rule, and what is judged."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sites import days, site, told
 
+from vmax.envs.course import KIND, course_of
 from vmax.envs.microgrid import kpis
 from vmax.envs.microgrid.optimum import Before, Prices, Storage, Stretch, optimise
 from vmax.envs.microgrid.planners import MPC, PerfectForesight, lane_deficits_kw, plans
@@ -124,3 +127,32 @@ def test_a_broken_row_is_counted():
     shifted = {**values, "grid_import_kw": values["grid_import_kw"] + 1.0}
     assert np.abs(kpis.residual_kw(kpis.flows_of(shifted))).max() == pytest.approx(1.0, abs=1e-3)
     assert np.isfinite(table["reward"].to_numpy(np.float64)).all()
+
+
+def test_a_course_is_set_once_for_the_same_of_everything(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("VMAX_COMPILATION_CACHE", "VMAX_REMEMBER"):
+        monkeypatch.setenv(name, "on")
+    calls, plan = [], MPC.course
+
+    def counted(self, env, params, starts):
+        calls.append(self)
+        return plan(self, env, params, starts)
+
+    monkeypatch.setattr(MPC, "course", counted)
+    env = site()
+    params, starts = env.params("test"), days(env, 1)
+    first = course_of(env, MPC(0.9, 1.0), params, starts)
+    again = course_of(env, MPC(0.9, 1.0), params, starts)
+    assert len(calls) == 1 and np.array_equal(first.actions, again.actions)
+    course_of(env, MPC(0.8, 1.0), params, starts)
+    course_of(env, MPC(0.9, 1.0), params, replace(starts, soc=starts.soc + 0.01))
+    dearer = replace(params, data=replace(params.data, price_per_kwh=1.01 * params.data.price_per_kwh))
+    course_of(env, MPC(0.9, 1.0), dearer, starts)
+    assert len(calls) == 4
+    for path in tmp_path.rglob(f"{KIND}/*.npy"):
+        path.write_bytes(b"broken")
+    assert np.array_equal(course_of(env, MPC(0.9, 1.0), params, starts).actions, first.actions) and len(calls) == 5
+    monkeypatch.setenv("VMAX_REMEMBER", "off")
+    course_of(env, MPC(0.9, 1.0), params, starts)
+    assert len(calls) == 6
