@@ -1,6 +1,7 @@
 """A short training run on the microgrid from end to end: figures, files, the page and the policy to take away."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,10 @@ from sample_run import embedded
 from sites import SMALL
 
 import vmax
+from vmax.commands import front
 from vmax.commands.act import act
+from vmax.config import compose
+from vmax.errors import UserError
 
 TINY = (
     *SMALL,
@@ -58,3 +62,37 @@ def test_a_run_ends_with_its_figures_and_a_policy_that_acts_on_kilowatts(tmp_pat
     values = np.asarray([[float(x) for x in row[-3:]] for row in actions])
     assert header[-3:] == ACTIONS
     assert (values[:, 0] >= 0).all() and ((values[:, 1:] >= 0) & (values[:, 1:] <= 1)).all()
+
+
+def test_the_front_of_a_policy_for_all_weights_beside_policies_for_one(tmp_path, capsys):
+    short = (*TINY, *ON_POLICY, "algorithm=a2c", "export=false", "report=false", "evaluation.days=2", "total_steps=192")
+    quiet = ("evaluation.plots=false", "evaluation.seasons=false", "env.reward.conditioned=true")
+    vmax.train([*short, *quiet], str(tmp_path / "all"))
+    kinds = {"one": ("conditioned: true", "conditioned: false"), "other": ("\n    seed: 0", "\n    seed: 3")}
+    for name, (told, instead) in kinds.items():
+        shutil.copytree(tmp_path / "all", tmp_path / name)
+        config = tmp_path / name / ".hydra" / "config.yaml"
+        assert told in config.read_text()
+        config.write_text(config.read_text().replace(told, instead))
+
+    def invoke(run: str, *runs: str) -> dict:
+        listed = ",".join(str(tmp_path / one) for one in runs)
+        front.run(compose([f"run={tmp_path / run}", f"runs=[{listed}]", "points=3", "planning=true"], "front"))
+        return json.loads((tmp_path / run / "front" / "front.json").read_text())
+
+    found = invoke("all", "one")
+    assert (tmp_path / "all" / "front" / "front.png").exists() and "hypervolume" in capsys.readouterr().out
+    points = {kind: [p for p in found["points"] if p["kind"] == kind] for kind in found["hypervolume"]}
+    assert [p["share"] for p in points["best"]] == [0.0, 0.5, 1.0]
+    assert [p["share"] for p in points["trained for one"]] == [pytest.approx(0.15 / 0.65)]
+    own = json.loads((tmp_path / "one" / "result.json").read_text())["evaluation"]["policies"]["best"]
+    assert points["trained for one"][0]["second"] == own["cost"]
+    optimum, best, mpc = ([p["objective"] for p in points[kind]] for kind in ("perfect_foresight", "best", "mpc"))
+    assert all(least <= other for others in (best, mpc) for least, other in zip(optimum, others, strict=True))
+    assert points["perfect_foresight"][0]["first"] <= points["perfect_foresight"][-1]["first"]
+    for run, other, message in (
+        ("one", "one", "was trained for one set of weights"),
+        ("all", "other", "env.data is not"),
+    ):
+        with pytest.raises(UserError, match=message):
+            invoke(run, other)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -40,6 +40,7 @@ class MicrogridAssessment:
 
     lanes: ClassVar[str] = "years"
     in_money: ClassVar[bool] = False
+    fronted: ClassVar[tuple[str, str]] = ("co2_kg", "cost")
     columns: ClassVar[tuple[Column, ...]] = (
         Column("objective", "objective", 3),
         Column("CO2 t", "co2_t", 1),
@@ -109,19 +110,43 @@ class MicrogridAssessment:
     def complete(self, figures: dict[str, dict[str, Any]]) -> None:
         """Adds the objective, and what is avoided beside no control."""
         nothing, weights = figures[NOTHING], self.env.config.reward.vector
-        ratio = lambda values, key: values[key] / nothing[key] if nothing[key] > 0 else 0.0  # noqa: E731
         for values in figures.values():
-            wanted = max(nothing["ev_wanted_kwh"], 1e-9)
-            each = {
-                "co2": ratio(values, "co2_with_unmet_kg"),
-                "solar": ratio(values, "surplus_kwh"),
-                "cost": ratio(values, "cost_with_unmet"),
-                "ev": values["ev_unmet_kwh"] / wanted,
-                "grid": 0.5 * ratio(values, "monthly_peak_kw") + 0.5 * ratio(values, "ramping_kw"),
-            }
-            values["objectives"] = each
-            values["objective"] = sum(w * each[name] for w, name in zip(weights, TERMS, strict=True))
+            each = self._objectives(values, nothing)
+            values["objectives"] = dict(zip(TERMS, each, strict=True))
+            values["objective"] = float(np.dot(weights, each))
             values["co2_avoided_kg"] = nothing["co2_kg"] - values["co2_kg"]
+
+    def _objectives(self, values: Mapping[str, Any], nothing: Mapping[str, Any]) -> np.ndarray:
+        """The objectives of a policy in the order of `TERMS`, each over that of no control, `[5]`."""
+        ratio = lambda key: values[key] / nothing[key] if nothing[key] > 0 else 0.0  # noqa: E731
+        unmet = values["ev_unmet_kwh"] / max(nothing["ev_wanted_kwh"], 1e-9)
+        grid = 0.5 * ratio("monthly_peak_kw") + 0.5 * ratio("ramping_kw")
+        return np.array([ratio("co2_with_unmet_kg"), ratio("surplus_kwh"), ratio("cost_with_unmet"), unmet, grid])
+
+    def weights_at(self, share: float) -> np.ndarray:
+        """The weights where cost has this share of what the configuration gives to CO2 and cost together."""
+        weights = np.asarray(self.env.config.reward.vector)
+        co2, cost = TERMS.index("co2"), TERMS.index("cost")
+        both = weights[co2] + weights[cost]
+        weights[[co2, cost]] = (1.0 - share) * both, share * both
+        return weights
+
+    def reweighted(self, params: Any, share: float) -> Any:
+        """The params of a split with these weights."""
+        return replace(params, valued=replace(params.valued, weights=jnp.asarray(self.weights_at(share), jnp.float32)))
+
+    def weights_told(self, share: float) -> str:
+        """Those weights for people."""
+        return ", ".join(f"{name} {weight:.3g}" for name, weight in zip(TERMS, self.weights_at(share), strict=True))
+
+    def share_of(self, weights: tuple[float, ...]) -> float:
+        """What cost has of what these weights give to CO2 and cost together."""
+        co2, cost = weights[TERMS.index("co2")], weights[TERMS.index("cost")]
+        return cost / max(co2 + cost, 1e-9)
+
+    def objective_at(self, share: float, values: Mapping[str, Any], nothing: Mapping[str, Any]) -> float:
+        """The weighted objectives of a policy with these weights."""
+        return float(np.dot(self.weights_at(share), self._objectives(values, nothing)))
 
     def daily_value_eur(self, table: pd.DataFrame, starts: Any) -> Mapping[str, np.ndarray]:
         """By day of each year, `[lanes · days]`: minus the cost, and minus the weighted objectives with the worth of

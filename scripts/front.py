@@ -1,0 +1,3 @@
+from vmax.commands.front import main
+
+main()
