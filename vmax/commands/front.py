@@ -77,12 +77,11 @@ def run(composed: DictConfig) -> None:
     own = load(trained_on)
     env, _, policy = restore_policy(folder, own, config.checkpoint)
     others = separate(config, trained_on, env) if config.runs else []
-    front = Front(
-        list(reached(env, policy, others, config, own.evaluation.days)), tuple(env.assessment.fronted), currency(env)
-    )
+    points = list(reached(env, policy, others, config, own.evaluation.days))
+    front = Front(points, tuple(env.assessment.fronted), currency(env))
     write_json(target / "front.json", {"split": config.split, **front.described()})
-    header = list(asdict(front.points[0]))
-    write_csv(target / "front.csv", header, [list(asdict(point).values()) for point in front.points])
+    header = list(asdict(points[0]))
+    write_csv(target / "front.csv", header, [list(asdict(point).values()) for point in points])
     save(front.figure(), target / "front.png")
     front.show()
     print(f"files: {target}", flush=True)
@@ -133,10 +132,8 @@ def separate(config: FrontConfig, own: Mapping[str, Any], env: Any) -> list[Trai
         if run.record().get("status") not in FINISHED or not result.exists():
             raise UserError(f"runs={one.folder}: has no result on split={config.split}")
         other = run.composed()
-        for group, key in [
-            ("evaluation", "days"),
-            *(("env", key) for key in own["env"] if key not in ("reward", "mpc")),
-        ]:
+        world = [("env", key) for key in own["env"] if key not in ("reward", "mpc")]
+        for group, key in [("evaluation", "days"), *world]:
             if other[group].get(key) != own[group][key]:
                 raise UserError(f"runs={one.folder}: {group}.{key} is not as in run={config.run}")
         share = env.assessment.share_of(load(other).env.reward.vector)
