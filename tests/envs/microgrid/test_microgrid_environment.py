@@ -6,22 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import struct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sites import days, random_run, site, told
 
 from vmax.envs.microgrid.balance import Connection, Tariff, balance, residual_kw
-from vmax.envs.microgrid.chargers import (
-    Groups,
-    Limits,
-    Vehicles,
-    after,
-    could_take,
-    must_take,
-    share_out,
-    within_limits,
-)
 from vmax.envs.microgrid.objectives import Holdings, Imports
 from vmax.envs.microgrid.params import battery_site
 from vmax.envs.microgrid.rules import Greedy, NoControl, level_kw
@@ -55,68 +44,6 @@ def test_every_kilowatt_goes_somewhere(soc, request_kw, pv, mall, ev, import_lim
     assert stored == pytest.approx(moved, abs=2e-3)
     if float(flows.unserved_kw) > 1e-2:  # only where the battery gives all that it can
         assert float(flows.soc_end) == pytest.approx(0.2586, abs=1e-5) or float(flows.discharge_kw) >= 2711.9
-
-
-@pytest.mark.parametrize("chargers", ["group", "socket"])
-@pytest.mark.parametrize("minutes", [15, 60])
-def test_the_balance_closes_and_vehicles_keep_to_their_sockets_under_random_actions(chargers, minutes):
-    env = site(f"env.action.chargers={chargers}", f"env.data.step_minutes={minutes}", "env.action.guarantee=false")
-    states, _, steps = random_run(env, 10 * env.steps_per_day)
-    info = {name: np.asarray(values, np.float64) for name, values in steps.info.items()}
-    into = info["pv_kw"] + info["discharge_kw"] + info["grid_import_kw"]
-    out_of = info["mall_kw"] + info["ev_kw"] + info["charge_kw"] + info["grid_export_kw"] + info["curtailed_kw"]
-    assert np.abs(into - out_of).max() < 1e-3
-    need = np.asarray(states.vehicles.need_kwh, np.float64)
-    left = np.asarray(states.vehicles.left_steps)
-    assert (need >= 0).all() and (need[left == 0] == 0).all()
-    assert info["ev_kw"].max() <= 9.0 + 1e-4
-    # energy wanted = energy charged + missing at departure + still wanted at the end
-    wanted = need[0].sum() + info["ev_wanted_kwh"][1:].sum()
-    rest = info["ev_kw"].sum() * env.dt_h + info["ev_unmet_kwh"].sum() + need[-1].sum()
-    last = info["ev_kw"][-1] * env.dt_h + info["ev_unmet_kwh"][-1]
-    assert wanted == pytest.approx(rest - last, rel=2e-3)
-    assert info["ev_unmet_kwh"].sum() > 0  # random actions leave some unserved
-
-
-LIMITS = Limits(jnp.array([2.0, 2.0, 3.0]), jnp.array([3.0, 3.0]), jnp.float32(5.0))
-GROUPS = Groups((2, 1))
-
-
-def test_what_presses_is_charged_first():
-    # two steps to go: 4 kWh at 2 kW has to start now, 1 kWh has not; the third must take half of its power now
-    vehicles = Vehicles(jnp.array([4.0, 1.0, 4.5]), jnp.array([2, 2, 2]))
-    could, must = could_take(vehicles, LIMITS, 1.0), must_take(vehicles, LIMITS, 1.0)
-    assert could.tolist() == [2.0, 1.0, 3.0] and must.tolist() == [2.0, 0.0, 1.5]
-    power = share_out(jnp.array([2.5, 1.0]), could, must, GROUPS)
-    assert power.tolist() == pytest.approx([2.0, 0.5, 1.0])
-    following, unmet = after(vehicles, power, 1.0)
-    assert following.need_kwh.tolist() == pytest.approx([2.0, 0.5, 3.5]) and unmet.tolist() == [0.0, 0.0, 0.0]
-    gone, unmet = after(following, jnp.array([2.0, 0.5, 3.0]), 1.0)
-    assert gone.left_steps.tolist() == [0, 0, 0] and gone.need_kwh.tolist() == [0.0, 0.0, 0.0]
-    assert unmet.tolist() == pytest.approx([0.0, 0.0, 0.5])
-
-
-def test_limits_of_group_and_of_all_are_kept_in_proportion():
-    assert within_limits(jnp.array([9.0, 2.0]), LIMITS).tolist() == pytest.approx([3.0, 2.0])
-    assert within_limits(jnp.array([9.0, 9.0]), LIMITS).tolist() == pytest.approx([2.5, 2.5])
-
-
-@struct.dataclass
-class Never:
-    """Asks for no charging at all."""
-
-    def initial(self, env, params, starts):
-        return ()
-
-    def act(self, env, states, observation, params, carry, key):
-        return jnp.full((len(observation), 3), -1.0), carry
-
-
-def test_a_guarantee_serves_everybody_whom_the_limits_allow():
-    starts = days(site(), 20)
-    shed, kept = (told(site(f"env.action.guarantee={g}"), Never(), starts) for g in ("false", "true"))
-    assert shed["ev_kw"].max() == 0.0
-    assert kept["ev_unmet_kwh"].sum() < 0.05 * shed["ev_unmet_kwh"].sum()
 
 
 def test_the_demand_charge_of_a_month_is_what_the_tariff_says_and_its_parts_add_up_to_it():
@@ -180,8 +107,9 @@ def test_the_highest_imports_begin_anew_with_the_month_and_with_an_episode():
     assert float(Tariff(jnp.float32(4.0), jnp.float32(2.0)).demand(jnp.float32(10.0), jnp.float32(13.0))) == 46.0
 
 
-def test_what_the_critic_is_told_for_certain_is_the_reward_but_for_vehicles_that_leave():
-    env = site("env.action.full_band=0.0")
+@pytest.mark.parametrize("v2g", [False, True])
+def test_what_the_critic_is_told_for_certain_is_the_reward_but_for_vehicles_that_leave(v2g):
+    env = site("env.action.full_band=0.0", f"env.action.v2g={v2g}", "env.action.v2g_per_kwh=0.3")
     params = env.params("train")
     states, actions, steps = random_run(env, 800, seed=2)
     seen = jax.vmap(lambda state: env.observe(state, params))(states)
@@ -250,6 +178,7 @@ def test_the_rules_dispatch_the_battery_under_a_policy_of_the_chargers():
         ("env.battery.soc_min=1.2", r"env.battery.soc_min=1.2: must be at least 0 and below env.battery.soc_max=1.0"),
         ("env.tariff.peak_hours=[22,18]", r"env.tariff.peak_hours=\[22, 18\]: must be"),
         ("env.action.target_exponent=0.5", r"env.action.target_exponent=0.5: must be within \[1, 4\]"),
+        ("env.action.v2g_efficiency=0", r"env.action.v2g_efficiency=0.0: must be above 0 and at most 1"),
         ("env.action.full_band=1.0", r"env.action.full_band=1.0: must be at least 0 and below 1"),
         ("env.grid.import_limit_kw=-1", r"env.grid.import_limit_kw=-1.0: must be at least 0, or null"),
         ("env.episode.days=0", r"env.episode.days=0: must be at least 1"),
@@ -259,6 +188,11 @@ def test_the_rules_dispatch_the_battery_under_a_policy_of_the_chargers():
 def test_a_setting_out_of_range_is_one_line(override, message):
     with pytest.raises(UserError, match=message):
         site(override)
+
+
+def test_arrival_leaves_nothing_to_give_back():
+    with pytest.raises(UserError, match="env.action.v2g=true: needs env.action.chargers=group or socket"):
+        site("env.action.v2g=true", "env.action.chargers=arrival")
 
 
 def test_rules_and_arrival_leave_nothing_to_decide():

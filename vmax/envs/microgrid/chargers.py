@@ -17,10 +17,12 @@ Array = jax.Array
 
 @struct.dataclass
 class Vehicles:
-    """The vehicles of one site, `[S]`: energy that each still wants, and steps until it leaves (0: nobody there)."""
+    """The vehicles of one site, `[S]`: energy that each still wants, steps until it leaves (0: nobody there), and
+    energy that it was charged here and still holds (None: nobody asks)."""
 
     need_kwh: Array
     left_steps: Array
+    charged_kwh: Array | None = None
 
 
 @struct.dataclass
@@ -66,6 +68,22 @@ def must_take(vehicles: Vehicles, limits: Limits, dt_h: float) -> Array:
     return jnp.clip(vehicles.need_kwh / dt_h - later_kw, 0.0, could_take(vehicles, limits, dt_h))
 
 
+def could_give(vehicles: Vehicles, limits: Limits, efficiency: float, dt_h: float) -> Array:
+    """The most that each vehicle gives back in this step, `[S]`: of what it was charged here, and no more than it has
+    time to get back. `efficiency`: of giving back and charging that again."""
+    time_for_kwh = limits.socket_kw * (vehicles.left_steps - 1) * dt_h - vehicles.need_kwh
+    assert vehicles.charged_kwh is not None
+    back_kw = efficiency * jnp.minimum(vehicles.charged_kwh, time_for_kwh) / dt_h
+    return jnp.clip(back_kw, 0.0, limits.socket_kw)
+
+
+def given_back(wanted_kw: Array, deficit_kw: Array, limits: Limits) -> Array:
+    """Power `[G]` that groups give back of what is wanted of them: within the limits, and no more than the site is
+    short of, so that no vehicle feeds the grid or fills the battery."""
+    group_kw = within_limits(wanted_kw, limits)
+    return group_kw * jnp.minimum(1.0, jnp.maximum(deficit_kw, 0.0) / jnp.maximum(group_kw.sum(), 1e-9))
+
+
 def within_limits(wanted_kw: Array, limits: Limits) -> Array:
     """Power of the groups `[G]` within their limits and that of all together, which all then share in proportion."""
     group_kw = jnp.clip(wanted_kw, 0.0, limits.group_kw)
@@ -81,12 +99,16 @@ def share_out(group_kw: Array, could_kw: Array, must_kw: Array, groups: Groups) 
     return must_kw * groups.spread(served) + (could_kw - must_kw) * groups.spread(jnp.minimum(rest, 1.0))
 
 
-def after(vehicles: Vehicles, power_kw: Array, dt_h: float) -> tuple[Vehicles, Array]:
-    """Vehicles at the end of a step, those that leave gone, and the energy that each of them misses, `[S]`."""
-    need_kwh = jnp.maximum(vehicles.need_kwh - power_kw * dt_h, 0.0)
+def after(vehicles: Vehicles, charged_kwh: Array) -> tuple[Vehicles, Array]:
+    """Vehicles at the end of a step in which each was charged so much `[S]` (below 0: has to be charged again), those
+    that leave gone, and the energy that each of them misses, `[S]`."""
+    need_kwh = jnp.maximum(vehicles.need_kwh - charged_kwh, 0.0)
     leaves = vehicles.left_steps == 1
     left = jnp.maximum(vehicles.left_steps - 1, 0)
-    return Vehicles(jnp.where(left > 0, need_kwh, 0.0), left), jnp.where(leaves, need_kwh, 0.0)
+    held = None
+    if vehicles.charged_kwh is not None:
+        held = jnp.where(left > 0, jnp.maximum(vehicles.charged_kwh + charged_kwh, 0.0), 0.0)
+    return Vehicles(jnp.where(left > 0, need_kwh, 0.0), left, held), jnp.where(leaves, need_kwh, 0.0)
 
 
 def arrive(vehicles: Vehicles, need_kwh: Array, stay_steps: Array) -> Vehicles:
@@ -95,4 +117,5 @@ def arrive(vehicles: Vehicles, need_kwh: Array, stay_steps: Array) -> Vehicles:
     return Vehicles(
         jnp.where(comes, need_kwh.astype(jnp.float32), vehicles.need_kwh),
         jnp.where(comes, stay_steps.astype(jnp.int32), vehicles.left_steps),
+        None if vehicles.charged_kwh is None else jnp.where(comes, 0.0, vehicles.charged_kwh),
     )

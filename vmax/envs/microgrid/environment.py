@@ -12,17 +12,9 @@ import jax.numpy as jnp
 
 from vmax.envs.environment import Checks, Plain, Step
 from vmax.envs.microgrid import episodes, objectives, observation, post_decision
-from vmax.envs.microgrid.balance import Flows, balance, held
-from vmax.envs.microgrid.chargers import (
-    Groups,
-    Vehicles,
-    after,
-    arrive,
-    could_take,
-    must_take,
-    share_out,
-    within_limits,
-)
+from vmax.envs.microgrid.actions import Actions
+from vmax.envs.microgrid.balance import Flows, balance
+from vmax.envs.microgrid.chargers import Groups, Vehicles, after, arrive
 from vmax.envs.microgrid.climate import Outlook, look
 from vmax.envs.microgrid.objectives import TERMS, Holdings, Imports, Moment, Reward, StepTerms
 from vmax.envs.microgrid.observation import LARGEST_DRAWN
@@ -80,16 +72,14 @@ class Microgrid(Plain):
         return Box(observation.features(self))
 
     @cached_property
+    def actions(self) -> Actions:
+        """How actions are read."""
+        names = tuple(group.name for group in self.config.data.chargers.groups)
+        return Actions(self.config.action, self.groups, names, self.config.battery.power_kw, self.dt_h)
+
+    @property
     def action_space(self) -> Box:
-        battery = {"import_target": [Feature("import_target", "largest target")], "power": [Feature("power", "rated")]}
-        named = [group.name for group in self.config.data.chargers.groups]
-        sockets = sum(self.groups.sizes)
-        chargers = {
-            "group": [Feature(f"charge_{name}", "what can be taken") for name in named],
-            "socket": [Feature("charge", "what can be taken", size=sockets)],
-            "arrival": [],
-        }
-        return Box((*battery.get(self.config.action.battery, []), *chargers[self.config.action.chargers]))
+        return self.actions.space
 
     @property
     def info_space(self) -> tuple[Feature, ...]:
@@ -118,14 +108,20 @@ class Microgrid(Plain):
         """One step. Reward: minus the weighted objectives in units of no control's mean step, times `reward.scale`."""
         del key
         data, year, time = params.data, state.year, state.time
-        power_kw = self.charging(state, action, params)
-        ev_kw = power_kw.sum()
+        power_kw = self.actions.charging(state.vehicles, params.limits, action)
         pv_kw, mall_kw = data.pv_kw[year, time], data.mall_kw[year, time]
+        back_kw = jnp.zeros(())
+        charged_kwh, ev_kw = power_kw * self.dt_h, power_kw.sum()
+        if self.config.action.v2g:
+            given = self.actions.giving_back(state.vehicles, params.limits, action, mall_kw + ev_kw - pv_kw)
+            back_kw = given.sum()
+            charged_kwh -= given / self.config.action.v2g_efficiency * self.dt_h
+            ev_kw -= back_kw
         request_kw = self.request_kw(state, action, params, mall_kw + ev_kw - pv_kw, ev_kw)
         flows = balance(
             params.battery, params.valued.connection, state.soc, request_kw, pv_kw, mall_kw, ev_kw, self.dt_h
         )
-        vehicles, unmet = after(state.vehicles, power_kw, self.dt_h)
+        vehicles, unmet = after(state.vehicles, charged_kwh)
         unmet_kwh = unmet.sum() + flows.unserved_kw * self.dt_h
         moment = Moment(
             data.price_per_kwh[year, time],
@@ -135,6 +131,7 @@ class Microgrid(Plain):
             data.month_left_after[time],
         )
         terms = StepTerms.of(flows, unmet_kwh, moment, state.imports, params.valued, self.dt_h)
+        terms = self.paid_to_owners(terms, back_kw)
         clip = self.config.reward.clip
         now = state.imports.after(flows.import_kw, moment.peak)
         before = Holdings(state.soc, state.vehicles.need_kwh.sum(), state.imports, moment.month_left)
@@ -146,33 +143,13 @@ class Microgrid(Plain):
             reward=reward.value,
             terminated=jnp.array(False),
             truncated=following.time >= state.end,
-            info=self._tell(state, flows, moment, terms, reward, params),
+            info={**self._tell(state, flows, moment, terms, reward, params), "ev_back_kw": back_kw},
         )
 
-    def charging(self, state: State, action: Array, params: MicrogridParams) -> Array:
-        """Power of each socket `[S]` that an action asks for, within all limits."""
-        could = could_take(state.vehicles, params.limits, self.dt_h)
-        must = must_take(state.vehicles, params.limits, self.dt_h)
-        if self.config.action.chargers == "socket":
-            wanted = could * self.share(action[self._first_charger :])
-            if self.config.action.guarantee:
-                wanted = jnp.maximum(wanted, must)
-            group = self.groups.total(wanted)
-            allowed = within_limits(group, params.limits)
-            return wanted * self.groups.spread(allowed / jnp.maximum(group, 1e-9))
-        group = within_limits(self.wanted(action, self.groups.total(could), self.groups.total(must)), params.limits)
-        return share_out(group, could, must, self.groups)
-
-    def wanted(self, action: Array, could_kw: Array, must_kw: Array) -> Array:
-        """Power that an action asks for its groups, `[G]`, before the limits."""
-        if self.config.action.chargers == "arrival":
-            return could_kw
-        share = self.share(action[self._first_charger :])
-        return must_kw + share * (could_kw - must_kw) if self.config.action.guarantee else share * could_kw
-
-    def share(self, action: Array) -> Array:
-        """What share of what could be taken an action means."""
-        return jnp.clip(0.5 * (action + 1.0) / (1.0 - self.config.action.full_band), 0.0, 1.0)
+    def paid_to_owners(self, terms: StepTerms, back_kw: Array) -> StepTerms:
+        """What a step comes to with what is paid for energy that vehicles give back."""
+        config = self.config.action
+        return terms.paying(back_kw * self.dt_h * config.v2g_per_kwh) if config.v2g else terms
 
     def request_kw(
         self, state: State, action: Array, params: MicrogridParams, deficit_kw: Array, ev_kw: Array
@@ -180,48 +157,7 @@ class Microgrid(Plain):
         """The battery's power, discharge positive, that an action asks for, before the limits."""
         if self.config.action.battery == "rule":
             return priority_power_kw(self, state, params, deficit_kw, ev_kw)
-        return self.requested_kw(action, deficit_kw)
-
-    def requested_kw(self, action: Array, deficit_kw: Array) -> Array:
-        """The same where the battery has an action."""
-        if self.config.action.battery == "power":
-            return action[0] * self.config.battery.power_kw
-        return held(deficit_kw, self.target_kw(action[0]))
-
-    def target_kw(self, action: Array) -> Array:
-        """The import that an action asks the battery to hold: 0 at -1, `target_max_kw` at 1, between them the share of
-        the range to the power `target_exponent`. A rule or a plan may ask for more, with an action beyond 1."""
-        config = self.config.action
-        return config.target_max_kw * (0.5 * jnp.maximum(action + 1.0, 0.0)) ** config.target_exponent
-
-    def target_share(self, target_kw: Array) -> Array:
-        """The share of the action's range that asks for an import target."""
-        config = self.config.action
-        return jnp.maximum(target_kw / config.target_max_kw, 0.0) ** (1.0 / config.target_exponent)
-
-    @property
-    def _first_charger(self) -> int:
-        return 0 if self.config.action.battery == "rule" else 1
-
-    def action_for(self, battery_kw: Array, charge_share: Array, deficit_kw: Array) -> Array:
-        """The action `[A]` that asks for this battery power (discharge positive) and this share of what each group, or
-        socket, could take (`[G]` or `[S]`).
-
-        As an import target a power is only met where it leaves an import of at least 0. It may lie beyond 1.
-        """
-        config = self.config.action
-        battery = {
-            "import_target": lambda: 2.0 * self.target_share(deficit_kw - battery_kw) - 1.0,
-            "power": lambda: battery_kw / self.config.battery.power_kw,
-        }
-        first = [battery[config.battery]()[None]] if config.battery in battery else []
-        last = [] if config.chargers == "arrival" else [2.0 * (1.0 - config.full_band) * charge_share - 1.0]
-        return jnp.concatenate([*first, *last])
-
-    @property
-    def charger_count(self) -> int:
-        """How many actions the chargers have."""
-        return self.action_space.size - self._first_charger
+        return self.actions.requested_kw(action, deficit_kw)
 
     def _follow(
         self, state: State, flows: Flows, vehicles: Vehicles, imports: Imports, params: MicrogridParams

@@ -32,7 +32,8 @@ def begin(env: Microgrid, key: Array, params: MicrogridParams, start: Start | No
         if env.config.reward.conditioned:
             weights = jax.random.dirichlet(weights_key, jnp.ones(len(weights)))
     at, sockets = (start.year, start.time), sum(env.groups.sizes)
-    nobody = Vehicles(jnp.zeros(sockets), jnp.zeros(sockets, jnp.int32))
+    held = jnp.zeros(sockets) if env.config.action.v2g else None
+    nobody = Vehicles(jnp.zeros(sockets), jnp.zeros(sockets, jnp.int32), held)
     last_kw = jnp.maximum(data.mall_kw[at] - data.pv_kw[at], 0.0)
     return State(
         year=start.year,

@@ -12,9 +12,9 @@ from vmax.envs.microgrid.balance import Flows, residual_kw
 from vmax.envs.microgrid.settings import TERMS, MicrogridConfig
 
 TOLD = (
-    "pv_kw", "curtailed_kw", "mall_kw", "ev_kw", "charge_kw", "discharge_kw", "soc", "soc_end", "grid_import_kw",
-    "grid_export_kw", "unserved_kw", "carbon_kg_per_kwh", "price_per_kwh", "ev_wanted_kwh", "ev_unmet_kwh",
-    "energy_cost", "demand_cost", "wear_cost", "co2_kg", *(f"term_{name}" for name in TERMS),
+    "pv_kw", "curtailed_kw", "mall_kw", "ev_kw", "ev_back_kw", "charge_kw", "discharge_kw", "soc", "soc_end",
+    "grid_import_kw", "grid_export_kw", "unserved_kw", "carbon_kg_per_kwh", "price_per_kwh", "ev_wanted_kwh",
+    "ev_unmet_kwh", "energy_cost", "demand_cost", "wear_cost", "co2_kg", *(f"term_{name}" for name in TERMS),
     *(f"saturated_{name}" for name in TERMS), "shaping",
 )  # fmt: skip
 """Entries of the info that the time series has, after `utc`, `policy` and `lane`."""
@@ -90,6 +90,7 @@ def key_figures(
         "ev_service": 1.0 - unmet / wanted if wanted > 0 else 1.0,
         "ev_unmet_kwh": unmet,
         "ev_wanted_kwh": wanted,
+        "ev_back_kwh": energy("ev_back_kw"),
         "battery_cycles": energy("discharge_kw") / usable,
         "cycles_per_day": energy("discharge_kw") / usable / (len(table) / lanes * dt_h / 24.0),
         "load_factor": float(import_kw.mean()) / max(float(import_kw.max()), 1e-9),

@@ -60,7 +60,11 @@ def _quantity(
             for h in SURPLUS_H
         },
     }
-    for key, meaning in (("ev_could", "most that its vehicles take now"), ("ev_must", "least that serves them all")):
+    for key, meaning in (
+        ("ev_could", "most that its vehicles take now"),
+        ("ev_must", "least that serves them all"),
+        ("ev_back", "most that its vehicles give back now"),
+    ):
         scales[key] = ("kW", float(params.limits.group_kw[min(number, len(params.limits.group_kw) - 1)]), meaning)
     group_kw = float(params.limits.group_kw[min(number, len(params.limits.group_kw) - 1)])
     scales["ev_open"] = ("kWh", OPEN_H * group_kw, "energy that its vehicles still want")
@@ -82,10 +86,12 @@ class _Units:
     def __call__(self, raw: Array, action: Array) -> Array:
         env, parts = self.env, []
         if env.config.action.battery == "import_target":
-            parts.append(env.target_kw(action[:, :1]))
+            parts.append(env.actions.target_kw(action[:, :1]))
         elif env.config.action.battery == "power":
             parts.append(action[:, :1] * env.config.battery.power_kw)
-        parts.append(env.share(action[:, len(parts) :]))
+        chargers = action[:, len(parts) :]
+        back = env.actions.back_share(chargers) if env.config.action.v2g else 0.0
+        parts.append(env.actions.share(chargers) - back)
         return jnp.concatenate(parts, axis=1)
 
 
@@ -98,8 +104,10 @@ def _action(env: Microgrid) -> tuple[Quantity, ...]:
         "power": [Quantity("battery_kw", "kW", -rated, rated, "battery power asked for, discharge positive")],
     }.get(config.battery, [])
     names = env.action_space.names[len(battery) :]
-    meaning = "share of what its vehicles could take"
-    return (*battery, *(Quantity(f"{name}_share", "1", 0.0, 1.0, meaning) for name in names))
+    meaning, least = "share of what its vehicles could take", 0.0
+    if config.v2g:
+        meaning, least = f"{meaning}; below 0: could give back", -1.0
+    return (*battery, *(Quantity(f"{name}_share", "1", least, 1.0, meaning) for name in names))
 
 
 def _data(env: Microgrid) -> dict[str, Any]:

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -148,6 +149,10 @@ class StepTerms:
             rise_kw=rise,
             ramp_kw=jnp.abs(flows.import_kw - imports.last_kw),
         )
+
+    def paying(self, amount: Array) -> StepTerms:
+        """The same with so much more paid."""
+        return replace(self, energy_cost=self.energy_cost + amount)
 
     def normalised(self, valued: Valuation) -> Array:
         """The terms `[5]` in the order of `TERMS`, each over no control's mean step."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
-from vmax.envs.microgrid.chargers import could_take, must_take
+from vmax.envs.microgrid.chargers import could_give, could_take, must_take
 from vmax.envs.microgrid.settings import TERMS
 from vmax.envs.microgrid.tables import LARGEST, OUTSIDE
 from vmax.spaces import Feature
@@ -39,6 +39,8 @@ def features(env: Microgrid) -> tuple[Feature, ...]:
         Feature("ev_must", "group limit", 0.0, LARGEST, groups),
         Feature("ev_open", f"{OPEN_H:g} h at the limit", 0.0, LARGEST, groups),
     )
+    if env.config.action.v2g:
+        own += (Feature("ev_back", "group limit", 0.0, LARGEST, groups),)
     if env.config.action.chargers == "socket":
         own += (Feature("need", f"{OPEN_H:g} h at full power", 0.0, LARGEST, sockets),)
         own += (Feature("left", f"{LEFT_H:g} h, 0: nobody", 0.0, LARGEST, sockets),)
@@ -62,6 +64,9 @@ def observe(env: Microgrid, state: State, params: MicrogridParams) -> Array:
         jnp.minimum(env.groups.total(must) / limits.group_kw, LARGEST),
         jnp.minimum(env.groups.total(vehicles.need_kwh) / (OPEN_H * limits.group_kw), LARGEST),
     ]
+    if env.config.action.v2g:
+        back = could_give(vehicles, limits, env.config.action.v2g_efficiency, dt_h)
+        own.append(jnp.minimum(env.groups.total(back) / limits.group_kw, LARGEST))
     if env.config.action.chargers == "socket":
         own.append(jnp.minimum(vehicles.need_kwh / (OPEN_H * limits.socket_kw), LARGEST))
         own.append(jnp.minimum(vehicles.left_steps * dt_h / LEFT_H, LARGEST))

@@ -66,9 +66,9 @@ class PerfectForesight:
         deficit_kw = lane_deficits_kw(env, params, starts)
         actions = []
         for lane, plan in enumerate(plans(env, params, starts, deficit_kw)):
-            shares = jnp.ones((len(plan.power_kw), env.charger_count))
+            shares = jnp.ones((len(plan.power_kw), env.actions.charger_count))
             power = jnp.asarray(plan.power_kw, jnp.float32)
-            actions.append(jax.vmap(env.action_for)(power, shares, jnp.asarray(deficit_kw[lane], jnp.float32)))
+            actions.append(jax.vmap(env.actions.action_for)(power, shares, jnp.asarray(deficit_kw[lane], jnp.float32)))
         longest = max(len(course) for course in actions)
         return Course(jnp.stack([jnp.pad(course, ((0, longest - len(course)), (0, 0))) for course in actions]))
 
@@ -155,7 +155,7 @@ class MPC:
     def action(self, env: Microgrid, state: Any, params: Any, decision: Array) -> Array:
         """The action `[A]` of a battery power, for one environment."""
         deficit_kw, _ = present_deficit_kw(env, state, params)
-        return env.action_for(decision, jnp.ones(env.charger_count), deficit_kw)
+        return env.actions.action_for(decision, jnp.ones(env.actions.charger_count), deficit_kw)
 
     def course(self, env: Microgrid, params: Any, starts: Any) -> Course:
         """What the planner does in the lanes `starts`."""

@@ -12,10 +12,15 @@ from matplotlib.figure import Figure
 from vmax.plotting import canvas, colour
 
 WEEK = np.timedelta64(7, "D")
-PARTS = {"mall_kw": ("mall", "#78909c"), "ev_kw": ("vehicles", "#8e6bbf"), "charge_kw": ("battery charges", "#64b5f6")}
+PARTS = {
+    "mall_kw": ("mall", "#78909c"),
+    "ev_charge_kw": ("vehicles", "#8e6bbf"),
+    "charge_kw": ("battery charges", "#64b5f6"),
+}
 SOURCES = {
     "pv_used_kw": ("PV", "#f5b342"),
     "discharge_kw": ("battery discharges", "#1565c0"),
+    "ev_back_kw": ("vehicles give back", "#ce93d8"),
     "grid_import_kw": ("grid", "#b71c1c"),
 }
 
@@ -24,13 +29,14 @@ def week(timeseries: pd.DataFrame, policy: str, timezone: str) -> Figure:
     """The energy balance of a policy in the week with the median PV: what comes in above, what is used below, and the
     charge."""
     of, local = _first_lane(timeseries, policy, timezone)
+    of["ev_charge_kw"] = of["ev_kw"] + of["ev_back_kw"]
     of["pv_used_kw"] = of["pv_kw"] - of["curtailed_kw"] - of["grid_export_kw"]
     first = _typical_week(of["pv_kw"], local)
     shown = (local >= first) & (local < first + WEEK)
     clock = local[shown]
     with canvas(11, 6.5, rows=2, sharex=True, height_ratios=[3, 1]) as (figure, (flows, charge)):
         for chosen, sign in ((SOURCES, 1.0), (PARTS, -1.0)):
-            names = list(chosen)
+            names = [name for name in chosen if name != "ev_back_kw" or of[name].any()]
             flows.stackplot(
                 clock, *(sign * of[name][shown] for name in names), step="post", linewidth=0,
                 labels=[chosen[n][0] for n in names], colors=[chosen[n][1] for n in names],
@@ -116,7 +122,7 @@ def season_days(table: pd.DataFrame, timezone: str) -> Figure:
 def _first_lane(timeseries: pd.DataFrame, policy: str, timezone: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """The columns of a policy's first year as numbers, and its local clock."""
     rows = (timeseries["policy"].to_numpy() == policy) & (timeseries["lane"].to_numpy() == 0)
-    names = (*PARTS, *SOURCES, "pv_kw", "curtailed_kw", "grid_export_kw", "soc")
+    names = (*PARTS, *SOURCES, "ev_kw", "pv_kw", "curtailed_kw", "grid_export_kw", "soc")
     of = {name: timeseries[name].to_numpy(np.float64)[rows] for name in names if name in timeseries}
     utc = pd.DatetimeIndex(timeseries["utc"].to_numpy()[rows]).tz_localize("UTC")
     return of, utc.tz_convert(timezone).tz_localize(None).to_numpy()

@@ -14,7 +14,7 @@ from flax import struct
 
 from vmax.envs.battery import Site
 from vmax.envs.microgrid.balance import balance
-from vmax.envs.microgrid.chargers import Limits, within_limits
+from vmax.envs.microgrid.chargers import Limits, given_back, within_limits
 from vmax.envs.microgrid.objectives import TERMS, Holdings, Imports, Moment, Reward, StepTerms, Valuation
 from vmax.envs.microgrid.observation import OPEN_H
 from vmax.errors import UserError
@@ -54,11 +54,16 @@ def post_decision(env: Microgrid, seen: Array, action: Array, given: Context) ->
     lowest, span = given.battery.soc_min, given.battery.soc_max - given.battery.soc_min
     soc = lowest + 0.5 * (entry("soc")[0] + 1.0) * span
     could_kw, must_kw = entry("ev_could") * limits.group_kw, entry("ev_must") * limits.group_kw
-    group_kw = within_limits(env.wanted(action, could_kw, must_kw), limits)
-    ev_kw = group_kw.sum()
+    group_kw = within_limits(env.actions.wanted(action, could_kw, must_kw), limits)
     pv_kw = entry("pv_now")[0] * config.data.pv.ac_kw * config.data.pv.share
     mall_kw = entry("mall_now")[0] * most_kw
-    request_kw = env.requested_kw(action, mall_kw + ev_kw - pv_kw)
+    charged_kw, ev_kw, back_kw = group_kw, group_kw.sum(), jnp.zeros(())
+    if config.action.v2g:
+        wanted_kw = env.actions.back_share(action[-len(group_kw) :]) * entry("ev_back") * limits.group_kw
+        back = given_back(wanted_kw, mall_kw + ev_kw - pv_kw, limits)
+        back_kw = back.sum()
+        charged_kw, ev_kw = group_kw - back / config.action.v2g_efficiency, ev_kw - back_kw
+    request_kw = env.actions.requested_kw(action, mall_kw + ev_kw - pv_kw)
     flows = balance(given.battery, valued.connection, soc, request_kw, pv_kw, mall_kw, ev_kw, dt_h)
     imports = Imports(*(entry(name)[0] * most_kw for name in ("peak_so_far", "offpeak_so_far", "last_import")))
     moment = Moment(
@@ -72,11 +77,12 @@ def post_decision(env: Microgrid, seen: Array, action: Array, given: Context) ->
     if config.reward.conditioned:
         weights = jnp.concatenate([entry(f"weight_{name}") for name in TERMS])
     terms = StepTerms.of(flows, flows.unserved_kw * dt_h, moment, imports, valued, dt_h)
+    terms = env.paid_to_owners(terms, back_kw)
     clip = config.reward.clip
     now = imports.after(flows.import_kw, moment.peak)
     open_kwh = (entry("ev_open") * OPEN_H * limits.group_kw).sum()
     before = Holdings(soc, open_kwh, imports, moment.month_left)
-    after = Holdings(flows.soc_end, open_kwh - ev_kw * dt_h, now, moment.month_left_after)
+    after = Holdings(flows.soc_end, open_kwh - charged_kw.sum() * dt_h, now, moment.month_left_after)
     reward = Reward.of(terms, before, after, weights, given.battery, valued, clip)
     month_ends = moment.month_left_after <= 0.0
     left = {
@@ -85,7 +91,7 @@ def post_decision(env: Microgrid, seen: Array, action: Array, given: Context) ->
         "offpeak_so_far": jnp.where(month_ends, 0.0, now.offpeak_kw)[None] / most_kw,
         "last_import": now.last_kw[None] / most_kw,
         "ev_must": jnp.maximum(must_kw - group_kw, 0.0) / limits.group_kw,
-        "ev_open": entry("ev_open") - group_kw * dt_h / (OPEN_H * limits.group_kw),
+        "ev_open": entry("ev_open") - charged_kw * dt_h / (OPEN_H * limits.group_kw),
     }
     for name, value in left.items():
         seen = seen.at[box.slice(name)].set(value)

@@ -49,7 +49,7 @@ class Rule(ABC):
         def one(state: State) -> Array:
             deficit_kw, ev_kw = present_deficit_kw(env, state, params)
             power_kw = self.battery_kw(env, state, params, deficit_kw, ev_kw)
-            return env.action_for(power_kw, jnp.ones(env.charger_count), deficit_kw)
+            return env.actions.action_for(power_kw, jnp.ones(env.actions.charger_count), deficit_kw)
 
         return jax.vmap(one)(states), carry
 

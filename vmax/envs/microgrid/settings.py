@@ -101,7 +101,9 @@ class ActionConfig:
     rated power, discharge positive; `rule`: the priority rules dispatch it. `chargers`: `group`: one action for each
     group, the share of what its vehicles could take; `socket`: one for each socket; `arrival`: vehicles charge on
     arrival and there is no action. `full_band`: the share of the action range at its upper end that means all.
-    `guarantee`: what a vehicle must take now to leave served is charged whatever the action.
+    `guarantee`: what a vehicle must take now to leave served is charged whatever the action. `v2g`: below 0 the action
+    of chargers is the share of what vehicles could give back, with `v2g_efficiency`, and `v2g_per_kwh` paid to the
+    owners.
     """
 
     battery: Literal["import_target", "power", "rule"]
@@ -110,8 +112,17 @@ class ActionConfig:
     target_exponent: float
     full_band: float
     guarantee: bool
+    v2g: bool
+    v2g_efficiency: float
+    v2g_per_kwh: float
 
     def __post_init__(self) -> None:
+        if self.v2g and self.chargers == "arrival":
+            raise UserError("env.action.v2g=true: needs env.action.chargers=group or socket")
+        if not 0.0 < self.v2g_efficiency <= 1.0:
+            raise UserError(f"env.action.v2g_efficiency={self.v2g_efficiency}: must be above 0 and at most 1")
+        if self.v2g_per_kwh < 0:
+            raise UserError(f"env.action.v2g_per_kwh={self.v2g_per_kwh}: must be at least 0")
         if self.target_max_kw <= 0:
             raise UserError(f"env.action.target_max_kw={self.target_max_kw}: must be above 0")
         if not 1.0 <= self.target_exponent <= 4.0:

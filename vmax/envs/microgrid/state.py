@@ -45,7 +45,8 @@ INFO = (
     Feature("pv_kw", "kW", 0.0, BIG_KW),
     Feature("curtailed_kw", "kW", -1e-2, BIG_KW),
     Feature("mall_kw", "kW", 0.0, BIG_KW),
-    Feature("ev_kw", "kW", 0.0, BIG_KW),
+    Feature("ev_kw", "kW", -BIG_KW, BIG_KW),
+    Feature("ev_back_kw", "kW", 0.0, BIG_KW),
     Feature("charge_kw", "kW", 0.0, BIG_KW),
     Feature("discharge_kw", "kW", 0.0, BIG_KW),
     Feature("soc", "capacity", 0.0, 1.0),
@@ -65,5 +66,5 @@ INFO = (
     *(Feature(f"saturated_{name}", "1", 0.0, 1.0) for name in TERMS),
     Feature("shaping", "1", -1e4, 1e4),
 )
-"""`minutes`: since 1970, UTC; `ev_wanted_kwh`: of vehicles that plug in at this step; `term_…`: weighted, in units of
-no control's mean step."""
+"""`minutes`: since 1970, UTC; `ev_kw`: charging less `ev_back_kw`, which vehicles give back; `ev_wanted_kwh`: of
+vehicles that plug in at this step; `term_…`: weighted, in units of no control's mean step."""
