@@ -38,7 +38,8 @@ COMMON: dict[str, Any] = {
 SAC = SACConfig(
     name="sac", alpha_learning_rate=3e-3, target_entropy=None, initial_temperature=0.1, learn_temperature=True, **COMMON
 )
-TD3 = TD3Config(name="td3", policy_delay=1, target_noise=0.2, target_noise_clip=0.5, exploration_noise=0.2, **COMMON)
+NOISE = {"target_noise": 0.2, "target_noise_clip": 0.5, "exploration_noise": 0.2}
+TD3 = TD3Config(name="td3", policy_delay=1, saturation_weight=0.0, **NOISE, **COMMON)
 CONFIGS = {"sac": SAC, "td3": TD3}
 ROLLOUTS: dict[str, Any] = {
     "learning_rate": 3e-3,

@@ -225,6 +225,22 @@ def test_a_counterfactual_actor_decides_well_where_it_has_never_been(name):
     assert abs(slope(False)) < 0.6
 
 
+def test_saturation_weight_keeps_actions_where_tanh_still_moves():
+    """More is always better here, so without it raw actions grow and grow."""
+
+    def largest(weight):
+        offering = spec(actions=1, post_decision=lambda o, a, c: (a[0], o), context={})
+        algorithm = make("td3", post_decision_critic=True, saturation_weight=weight)
+        inputs = batch(600, 32, actions=1)
+        state = jax.jit(lambda key: algorithm.init(key, offering))(jax.random.key(0))
+        state = jax.jit(lambda s: algorithm.update(s, inputs, jax.random.key(1), offering)[0])(state)
+        action = algorithm.act(algorithm.policy(state), inputs.observation[0], (), jax.random.key(0), False)[0]
+        return float(np.abs(action).max())
+
+    assert largest(0.0) > 0.99
+    assert 0.96 < largest(1.0) < 0.98
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_an_environment_lacks_is_named(name):
     with pytest.raises(UserError, match="algorithm.post_decision_critic=true: this environment offers no"):

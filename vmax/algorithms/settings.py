@@ -28,6 +28,7 @@ RANGES = {
     "target_noise": (0.0, math.inf),
     "target_noise_clip": (0.0, math.inf),
     "exploration_noise": (0.0, math.inf),
+    "saturation_weight": (0.0, math.inf),
     "max_grad_norm": (1e-12, math.inf),
     "schedule_constant_share": (0.0, 1.0),
     "average_actor": (0.0, 1.0),

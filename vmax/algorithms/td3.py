@@ -43,6 +43,7 @@ class TD3Config(ActorCriticConfig):
     target_noise: float
     target_noise_clip: float
     exploration_noise: float
+    saturation_weight: float
 
 
 @struct.dataclass
@@ -52,6 +53,7 @@ class Hyper(ActorCriticHyper):
     target_noise: Array
     target_noise_clip: Array
     exploration_noise: Array
+    saturation_weight: Array
 
 
 @struct.dataclass
@@ -78,6 +80,10 @@ class Policy:
     normaliser: normaliser.Normaliser | None
     watched: Array | None
     exploration_noise: Array
+
+
+SATURATED = 2.0
+"""Raw actions beyond it are penalised by `saturation_weight`; its tanh is 0.964."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,9 @@ class TD3(ActorCritic):
         return state, summarised(metrics, batch, spec.axis)
 
     def _action(self, actor: Any, observation: Array, memory: Array | None) -> Array:
+        return jnp.tanh(self._raw_action(actor, observation, memory))
+
+    def _raw_action(self, actor: Any, observation: Array, memory: Array | None) -> Array:
         return DeterministicActor(self.network, action_size(actor)).apply(actor, observation, memory)  # pyright: ignore[reportReturnType]
 
     def _update_round(
@@ -181,15 +190,17 @@ class TD3(ActorCritic):
         return lesson.reward + lesson.discount * jnp.min(q, axis=0)
 
     def _actor_step(self, spec: Spec, state: State, batch: Batch, elsewhere: Array) -> tuple[State, dict[str, Array]]:
-        """One step of the actor up the first critic."""
+        """One step of the actor up the first critic, and back from where tanh hardly moves any more."""
         hyper, rate = state.hyper, self.rate_share(state) * state.hyper.learning_rate
         critic, params = self.critic(spec).first(state.critic.params)
         seen, copies = self.to_improve(spec, batch, elsewhere)
         memory, weight = tiled(critic.recall(params, batch.history).now, copies), repeated(batch.weight, copies)
 
         def loss_of(actor: Any) -> Array:
-            action = self._action(actor, seen, tiled(self.recall(actor, batch.history).now, copies))
-            return -jnp.mean(weighted(critic.values(params, seen, action, state.context, memory)[0], weight))
+            raw = self._raw_action(actor, seen, tiled(self.recall(actor, batch.history).now, copies))
+            q = critic.values(params, seen, jnp.tanh(raw), state.context, memory)[0]
+            beyond = jnp.sum(jnp.square(jnp.maximum(jnp.abs(raw) - SATURATED, 0.0)), axis=-1)
+            return jnp.mean(weighted(hyper.saturation_weight * beyond - q, weight))
 
         loss, gradient = jax.value_and_grad(loss_of)(state.actor.params)
         actor, norm = descend(state.actor, gradient, rate, hyper.adam_eps, hyper.max_grad_norm, spec.axis)

@@ -45,7 +45,7 @@ class GaussianActor(nn.Module):
 
 
 class DeterministicActor(nn.Module):
-    """The action itself, tanh of the last layer: `[..., D]` -> `[..., A]` in [-1, 1], float32; `memory` as above."""
+    """The action before tanh: `[..., D]` -> `[..., A]`, float32; `memory` as above."""
 
     config: NetworkConfig
     actions: int
@@ -54,7 +54,7 @@ class DeterministicActor(nn.Module):
     def __call__(self, observation: Array, memory: Array | None = None) -> Array:
         hidden = Torso(self.config, "actor")(joined(observation, memory))
         mean = nn.Dense(self.actions, dtype=jnp.dtype(self.config.dtype), kernel_init=SMALL, name="mean")(hidden)
-        return jnp.tanh(mean.astype(jnp.float32))
+        return mean.astype(jnp.float32)
 
 
 class GaussianPolicy(nn.Module):
