@@ -34,6 +34,7 @@ from vmax.commands.jobs import Job, Process, folder_name, is_finished
 from vmax.config import compose, config_dir, is_hydras, load
 from vmax.conversion import build
 from vmax.errors import UserError
+from vmax.evaluation import side_by_side
 from vmax.evaluation.comparison import Comparison, Finished, figures, read_run
 from vmax.evaluation.report import attempted, write_comparison_report
 from vmax.evaluation.report.compared import Compared, Left
@@ -177,9 +178,14 @@ def conclude(jobs: Sequence[Job], folder: Path, overrides: Sequence[str]) -> Com
         print("no run has finished: there is nothing to compare")
         return None
     write_csv(folder / TABLE, *comparison.rows())
-    for name, figure in figures(comparison).items():
-        save(figure, folder / "plots" / f"{name}.png")
-    Console(width=None if Console().is_terminal else 120).print(comparison.table())
+    pictures = {**figures(comparison), "trade_off": side_by_side.trade_off(comparison)}
+    for name, figure in pictures.items():
+        if figure is not None:
+            save(figure, folder / "plots" / f"{name}.png")
+    console = Console(width=None if Console().is_terminal else 160)
+    for table in (comparison.table(), side_by_side.table(comparison)):
+        if table is not None:
+            console.print(table)
     print(f"figures: {folder / RECORD}, {folder / TABLE}; plots: {folder / 'plots'}")
     print(attempted(lambda: write_comparison_report(compared(comparison, jobs, folder, overrides))))
     return comparison

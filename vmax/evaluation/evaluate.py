@@ -118,6 +118,11 @@ class Assessment(Protocol):
         ...
 
     @property
+    def fronted(self) -> tuple[str, ...]:
+        """The two key figures that are objectives against each other, both to be small; none where there is one."""
+        ...
+
+    @property
     def rules(self) -> Mapping[str, str]:
         """What its key figures mean, beside or instead of `RULES`."""
         ...
@@ -193,6 +198,7 @@ def evaluate(
         "rules": {**_rules(optimum["kind"], IDLE in figures), **judge.rules},
         "lanes": judge.lanes,
         "in_money": judge.in_money,
+        "fronted": list(judge.fronted),
         "columns": [column.described() for column in judge.columns],
         "optimum": optimum,
         "baseline_settings": dict(judge.settings()),

@@ -18,11 +18,8 @@ WIDTH = 120
 
 
 class Fronted(Assessment, Protocol):
-    """An assessment whose objectives are weighted, two of them against each other. `fronted`: the key figures that the
-    two are shown by. `share`: what the second has of the weight that the configuration gives to both."""
-
-    @property
-    def fronted(self) -> tuple[str, str]: ...
+    """An assessment whose objectives are weighted, the two of `fronted` against each other. `share`: what the second
+    has of the weight that the configuration gives to both."""
 
     def reweighted(self, params: Any, share: float) -> Any:
         """The params of a split with weights of this share."""
@@ -81,7 +78,7 @@ class Front:
     """Points of all kinds, what the two objectives are called, and the unit of money."""
 
     points: list[Point]
-    axes: tuple[str, str]
+    axes: tuple[str, ...]
     currency: str
 
     LEARNED: ClassVar[str] = "best"

@@ -105,13 +105,22 @@ _RETURN_HEADINGS = ("return, mean", "return, sd", "episodes")
 
 def _cell(values: Mapping[str, Any], column: Mapping[str, Any]) -> str:
     """The figure of a policy that a column shows; a dash where there is none."""
+    return shown(figure_of(values, column["key"]), column["digits"])
+
+
+def figure_of(values: Mapping[str, Any], key: str) -> Any:
+    """The figure that a key with dots leads to; None where there is none."""
     found: Any = values
-    for part in column["key"].split("."):
+    for part in key.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
-    shown = lambda value: f"{value:,.{column['digits']}f}"  # noqa: E731
-    if found is None:
+    return found
+
+
+def shown(value: Any, digits: int) -> str:
+    """A number, or an interval, for people; a dash for None."""
+    if value is None:
         return "-"
-    return shown(found) if isinstance(found, int | float) else "-".join(map(shown, found))
+    return f"{value:,.{digits}f}" if isinstance(value, int | float) else "-".join(f"{x:,.{digits}f}" for x in value)
 
 
 def _return_cells(values: Mapping[str, Any]) -> list[str]:

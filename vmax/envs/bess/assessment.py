@@ -130,6 +130,7 @@ class BessAssessment:
     columns: ClassVar[tuple[Column, ...]] = COLUMNS
     lanes: ClassVar[str] = "draws of forecast errors"
     in_money: ClassVar[bool] = True
+    fronted: ClassVar[tuple[str, ...]] = ()
     rules: ClassVar[Mapping[str, str]] = {}
 
     def complete(self, figures: dict[str, dict[str, Any]]) -> None:

@@ -40,7 +40,7 @@ class MicrogridAssessment:
 
     lanes: ClassVar[str] = "years"
     in_money: ClassVar[bool] = False
-    fronted: ClassVar[tuple[str, str]] = ("co2_kg", "cost")
+    fronted: ClassVar[tuple[str, ...]] = ("co2_kg", "cost")
     columns: ClassVar[tuple[Column, ...]] = (
         Column("objective", "objective", 3),
         Column("CO2 t", "co2_t", 1),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from vmax.evaluation import side_by_side
 from vmax.evaluation.comparison import Finished
 from vmax.evaluation.evaluate import OPTIMUM
 from vmax.evaluation.report import comparison_figures as figures
@@ -72,7 +73,7 @@ def _scores(of: Compared, drawn: dict[str, Any]) -> Section:
         "Points: runs. Bar: interquartile mean (IQM) and its 95\u00a0% interval, a stratified bootstrap over runs. "
         "Dashed: baselines that are near."
     )
-    content = [figure("scores", told, 150 + 62 * len(names)), _statistics(of)]
+    content = [figure("scores", told, 150 + 62 * len(names)), _statistics(of), *_key_figures(of)]
     if len(names) > 1:
         told = "How likely a run of the group on the left scores above one of the group on top; ties count half."
         content += [tag("h3", "Probability of improvement"), _matrix(of), paragraph(told, class_="note")]
@@ -94,6 +95,22 @@ def _statistics(of: Compared) -> Html:
         rows.append([parts.named(name), "", _value(value), "", "", ""])
     headings = ["group or baseline", "runs", "IQM", "95\u00a0% over seeds", "least", "greatest"]
     return table(headings, rows, [place < marked for place in range(len(rows))])
+
+
+def _key_figures(of: Compared) -> list[Html]:
+    """What the table of a run shows, for groups and baselines."""
+    headings, rows = side_by_side.key_figures(of.comparison)
+    if not rows:
+        return []
+    groups = set(of.best_first)
+    named = [parts.named(name, colour=of.colour(name)) if name in groups else parts.named(name) for name in rows]
+    cells = [[name, *row] for name, row in zip(named, rows.values(), strict=True)]
+    told = "Groups: the median of the runs, with the least and the greatest. Minutes: a whole run."
+    return [
+        tag("h3", "Key figures"),
+        table(["group or baseline", *headings], cells, [name in groups for name in rows]),
+        paragraph(told, class_="note"),
+    ]
 
 
 def _matrix(of: Compared) -> Html:

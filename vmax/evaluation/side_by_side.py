@@ -1,0 +1,94 @@
+"""The key figures of groups of runs beside those of the baselines, and a picture of two objectives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from vmax.evaluation.comparison import PALETTE, Comparison
+from vmax.evaluation.table import figure_of, ordered, shown
+from vmax.plotting import canvas, colour
+
+LEARNED = ("best", "last")
+
+
+def key_figures(comparison: Comparison) -> tuple[list[str], dict[str, list[str]]]:
+    """Headings, and cells by name: of each group the median of its runs, with the least and the greatest, in the order
+    of the groups; then the baselines. Nothing where runs are of several environments or were judged by episodes."""
+    columns = _columns(comparison)
+    if not columns:
+        return [], {}
+    first = comparison.runs[0].result["evaluation"]
+    headings = [column["heading"].format(currency=first["currency"], share="capture") for column in columns]
+    rows = {}
+    for group in comparison.groups:
+        runs = [run for run in comparison.runs if run.group == group]
+        each = [
+            [figure_of(run.result["evaluation"]["policies"]["best"], column["key"]) for run in runs]
+            for column in columns
+        ]
+        minutes = [run.result["run"]["wall_time_s"] / 60.0 for run in runs]
+        digits = [column["digits"] for column in columns]
+        rows[group] = [_range(values, place) for values, place in zip([*each, minutes], [*digits, 1], strict=True)]
+    for name in ordered(first["policies"]):
+        if name not in LEARNED:
+            values = (figure_of(first["policies"][name], column["key"]) for column in columns)
+            rows[name] = [*(shown(x, column["digits"]) for x, column in zip(values, columns, strict=True)), ""]
+    return [*headings, "minutes"], rows
+
+
+def table(comparison: Comparison) -> Table | None:
+    """The same for the terminal; None where there is nothing to show."""
+    headings, rows = key_figures(comparison)
+    if not rows:
+        return None
+    found = Table(title="median of the runs (least – greatest); minutes: a whole run", title_justify="left")
+    found.add_column("", no_wrap=True)
+    for heading in headings:
+        found.add_column(heading, justify="right")
+    for name, cells in rows.items():
+        found.add_row(name, *cells, style="bold cyan" if name in comparison.groups else None)
+    return found
+
+
+def trade_off(comparison: Comparison) -> Figure | None:
+    """Two objectives of every run and baseline; None for an environment without a pair of them."""
+    if len(comparison.tasks) != 1:
+        return None
+    first = comparison.runs[0].result["evaluation"]
+    axes_of = first.get("fronted", [])
+    if not axes_of:
+        return None
+    with canvas(8.5, 5.5) as (figure, axes):
+        for number, group in enumerate(comparison.groups):
+            runs = [run.result["evaluation"]["policies"]["best"] for run in comparison.runs if run.group == group]
+            points = np.array([[run[key] for key in axes_of] for run in runs])
+            axes.scatter(*points.T, s=40, color=PALETTE[number % len(PALETTE)], label=group, zorder=4)
+        for name, values in first["policies"].items():
+            if name not in LEARNED:
+                axes.scatter(
+                    *(values[key] for key in axes_of), s=46, marker="D", color=colour(name), label=name, zorder=3
+                )
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+        axes.set(title="Runs and baselines", xlabel=axes_of[0], ylabel=f"{axes_of[1]}, {first['currency']}")
+    return figure
+
+
+def _columns(comparison: Comparison) -> list[dict[str, Any]]:
+    """What the table of a run shows, where all runs show the same, without intervals."""
+    told = [run.result["evaluation"].get("columns", []) for run in comparison.runs]
+    if len(comparison.tasks) != 1 or any(columns != told[0] for columns in told):
+        return []
+    return [column for column in told[0] if not column["key"].startswith("ci95")]
+
+
+def _range(values: list[Any], digits: int) -> str:
+    """The median with the least and the greatest of several; one as it is."""
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return shown(known[0] if known else None, digits)
+    least, median, greatest = (shown(float(f(known)), digits) for f in (np.min, np.median, np.max))
+    return median if least == greatest else f"{median} ({least} – {greatest})"
