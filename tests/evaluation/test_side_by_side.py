@@ -46,7 +46,7 @@ def test_groups_show_median_and_range_and_baselines_their_figure():
     figure = trade_off(Comparison.of(runs))
     assert figure is not None
     (axes,) = figure.axes
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    labels = [str(drawn.get_label()) for drawn in axes.collections]
     assert labels == ["sac", "td3", "mpc", "no_control"] and np.shape(axes.collections[0].get_offsets()) == (3, 2)
 
 
