@@ -90,8 +90,8 @@ def test_every_baseline_can_be_carried_out_as_an_import_target():
 
 
 def test_what_is_reported_follows_from_the_written_rows():
-    env = site()
-    found = evaluate(env, {}, "test", error_draws=1, bootstrap=20, days=14)
+    env = site("env.data.test_years=2")
+    found = evaluate(env, {}, "test", error_draws=1, bootstrap=200, days=7)
     policies, rows = found.result["policies"], found.timeseries
     assert list(policies) == ["no_control", "greedy", "level", "constant_targets", "priority_rules", "time_of_use",
                               "mpc", "perfect_foresight"]  # fmt: skip
@@ -100,8 +100,13 @@ def test_what_is_reported_follows_from_the_written_rows():
             "reward"} <= set(rows.columns)  # fmt: skip
     for name, values in policies.items():
         of = rows[rows["policy"] == name]
-        assert len(of) == 14 * 24
-        assert values["co2_kg"] == pytest.approx(0.4521 * of["grid_import_kw"].sum(), rel=1e-5)
+        assert len(of) == 2 * 7 * 24
+        assert values["co2_kg"] == pytest.approx(0.5 * 0.4521 * of["grid_import_kw"].sum(), rel=1e-5)
+        # a mean year: of sums, of intervals, and of what seasons come to together
+        assert values["profit_eur"] == pytest.approx(-0.5 * of["cost"].sum(), rel=1e-5)
+        assert sum(part["profit_eur"] for part in values["by_season"].values()) == pytest.approx(values["profit_eur"])
+        low, high = values["ci95"]["profit_eur"]
+        assert low <= values["profit_eur"] <= high
         assert values["max_residual_kw"] < 1e-3 and values["violations"] == 0
         assert values["ev_service"] == pytest.approx(1.0 - of["ev_unmet_kwh"].sum() / of["ev_wanted_kwh"].sum())
         assert values["objective"] == pytest.approx(

@@ -149,15 +149,17 @@ class MicrogridAssessment:
         return float(np.dot(self.weights_at(share), self._objectives(values, nothing)))
 
     def daily_value_eur(self, table: pd.DataFrame, starts: Any) -> Mapping[str, np.ndarray]:
-        """By day of each year, `[lanes · days]`: minus the cost, and minus the weighted objectives with the worth of
-        what the battery holds at the end."""
+        """By day of each year, `[lanes · days]`, each over the number of years, so that they add up to a mean year:
+        minus the cost, and minus the weighted objectives with the worth of what the battery holds at the end."""
         day = self._day(table)
         terms = sum(table[f"term_{name}"].to_numpy(np.float64) for name in TERMS)
         value = -np.bincount(day, terms)
         last = np.append(day[1:] != day[:-1], True) & np.append(np.diff(table["lane"].to_numpy()) != 0, True)
         left_kwh = table["soc_end"].to_numpy(np.float64)[last] * self.env.config.battery.capacity_kwh
         value[day[last]] += left_kwh * _worth(self.env)
-        return {"profit_eur": -np.bincount(day, table["cost"].to_numpy(np.float64)), "value_eur": value}
+        years = int(table["lane"].to_numpy().max()) + 1
+        profit = -np.bincount(day, table["cost"].to_numpy(np.float64))
+        return {"profit_eur": profit / years, "value_eur": value / years}
 
     def daily_cycles(self, table: pd.DataFrame, params: Any, starts: Any) -> np.ndarray:
         """Energy discharged by day, in units of the usable capacity."""
