@@ -47,7 +47,7 @@ def test_groups_show_median_and_range_and_baselines_their_figure():
     assert figure is not None
     (axes,) = figure.axes
     labels = [str(drawn.get_label()) for drawn in axes.collections]
-    assert labels == ["sac", "td3", "mpc", "no_control"] and np.shape(axes.collections[0].get_offsets()) == (3, 2)
+    assert labels == ["sac", "td3", "mpc"] and np.shape(axes.collections[0].get_offsets()) == (3, 2)
 
 
 def test_nothing_is_shown_of_runs_that_are_judged_otherwise():

@@ -8,13 +8,16 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.table import Table
 
-from vmax.evaluation.evaluate import NOTHINGS, OPTIMUM, Assessment
+from vmax.evaluation.evaluate import NOTHINGS, Assessment
 from vmax.plotting import canvas, colour
 
 WIDTH = 120
+BESIDE = 1.5
+"""Times the largest of the learned: what lies beyond is not drawn."""
 
 
 class Fronted(Assessment, Protocol):
@@ -46,6 +49,32 @@ def non_dominated(points: np.ndarray) -> np.ndarray:
         if points[index, 1] < least:
             kept[index], least = True, points[index, 1]
     return kept
+
+
+def draw(
+    axes: Any,
+    groups: Mapping[str, np.ndarray],
+    others: Mapping[str, np.ndarray],
+    shades: Mapping[str, str],
+    names: tuple[str, ...],
+    unit: str,
+) -> None:
+    """Points `[N, 2]` of groups, and of others where they lie near these: whoever is far off is named below."""
+    reach = BESIDE * np.concatenate(list(groups.values())).max(axis=0)
+    near = {name: points for name, points in others.items() if (points <= reach).all(axis=1).any()}
+    for marker, found in (("o", groups), ("D", near)):
+        for name, points in found.items():
+            shade, front = shades[name], points[non_dominated(points)]
+            if name in near and len(points) > 1:
+                axes.plot(*front[np.argsort(front[:, 0])].T, color=shade, linewidth=1.2, alpha=0.7)
+            axes.scatter(*points.T, s=36, color=shade, marker=marker, label=name, zorder=4 if marker == "o" else 3)
+    far = [name for name in others if name not in near]
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    axes.set(xlabel=names[0], ylabel=f"{names[1]}, {unit}")
+    axes.set_title("Both objectives" + (f"; far outside: {', '.join(far)}" if far else ""), wrap=True)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:,.0f}")
+        axis.set_major_locator(MaxNLocator(6))
 
 
 def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
@@ -122,19 +151,11 @@ class Front:
         (console if console.is_terminal else Console(width=WIDTH)).print(table)
 
     def figure(self) -> Figure:
-        """Both objectives of every point; a kind with several is a line through what its points do not better."""
+        """Both objectives of every point; a kind with several has a line through what nobody betters."""
+        learned, others = {self.LEARNED: self.of(self.LEARNED)}, self.kinds()
         with canvas(8.5, 5.5) as (figure, axes):
-            for kind in self.kinds():
-                if kind in NOTHINGS:
-                    continue
-                points = self.of(kind)
-                shade = colour(kind)
-                label = f"{kind} (all weights)" if kind == self.LEARNED else kind
-                if len(points) > 1:
-                    line = points[non_dominated(points)]
-                    axes.plot(*line[np.argsort(line[:, 0])].T, color=shade, linewidth=1.2, alpha=0.7)
-                marker = {self.LEARNED: "o", OPTIMUM: "D"}.get(kind, "s")
-                axes.scatter(*points.T, s=34, color=shade, marker=marker, label=label, zorder=3)
-            axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-            axes.set(title="One policy for all weights", xlabel=self.axes[0], ylabel=f"{self.axes[1]}, {self.currency}")
+            draw(
+                axes, learned, {kind: self.of(kind) for kind in others if kind != self.LEARNED},
+                {kind: colour(kind) for kind in others}, self.axes, self.currency,
+            )  # fmt: skip
         return figure

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from vmax.evaluation.comparison import PALETTE, Comparison
+from vmax.evaluation.front import draw
 from vmax.evaluation.table import figure_of, ordered, shown
 from vmax.plotting import canvas, colour
 
@@ -48,9 +49,10 @@ def table(comparison: Comparison) -> Table | None:
     found = Table(title="median of the runs (least – greatest); minutes: a whole run", title_justify="left")
     found.add_column("", no_wrap=True)
     for heading in headings:
-        found.add_column(heading, justify="right")
+        found.add_column(heading, justify="right", no_wrap=True)
     for name, cells in rows.items():
-        found.add_row(name, *cells, style="bold cyan" if name in comparison.groups else None)
+        style = "bold cyan" if name in comparison.groups else None
+        found.add_row(name, *(cell.replace(" (", "\n(") for cell in cells), style=style)
     return found
 
 
@@ -62,18 +64,16 @@ def trade_off(comparison: Comparison) -> Figure | None:
     axes_of = first.get("fronted", [])
     if not axes_of:
         return None
+    both = lambda values: [values[key] for key in axes_of]  # noqa: E731
+    found = {group: [run for run in comparison.runs if run.group == group] for group in comparison.groups}
+    groups = {
+        group: np.array([both(run.result["evaluation"]["policies"]["best"]) for run in runs])
+        for group, runs in found.items()
+    }
+    others = {name: np.array([both(values)]) for name, values in first["policies"].items() if name not in LEARNED}
+    shades = {group: PALETTE[number % len(PALETTE)] for number, group in enumerate(groups)}
     with canvas(8.5, 5.5) as (figure, axes):
-        for number, group in enumerate(comparison.groups):
-            runs = [run.result["evaluation"]["policies"]["best"] for run in comparison.runs if run.group == group]
-            points = np.array([[run[key] for key in axes_of] for run in runs])
-            axes.scatter(*points.T, s=40, color=PALETTE[number % len(PALETTE)], label=group, zorder=4)
-        for name, values in first["policies"].items():
-            if name not in LEARNED:
-                axes.scatter(
-                    *(values[key] for key in axes_of), s=46, marker="D", color=colour(name), label=name, zorder=3
-                )
-        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-        axes.set(title="Runs and baselines", xlabel=axes_of[0], ylabel=f"{axes_of[1]}, {first['currency']}")
+        draw(axes, groups, others, shades | {name: colour(name) for name in others}, tuple(axes_of), first["currency"])
     return figure
 
 
