@@ -34,6 +34,7 @@ STYLE: Any = {
 COLOURS = {
     "best": "#1565c0",
     "last": "#64b5f6",
+    "trained for all": "#1565c0",
     "perfect_foresight": "#263238",
     "mpc": "#e07b00",
     "mpc_calibrated": "#f5b342",

@@ -110,7 +110,7 @@ class Front:
     axes: tuple[str, ...]
     currency: str
 
-    LEARNED: ClassVar[str] = "best"
+    LEARNED: ClassVar[str] = "trained for all"
 
     def kinds(self) -> list[str]:
         """The kinds that have points, in order."""

@@ -83,11 +83,13 @@ def test_the_front_of_a_policy_for_all_weights_beside_policies_for_one(tmp_path,
     found = invoke("all", "one")
     assert (tmp_path / "all" / "front" / "front.png").exists() and "hypervolume" in capsys.readouterr().out
     points = {kind: [p for p in found["points"] if p["kind"] == kind] for kind in found["hypervolume"]}
-    assert [p["share"] for p in points["best"]] == [0.0, 0.5, 1.0]
+    assert [p["share"] for p in points["trained for all"]] == [0.0, 0.5, 1.0]
     assert [p["share"] for p in points["trained for one"]] == [pytest.approx(0.15 / 0.65)]
     own = json.loads((tmp_path / "one" / "result.json").read_text())["evaluation"]["policies"]["best"]
     assert points["trained for one"][0]["second"] == own["cost"]
-    optimum, best, mpc = ([p["objective"] for p in points[kind]] for kind in ("perfect_foresight", "best", "mpc"))
+    optimum, best, mpc = (
+        [p["objective"] for p in points[kind]] for kind in ("perfect_foresight", "trained for all", "mpc")
+    )
     assert all(least <= other for others in (best, mpc) for least, other in zip(optimum, others, strict=True))
     assert points["perfect_foresight"][0]["first"] <= points["perfect_foresight"][-1]["first"]
     for run, other, message in (
