@@ -35,10 +35,8 @@ def test_what_is_left_out_of_a_front_is_bettered_by_it(points):
 
 
 def test_hypervolumes_are_told_by_kind():
-    points = [
-        Point("no_control", None, 4.0, 4.0, None), Point("trained for all", 0.0, 1.0, 2.0, 0.3), Point("trained for all", 1.0, 2.0, 1.0, 0.3),
-        Point("greedy", None, 2.0, 2.0, None),
-    ]  # fmt: skip
+    learned = [Point("trained for all", share, 1.0 + share, 2.0 - share, 0.3) for share in (0.0, 1.0)]
+    points = [Point("no_control", None, 4.0, 4.0, None), *learned, Point("greedy", None, 2.0, 2.0, None)]
     front = Front(points, ("co2_kg", "cost"), "USD")
     assert front.hypervolumes() == {"trained for all": (2.0 + 2.0 * 3.0) / 16.0, "greedy": 0.25}
     assert front.described()["points"][1]["share"] == 0.0
