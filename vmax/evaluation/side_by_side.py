@@ -31,7 +31,8 @@ def key_figures(comparison: Comparison) -> tuple[list[str], dict[str, list[str]]
             [figure_of(run.result["evaluation"]["policies"]["best"], column["key"]) for run in runs]
             for column in columns
         ]
-        minutes = [run.result["run"]["wall_time_s"] / 60.0 for run in runs]
+        seconds = [run.result["run"].get("wall_time_s") for run in runs]
+        minutes = [None if one is None else one / 60.0 for one in seconds]
         digits = [column["digits"] for column in columns]
         rows[group] = [_range(values, place) for values, place in zip([*each, minutes], [*digits, 1], strict=True)]
     for name in ordered(first["policies"]):
