@@ -152,10 +152,9 @@ class Front:
 
     def figure(self) -> Figure:
         """Both objectives of every point; a kind with several has a line through what nobody betters."""
-        learned, others = {self.LEARNED: self.of(self.LEARNED)}, self.kinds()
+        points = {kind: self.of(kind) for kind in self.kinds()}
+        shades = {kind: colour(kind) for kind in points}
+        learned = {self.LEARNED: points.pop(self.LEARNED)}
         with canvas(8.5, 5.5) as (figure, axes):
-            draw(
-                axes, learned, {kind: self.of(kind) for kind in others if kind != self.LEARNED},
-                {kind: colour(kind) for kind in others}, self.axes, self.currency,
-            )  # fmt: skip
+            draw(axes, learned, points, shades, self.axes, self.currency)
         return figure

@@ -10,10 +10,8 @@ from rich.table import Table
 
 from vmax.evaluation.comparison import PALETTE, Comparison
 from vmax.evaluation.front import draw
-from vmax.evaluation.table import figure_of, ordered, shown
+from vmax.evaluation.table import LEARNED, figure_of, ordered, shown
 from vmax.plotting import canvas, colour
-
-LEARNED = ("best", "last")
 
 
 def key_figures(comparison: Comparison) -> tuple[list[str], dict[str, list[str]]]:
