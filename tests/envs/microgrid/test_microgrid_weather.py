@@ -88,3 +88,14 @@ def test_rules_look_at_the_last_day_and_plans_at_the_last_hours_or_as_they_are_t
     first = np.flatnonzero((net < -1.0) & (np.arange(len(net)) > 0))[0]  # the next surplus
     np.testing.assert_allclose(coming[:first], np.maximum(net[:first], 0.0), rtol=1e-6)
     assert (coming[first:] == 0.0).all()
+
+
+def test_a_plan_may_be_shown_the_pv_that_comes_and_nothing_else_of_it():
+    env = site()
+    params = env.params("test")
+    state, _ = env.reset(jax.random.key(0), params, jax.tree.map(lambda x: x[0], days(env, 1, first_day=100)))
+    shown, expected = (env.known(state, params, forecast) for forecast in ("perfect_pv", "weather"))
+    at = 100 * 24 + np.arange(env.window)
+    np.testing.assert_array_equal(shown.pv_kw, np.asarray(params.data.pv_kw)[0, at])
+    assert np.abs(shown.pv_kw - expected.pv_kw).max() > 1.0
+    np.testing.assert_array_equal(shown.mall_kw, expected.mall_kw)

@@ -116,16 +116,20 @@ def expected_of(climate: Climate, years: Years, calendar: Calendar, timezone: st
 
 
 def look(data: Any, year: Array, time: Array, window: int, dt_h: float, forecast: Forecast) -> Outlook:
-    """The outlook of W steps: the present is measured, the rest is expected from the climate and the last hours."""
+    """The outlook of W steps: the present is measured, the rest is expected from the climate and the last hours.
+
+    `perfect_pv` is for a planner that shows what a forecast could be worth at most; nobody can know it.
+    """
     expected, length = data.expected, data.peak.shape[0]
     steps = (time + jnp.arange(window)) % length
     ahead = jnp.arange(window) > 0
-    shares = {
-        "weather": expected.pv_share[year, time][stretch_of(window, dt_h)],
-        "last_day": expected.pv_share_last_day[year, time],
+    ahead_pv = {
+        "weather": expected.pv_kw[steps] * expected.pv_share[year, time][stretch_of(window, dt_h)],
+        "last_day": expected.pv_kw[steps] * expected.pv_share_last_day[year, time],
+        "perfect_pv": data.pv_kw[year, steps],
     }
     level = 1.0 + expected.mall_rho * (expected.mall_ratio[year, time] - 1.0)
-    pv = jnp.where(ahead, expected.pv_kw[steps] * shares[forecast], data.pv_kw[year, time])
+    pv = jnp.where(ahead, ahead_pv[forecast], data.pv_kw[year, time])
     mall = jnp.where(ahead, expected.mall_kw[year, steps] * level, data.mall_kw[year, time])
     begins = data.month_begins[steps] & ahead
     return Outlook(

@@ -10,8 +10,8 @@ from vmax.errors import UserError
 
 TERMS = ("co2", "solar", "cost", "ev", "grid")
 """The objectives, in the order of every vector of them."""
-Forecast = Literal["weather", "last_day"]
-"""What PV is expected by: the last hours, by time of the day (`weather.py`), or the last 24 hours alone."""
+Forecast = Literal["weather", "last_day", "perfect_pv"]
+"""What PV is expected by: the last hours, by time of the day (`weather.py`), the last 24 hours alone, or what comes."""
 PRESETS = {
     "co2_focus": (0.50, 0.20, 0.15, 0.10, 0.05),
     "cost_focus": (0.10, 0.05, 0.70, 0.10, 0.05),
