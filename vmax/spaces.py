@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import jax
 import numpy as np
 
 Number = float | tuple[float, float]
@@ -73,12 +74,26 @@ class Box:
 
 @dataclass(frozen=True)
 class Discrete:
-    """One choice among `size`, an int32 from 0; `names` of the choices in order, or none."""
+    """One choice among `size`, an int32 from 0; `names` of the choices in order, or none. With `count` above 1 so many
+    choices at once, `[count]`, each among the same."""
 
     size: int
     names: tuple[str, ...] = field(default=(), repr=False)
+    count: int = 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one action: a number, or `[count]`."""
+        return () if self.count == 1 else (self.count,)
 
     @property
     def choices(self) -> tuple[str, ...]:
         """What each choice is called."""
         return self.names or tuple(str(i) for i in range(self.size))
+
+
+def random_actions(space: Box | Discrete, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Uniform actions `[*shape, A]`; of a discrete space choices, int32, `[*shape]` or `[*shape, count]`."""
+    if isinstance(space, Discrete):
+        return jax.random.randint(key, (*shape, *space.shape), 0, space.size)
+    return jax.random.uniform(key, (*shape, space.size), minval=-1.0, maxval=1.0)

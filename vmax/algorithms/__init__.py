@@ -10,6 +10,7 @@ from vmax.errors import UserError
 REGISTRY = {
     "sac": "vmax.algorithms.sac:SAC",
     "td3": "vmax.algorithms.td3:TD3",
+    "dqn": "vmax.algorithms.dqn:DQN",
     "ppo": "vmax.algorithms.ppo:PPO",
     "a2c": "vmax.algorithms.a2c:A2C",
 }

@@ -14,7 +14,7 @@ from flax import struct
 from vmax.algorithms import normaliser, settings
 from vmax.algorithms.algorithm import TD_ERROR, Batch, Spec
 from vmax.algorithms.critic import Critic, Lesson, critic_step, make_critic, moved
-from vmax.algorithms.memory import Recalled, recalled, tiled
+from vmax.algorithms.memory import Recalled, as_seen, recalled, tiled
 from vmax.algorithms.optimiser import Schedule, Trainable, device_mean, rate_share, trainable
 from vmax.networks.mlp import NetworkConfig
 from vmax.networks.recurrent import init_memory, initial_carry, remember, remembers
@@ -171,16 +171,7 @@ class ActorCritic:
 
     def normalised(self, state: Any, batch: Batch) -> Batch:
         """The batch as the networks see it."""
-        seen = lambda observation: normaliser.normalise(state.normaliser, observation)  # noqa: E731
-        history = batch.history
-        if history is not None:
-            history = replace(history, observation=seen(history.observation) * state.watched)
-        return replace(
-            batch,
-            observation=seen(batch.observation),
-            next_observation=seen(batch.next_observation),
-            history=history,
-        )
+        return as_seen(batch, state.normaliser, state.watched)
 
     def rate_share(self, state: Any) -> Array:
         """Share of all learning rates that is in force."""

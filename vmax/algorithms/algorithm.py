@@ -34,6 +34,7 @@ class Spec:
     `context` is a pytree of numbers that it reads (kept in the learner's state, so no value is compiled in).
     `controlled` are the entries of the observation that only decisions move, such as the charge of a store: whatever
     their values, all others go the same way. `news_moves` tells that what happens after a decision moves them as well.
+    `allowed` are the entries of the observation that say which choices are allowed, above 0.5 where one is.
     `axis` names the mapped device axis; gradients are averaged over it. `total_updates` sets learning-rate schedules.
     """
 
@@ -45,6 +46,7 @@ class Spec:
     context: Any = None
     controlled: Controlled = ()
     news_moves: bool = False
+    allowed: tuple[int, ...] = ()
 
 
 @struct.dataclass
@@ -109,8 +111,8 @@ class Algorithm(Protocol):
     def act(self, params: Any, observation: Array, carry: Any, key: Key, explore: bool) -> tuple[Array, Any, Any]:
         """`[N, D]` -> `(action, carry, extras)`; without `explore` the deterministic action.
 
-        Actions are `[N, A]` in [-1, 1] or, of a `Discrete` space, choices `[N]`, int32. `extras`: leaves `[N, …]` that
-        an on-policy update needs of acting.
+        Actions are `[N, A]` in [-1, 1] or, of a `Discrete` space, choices, int32: `[N]`, or `[N, C]` of C at once.
+        `extras`: leaves `[N, …]` that an on-policy update needs of acting.
         """
         ...
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from vmax.algorithms import normaliser
 from vmax.algorithms.optimiser import device_mean
 from vmax.networks.mlp import NetworkConfig
 from vmax.networks.recurrent import remember
@@ -30,16 +31,36 @@ def samples_of(inputs: tuple[Batch, Array, Array], axis: str | None) -> tuple[Ba
     they are but for weights. `history` stays one of sequences.
     """
     batch, noise, elsewhere = inputs
-    if batch.weight is None:
-        return inputs
-    if batch.history is not None:
+    if batch.weight is not None and batch.history is not None:
         count = batch.weight.size
+        noise, elsewhere = (leaf.reshape(*leaf.shape[:-3], count, leaf.shape[-1]) for leaf in (noise, elsewhere))
+    return as_samples(batch, axis), noise, elsewhere
+
+
+def as_samples(batch: Batch, axis: str | None) -> Batch:
+    """The steps of sequences `[L, B]` as M = L B samples; weights are scaled to the mean 1 over all devices."""
+    if batch.weight is None:
+        return batch
+    if batch.history is not None:
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), replace(batch, history=None))
         batch = replace(flat, history=batch.history)
-        noise, elsewhere = (leaf.reshape(*leaf.shape[:-3], count, leaf.shape[-1]) for leaf in (noise, elsewhere))
     assert batch.weight is not None
     share = jnp.maximum(device_mean(jnp.mean(batch.weight), axis), 1e-6)
-    return replace(batch, weight=batch.weight / share), noise, elsewhere
+    return replace(batch, weight=batch.weight / share)
+
+
+def as_seen(batch: Batch, statistics: normaliser.Normaliser | None, watched: Array | None) -> Batch:
+    """The batch as networks see it; a memory reads what is `watched`, 1 or 0 of each entry, `[D]`."""
+    seen = lambda observation: normaliser.normalise(statistics, observation)  # noqa: E731
+    history = batch.history
+    if history is not None and watched is not None:
+        history = replace(history, observation=seen(history.observation) * watched)
+    return replace(
+        batch,
+        observation=seen(batch.observation),
+        next_observation=seen(batch.next_observation),
+        history=history,
+    )
 
 
 def weighted(values: Array, weight: Array | None) -> Array:

@@ -9,8 +9,7 @@ import numpy as np
 
 from vmax.checks.finding import Check, Measured, Skip, listed
 from vmax.checks.subject import Subject
-from vmax.checks.trees import random_actions
-from vmax.spaces import Discrete
+from vmax.spaces import Discrete, random_actions
 
 KIND = "ranges"
 ROUNDING = 1e-5

@@ -7,7 +7,7 @@ import numpy as np
 from vmax.checks.dynamics import held_actions
 from vmax.checks.finding import Check, Measured, Skip, listed
 from vmax.checks.subject import Subject
-from vmax.checks.trees import random_actions
+from vmax.spaces import random_actions
 
 KIND = "reward"
 RANDOM = 8

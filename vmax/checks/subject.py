@@ -18,8 +18,9 @@ from flax import struct
 
 from vmax.checks.contest import Contest, constant_actions, hold
 from vmax.checks.settings import SizesConfig
-from vmax.checks.trees import changed, clocks, is_key, is_number, numbers, path_name, random_actions
+from vmax.checks.trees import changed, clocks, is_key, is_number, numbers, path_name
 from vmax.envs.environment import AutoReset, Checks, Environment, Step
+from vmax.spaces import random_actions
 
 Array = jax.Array
 SPLIT = "train"

@@ -1,4 +1,4 @@
-"""Small tools of the checks: trees as numbers and names, random actions, numbers changed, differences measured."""
+"""Small tools of the checks: trees as numbers and names, numbers changed, differences measured."""
 
 from __future__ import annotations
 
@@ -8,18 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vmax.spaces import Discrete
-
 Array = jax.Array
 NUMBER_SIZE = 16
 """A leaf of the params with at most so many entries is a number of the world, a larger one is data."""
-
-
-def random_actions(space: Any, key: Array, shape: tuple[int, ...]) -> Array:
-    """Uniform actions `[*shape, A]`, of a discrete space `[*shape]` int32."""
-    if isinstance(space, Discrete):
-        return jax.random.randint(key, shape, 0, space.size)
-    return jax.random.uniform(key, (*shape, space.size), minval=-1.0, maxval=1.0)
 
 
 def numbers(tree: Any) -> Array:

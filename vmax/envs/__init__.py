@@ -12,6 +12,7 @@ REGISTRY = {
     "bess_pv": ("vmax.envs.bess.environment", "BessConfig", "Bess"),
     "microgrid": ("vmax.envs.microgrid.environment", "MicrogridConfig", "Microgrid"),
     "microgrid_scarce": ("vmax.envs.microgrid.environment", "MicrogridConfig", "Microgrid"),
+    "traffic_signal": ("vmax.envs.traffic_signal.environment", "TrafficSignalConfig", "TrafficSignal"),
     "pendulum": ("vmax.envs.classic.pendulum", "PendulumConfig", "Pendulum"),
     "cartpole": ("vmax.envs.classic.cartpole", "CartPoleConfig", "CartPole"),
 }

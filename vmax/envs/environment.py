@@ -102,7 +102,7 @@ class Checks:
 
 
 class Environment(Protocol):
-    """What every environment offers. What is optional, the last seven, is explained and has its default in `Plain`."""
+    """What every environment offers. What is optional, the last nine, is explained and has its default in `Plain`."""
 
     @property
     def name(self) -> str: ...
@@ -142,6 +142,9 @@ class Environment(Protocol):
     def assessment(self) -> Any: ...
 
     @property
+    def trials(self) -> Any: ...
+
+    @property
     def post_decision(self) -> Callable[[Array, Array, Any], tuple[Array, Array]] | None: ...
 
     def post_decision_context(self, params: Params) -> Any: ...
@@ -151,6 +154,9 @@ class Environment(Protocol):
 
     @property
     def news_moves(self) -> bool: ...
+
+    @property
+    def allowed(self) -> tuple[str, ...]: ...
 
     @property
     def days(self) -> Days | None: ...
@@ -167,6 +173,11 @@ class Plain:
     @property
     def assessment(self) -> Any:
         """How policies are judged over whole splits (`vmax.evaluation.evaluate.Assessment`); None: by episodes."""
+        return None
+
+    @property
+    def trials(self) -> Any:
+        """How policies are judged on many drawn worlds (`vmax.evaluation.trials.Trials`); None: by episodes."""
         return None
 
     @property
@@ -193,6 +204,13 @@ class Plain:
 
         The post-decision reward then leaves out what that brings."""
         return False
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """Features of the observation that say which choices are allowed, 1 or 0 for each in turn; none: all are.
+
+        A learner then asks for no other; `step` takes any and does what it says of those that are not allowed."""
+        return ()
 
     @property
     def days(self) -> Days | None:

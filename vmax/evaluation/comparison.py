@@ -18,7 +18,7 @@ from vmax.evaluation.statistics import interval, iqm, performance_profile, proba
 from vmax.plotting import canvas
 from vmax.run_folder import FINISHED, RunFolder, read_metrics
 
-SCORES = ("capture", "return_mean")
+SCORES = ("capture", "return_mean", "score")
 """What a policy is judged by on the test split, the first that its environment has; higher is better."""
 RESAMPLES = 2000
 PALETTE = ("#1565c0", "#d81b60", "#2e8b57", "#e07b00", "#8e6bbf", "#00838f", "#8d6e63", "#546e7a")

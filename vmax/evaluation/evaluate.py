@@ -1,6 +1,7 @@
 """Evaluation of policies on one split: every one through the same step, the figures from the written time series.
 
-An environment with an `assessment` is judged over whole splits against its baselines; another one by greedy episodes.
+An environment with an `assessment` is judged over whole splits against its baselines, one with `trials` on many drawn
+worlds, another one by greedy episodes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from vmax.data.days import DayGroups
 from vmax.envs.rollout import Column, Record, greedy_episodes, rollout
 from vmax.evaluation.groups import QUIET, grouped
 from vmax.evaluation.statistics import block_resamples, interval
+from vmax.evaluation.trials import run_trials
 from vmax.spaces import Discrete
 
 NOTHINGS, OPTIMUM = ("do_nothing", "no_control"), "perfect_foresight"
@@ -145,12 +147,14 @@ class Evaluation:
       timeseries: one row per policy, lane and step; empty for episodes.
       trace: observation, action and reward of the learned policies, one row per lane and step; empty for episodes.
       episodes: one row per policy and episode (or lane).
+      pictures: those that were drawn on the way.
     """
 
     result: dict[str, Any]
     episodes: pd.DataFrame
     timeseries: pd.DataFrame = field(default_factory=pd.DataFrame)
     trace: pd.DataFrame = field(default_factory=pd.DataFrame)
+    pictures: Mapping[str, Figure] = field(default_factory=dict)
 
 
 def evaluate(
@@ -169,6 +173,8 @@ def evaluate(
     `days`: only the first so many days of the split. Without `planning` only those baselines between which capture is
     measured, which takes seconds.
     """
+    if env.assessment is None and env.trials is not None:
+        return Evaluation(**vars(run_trials(env, learned, split, bootstrap, seed)))
     if env.assessment is None:
         return _episodes(env, learned, split, seed)
     judge: Assessment = env.assessment

@@ -16,15 +16,34 @@ from vmax.plotting import canvas, colour
 
 
 def evaluation_figures(env: Any, evaluation: Evaluation) -> dict[str, Figure]:
-    """The pictures of an evaluation over a whole split, by name; none for episodes."""
-    if not len(evaluation.timeseries):
-        return {}
-    figures = env.assessment.figures(evaluation.timeseries, list(evaluation.result["policies"]))
-    return {**figures, "monthly_profit": monthly_profit(evaluation.result["policies"], env.assessment.currency)}
+    """The pictures of an evaluation over a whole split or by trials, by name; none for episodes."""
+    if env.assessment is None:
+        return own_figures(env, evaluation)
+    return {
+        **own_figures(env, evaluation),
+        "monthly_profit": monthly_profit(evaluation.result["policies"], env.assessment.currency),
+    }
 
 
-def learning_curve(metrics: Path, references: Mapping[str, float], column: str = "eval/score") -> Figure:
-    """The validation score over environment steps from metrics.csv, with the scores of baselines as lines."""
+def own_figures(env: Any, evaluation: Evaluation) -> dict[str, Figure]:
+    """Those that the environment itself draws."""
+    if env.assessment is None:
+        return dict(evaluation.pictures)
+    return env.assessment.figures(evaluation.timeseries, list(evaluation.result["policies"]))
+
+
+def score_label(env: Any) -> str:
+    """What the score of an environment's policies is called."""
+    if env.assessment is not None:
+        return "capture"
+    return "mean return" if env.trials is None else f"-{env.trials.judged_by}"
+
+
+def learning_curve(
+    metrics: Path, references: Mapping[str, float], label: str = "capture", column: str = "eval/score"
+) -> Figure:
+    """The validation score, called `label`, over environment steps from metrics.csv, with those of baselines as
+    lines."""
     curve = pd.read_csv(metrics).reindex(columns=["step", column]).dropna()
     with canvas(9, 4.5) as (figure, axes):
         axes.plot(curve["step"], curve[column], color=colour("best"), marker="o", markersize=3.5, linewidth=1.8)
@@ -35,7 +54,6 @@ def learning_curve(metrics: Path, references: Mapping[str, float], column: str =
                 "\n".join(names), (1.0, value), xycoords=("axes fraction", "data"), xytext=(4, 0),
                 textcoords="offset points", va="center", fontsize=8, color=colour(name), annotation_clip=True,
             )  # fmt: skip
-        label = "capture" if references else "mean return"
         axes.set(title="Learning curve, validation split", xlabel="environment steps", ylabel=label)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         limits = score_range([curve[column].tolist()], references)

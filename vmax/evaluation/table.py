@@ -20,7 +20,7 @@ WIDTH = 120
 def print_comparison(evaluation: Mapping[str, Any], currency: str = "EUR") -> None:
     """Prints the table for `evaluation` of a result.json: learned policies on top, then by what they earned.
 
-    Money and capture for whole splits, returns for episodes.
+    Money and capture for whole splits, what counts for trials, returns for episodes.
     """
     console = Console()
     console = console if console.is_terminal else Console(width=WIDTH)
@@ -60,11 +60,14 @@ def worded(group: str) -> str:
 
 def ordered(policies: Mapping[str, Any]) -> list[str]:
     """Learned policies first, then by what they earned."""
-    return sorted(policies, key=lambda name: (name not in LEARNED, -policies[name].get("uplift_eur", 0.0)))
+    worth = lambda values: values.get("uplift_eur", values.get("score", 0.0))  # noqa: E731
+    return sorted(policies, key=lambda name: (name not in LEARNED, -worth(policies[name])))
 
 
 def _table(evaluation: Mapping[str, Any], currency: str) -> Table:
     period = f", {evaluation['start'][:10]} to {evaluation['end'][:10]} UTC" if evaluation["start"] else ""
+    if "trials" in evaluation:
+        period = f", {evaluation['trials']} {evaluation['lanes']}"
     table = Table(title=f"{evaluation['split']} split{period}", title_justify="left", title_style="bold")
     table.add_column("policy", no_wrap=True)
     headings, rows = comparison_rows(evaluation, currency)
@@ -83,11 +86,11 @@ def whole_split(evaluation: Mapping[str, Any]) -> bool:
 def comparison_rows(evaluation: Mapping[str, Any], currency: str) -> tuple[list[str], dict[str, list[str]]]:
     """Headings, and the cells of every policy, for `evaluation` of a result.json, in the order of `ordered`."""
     policies = evaluation["policies"]
-    if not whole_split(evaluation):
+    columns = evaluation.get("columns") or (FALLBACK if whole_split(evaluation) else None)
+    if columns is None:
         return list(_RETURN_HEADINGS), {name: _return_cells(policies[name]) for name in ordered(policies)}
     kind = evaluation.get("optimum", {}).get("kind")
     share = {"bound": "of bound", "plan": "of plan"}.get(kind, "capture")
-    columns = evaluation.get("columns") or FALLBACK
     return (
         [column["heading"].format(currency=currency, share=share) for column in columns],
         {name: [_cell(policies[name], column) for column in columns] for name in ordered(policies)},

@@ -43,6 +43,10 @@ class Validation:
         if spec is not None and isinstance(algorithm, Valuing):
             self._value = jax.jit(lambda critics, seen, done: algorithm.value(critics, seen, done, spec))
         self.references: dict[str, float] = {}
+        if env.assessment is None and env.trials is not None:
+            self.starts = env.trials.starts(split)
+            baselines = env.trials.baselines()
+            self.references = {name: self._by_trials(baselines[name])["score"] for name in env.trials.references}
         if env.assessment is None:
             return
         self.starts = env.assessment.starts(self.params, split, error_draws, days)
@@ -62,8 +66,16 @@ class Validation:
         """
         policy = Learned(weights, self.algorithm)
         critics = None if self._value is None else critics
+        if self.env.assessment is None and self.env.trials is not None:
+            return self._by_trials(policy)
         figures = self._by_lanes(policy, critics) if self.references else self._by_episodes(policy, critics)
         return figures if critics is None or self.calibration is None else figures | self.calibration.figures()
+
+    def _by_trials(self, policy: Any) -> dict[str, float]:
+        judge = self.env.trials
+        found = judge.lane_figures(rollout(self.env, policy, self.params, self.starts))
+        means = {name: float(np.mean(values)) for name, values in found.items()}
+        return {"score": -means[judge.judged_by], **means}
 
     def _by_lanes(self, policy: Learned, critics: Any) -> dict[str, float]:
         record = rollout(self.env, policy, self.params, self.starts, trace=critics is not None)

@@ -27,7 +27,7 @@ def write_evaluation(env: Any, evaluation: Evaluation, folder: Path, run: Mappin
         if len(table):
             write_table(table, folder / f"{name}.csv")
     shutil.rmtree(folder / "plots", ignore_errors=True)  # those of an evaluation before
-    if plots and len(evaluation.timeseries):
+    if plots:
         for name, figure in evaluation_figures(env, evaluation).items():
             save(figure, folder / "plots" / f"{name}.png")
     write_json(folder / "result.json", {"run": run, "evaluation": evaluation.result})

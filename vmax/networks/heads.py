@@ -98,6 +98,24 @@ class CategoricalPolicy(nn.Module):
         return logits.astype(jnp.float32)
 
 
+class ChoiceValues(nn.Module):
+    """The value of each choice: `[..., D]` -> `[..., P]`, float32; `memory` as above. With `dueling` V + A - mean A."""
+
+    config: NetworkConfig
+    choices: int
+    dueling: bool
+
+    @nn.compact
+    def __call__(self, observation: Array, memory: Array | None = None) -> Array:
+        hidden = Torso(self.config, "critic")(joined(observation, memory))
+        dtype = jnp.dtype(self.config.dtype)
+        advantage = nn.Dense(self.choices, dtype=dtype, name="advantage")(hidden).astype(jnp.float32)
+        if not self.dueling:
+            return advantage
+        value = nn.Dense(1, dtype=dtype, name="value")(hidden).astype(jnp.float32)
+        return value + advantage - advantage.mean(axis=-1, keepdims=True)
+
+
 class StateValue(nn.Module):
     """The value of a state: `[..., D]` -> `[...]`, float32; `memory` as above. Orthogonal weights."""
 

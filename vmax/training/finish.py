@@ -16,7 +16,7 @@ from vmax.config import RunConfig
 from vmax.envs.environment import Environment
 from vmax.evaluation.calibration import calibration_figure
 from vmax.evaluation.evaluate import Evaluation, evaluate
-from vmax.evaluation.plots import learning_curve
+from vmax.evaluation.plots import learning_curve, own_figures, score_label
 from vmax.evaluation.policies import Learned
 from vmax.evaluation.report import attempted, write_run_report
 from vmax.evaluation.table import print_comparison, print_groups
@@ -131,15 +131,16 @@ def _evaluate(run: Run, checkpoints: Sequence[Which], planning: bool) -> Evaluat
 
 def write_plots(run: Run, evaluation: Evaluation) -> None:
     """The learning curve with the baselines, the calibration, and the pictures of the evaluation in TensorBoard."""
-    save(learning_curve(run.folder.metrics, run.validation.references), run.folder.plots / "learning_curve.png")
+    save(
+        learning_curve(run.folder.metrics, run.validation.references, score_label(run.env)),
+        run.folder.plots / "learning_curve.png",
+    )
     if run.folder.calibration.exists():
         picture = calibration_figure(run.folder.calibration)
         save(picture, run.folder.plots / "calibration.png")
         run.logger.figure("eval/calibration", picture, run.counters.step)
-    if len(evaluation.timeseries):
-        pictures = run.env.assessment.figures(evaluation.timeseries, list(evaluation.result["policies"]))
-        for name, figure in pictures.items():
-            run.logger.figure(f"eval/{name}", figure, run.counters.step)
+    for name, figure in own_figures(run.env, evaluation).items():
+        run.logger.figure(f"eval/{name}", figure, run.counters.step)
 
 
 def currency(env: Any) -> str:
@@ -186,6 +187,6 @@ def hparams(config: RunConfig) -> dict[str, Any]:
 
 def headline(evaluation: Evaluation) -> dict[str, float]:
     """The figures that stand for the run in TensorBoard's table."""
-    names = ("capture", "profit_eur", "return_mean")
+    names = ("capture", "profit_eur", "return_mean", "score")
     found = evaluation.result["policies"]["best"]
     return {f"test/{name}": float(found[name]) for name in names if found.get(name) is not None}

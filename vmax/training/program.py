@@ -25,6 +25,7 @@ from vmax.errors import UserError
 from vmax.networks.recurrent import forget
 from vmax.replay import sequences, transitions
 from vmax.replay.settings import PriorityConfig
+from vmax.spaces import Discrete, random_actions
 from vmax.training.days import DayEpisodes, DaySchedule
 
 Array = jax.Array
@@ -113,7 +114,8 @@ class Program:
         sizes, least = self.sizes, self.environment.min_episode_steps
         if self.on_policy:
             return jnp.zeros(sizes.num_envs)
-        action = jnp.zeros(self.environment.action_space.size)
+        space = self.environment.action_space
+        action = jnp.zeros(space.shape, jnp.int32 if isinstance(space, Discrete) else jnp.float32)
         if not self.remembers:
             return transitions.init(sizes.replay_capacity, sizes.num_envs, observation, action, least, sizes.priorities)
         if sizes.sequences.kind == "episode" and least > sizes.sequences.length:
@@ -183,13 +185,16 @@ class Program:
         return self.algorithm.observe(learner, observation.reshape(-1, observation.shape[-1]), self.spec)
 
     def _first_actions(self, environment: Any, observation: Array, params: Any, key: Array) -> Array:
-        """Actions of the warm-up, `[N, A]`."""
-        shape = (self.sizes.num_envs, self.environment.action_space.size)
+        """Actions of the warm-up, `[N, A]`, or choices; a guide's choices are random with the probability `noise`."""
+        space, noise_key = self.environment.action_space, jax.random.fold_in(key, 1)
+        at_random = random_actions(space, key, (self.sizes.num_envs,))
         if self.guide is None:
-            return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
+            return at_random
         states = environment.inner
         told, _ = self.guide.rule.act(self.environment, states, observation, params, (), key)
-        return jnp.clip(told + self.guide.noise * jax.random.normal(key, shape), -1.0, 1.0)
+        if isinstance(space, Discrete):
+            return jnp.where(jax.random.uniform(noise_key, told.shape) < self.guide.noise, at_random, told)
+        return jnp.clip(told + self.guide.noise * jax.random.normal(key, told.shape), -1.0, 1.0)
 
     def iteration(self, state: RunState, params: Any) -> tuple[RunState, dict[str, Array]]:
         """Collect one block, learn from what was stored before it, note its new priorities if any, then store it."""

@@ -130,6 +130,7 @@ def build_program(config: RunConfig, env: Environment, algorithm: Any) -> Progra
             for entry in env.observation_space.entries((name,))
         ),
         news_moves=env.news_moves,
+        allowed=env.observation_space.entries(env.allowed),
     )
     sizes = Sizes(
         num_envs=t.num_envs // n,

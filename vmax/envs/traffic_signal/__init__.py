@@ -1,0 +1,1 @@
+"""Traffic signals on macroscopic traffic flow: physics, network, demand, signals, baselines and key figures."""
