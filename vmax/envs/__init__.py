@@ -13,6 +13,8 @@ REGISTRY = {
     "microgrid": ("vmax.envs.microgrid.environment", "MicrogridConfig", "Microgrid"),
     "microgrid_scarce": ("vmax.envs.microgrid.environment", "MicrogridConfig", "Microgrid"),
     "traffic_signal": ("vmax.envs.traffic_signal.environment", "TrafficSignalConfig", "TrafficSignal"),
+    "traffic_corridor": ("vmax.envs.traffic_signal.environment", "TrafficSignalConfig", "TrafficSignal"),
+    "traffic_lagos": ("vmax.envs.traffic_signal.environment", "TrafficSignalConfig", "TrafficSignal"),
     "pendulum": ("vmax.envs.classic.pendulum", "PendulumConfig", "Pendulum"),
     "cartpole": ("vmax.envs.classic.cartpole", "CartPoleConfig", "CartPole"),
 }
