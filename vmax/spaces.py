@@ -79,7 +79,7 @@ class Discrete:
 
     size: int
     names: tuple[str, ...] = field(default=(), repr=False)
-    count: int = 1
+    count: int = field(default=1, repr=False)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -288,7 +288,7 @@ def test_names_lead_to_configs_and_learners():
     for name in NAMES:
         assert config_class(name) is type(CONFIGS[name])
         assert make_algorithm(CONFIGS[name], NETWORK).name == name
-    with pytest.raises(UserError, match="algorithm.name=sacc: unknown; available: a2c, ppo, sac, td3"):
+    with pytest.raises(UserError, match="algorithm.name=sacc: unknown; available: a2c, dqn, ppo, sac, td3"):
         config_class("sacc")
 
 

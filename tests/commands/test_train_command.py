@@ -57,7 +57,7 @@ def invoke(monkeypatch, calls, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["algorithm=sacc"], "error: algorithm=sacc: unknown; available: a2c, ppo, sac, td3\n"),
+        (["algorithm=sacc"], "error: algorithm=sacc: unknown; available: a2c, dqn, ppo, sac, td3\n"),
         (["algorithm.lrr=1"], "error: algorithm.lrr: unknown; did you mean algorithm.learning_rate? (see --cfg job)\n"),
         (
             ["+algorithm.lrr=1"],
@@ -73,7 +73,7 @@ def invoke(monkeypatch, calls, capsys):
         (["seed=11"], "error: prices.csv: row 3: bad\n"),
         (["resume=nowhere"], "error: nowhere: is no run folder (.hydra/config.yaml is missing)\n"),
         (["resume=7.5"], "error: 7.5: is no run folder (.hydra/config.yaml is missing)\n"),
-        (["--multirun", "algorithm=sac,sacc"], "error: algorithm=sacc: unknown; available: a2c, ppo, sac, td3\n"),
+        (["--multirun", "algorithm=sac,sacc"], "error: algorithm=sacc: unknown; available: a2c, dqn, ppo, sac, td3\n"),
         (["-m", "algorithm.lrr=1,2"], "error: algorithm.lrr: unknown; did you mean algorithm.learning_rate?"),
     ],
 )
@@ -240,7 +240,7 @@ def test_the_same_from_python(calls, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "expected"),
     [
-        (["--help"], 0, "algorithm: a2c, ppo, sac, td3"),
+        (["--help"], 0, "algorithm: a2c, dqn, ppo, sac, td3"),
         (["--cfg", "job", "seed=8"], 0, "seed: 8"),
         (["seed=1", "device=xpu"], 2, "error: device=xpu: must be one of auto, cpu, gpu\n"),
     ],

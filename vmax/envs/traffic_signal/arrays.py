@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,8 @@ class Sizes:
     cells: int
     signals: int
     phases: int
+    ahead: int
+    behind: int
 
     @classmethod
     def of(cls, networks: Sequence[Description], dx_m: float) -> Sizes:
@@ -75,7 +78,14 @@ class Sizes:
             max(cell_count(link, dx_m) for n in networks for link in n.links.values()),
             max(1, *(len(n.signals) for n in networks)),
             max([2, *(len(s.phases) for s in signals)]),
+            max([1, *(len(link.turns) for n in networks for link in n.links.values())]),
+            max([1, *(count for n in networks for count in _feeding(n).values())]),
         )
+
+
+def _feeding(network: Description) -> Counter[str]:
+    """How many turns lead to each link."""
+    return Counter(to for link in network.links.values() for to in link.turns)
 
 
 def cell_count(link: Link, dx_m: float) -> int:
@@ -116,10 +126,6 @@ def build(network: Description, sizes: Sizes, classes: Sequence[VehicleClass], d
     cells, entry = np.zeros((2, sizes.links, sizes.cells))
     for i, n in enumerate(counts):
         cells[i, sizes.cells - n :], entry[i, sizes.cells - n] = 1.0, 1.0
-    turns = np.zeros((sizes.links, sizes.links))
-    for link in links:
-        for to, share in link.turns.items():
-            turns[index[link.name], index[to]] = share
     free = np.array([[free_speed(link, kind) for link in links] for kind in classes])
     holds = np.array([pce_per_m * cell_m / kind.pce for kind in classes])
     saturation = np.array([link.saturation_per_h * link.lanes for link in links]) / 3600.0 / (pce_per_m * cell_m)
@@ -135,7 +141,7 @@ def build(network: Description, sizes: Sizes, classes: Sequence[VehicleClass], d
             free_m_per_s=leaf(_padded(free, (len(classes), sizes.links))),
             holds_veh=leaf(_padded(holds, (len(classes), sizes.links), 1.0)),
             saturation=leaf(by_link(saturation)),
-            turns=leaf(turns),
+            **_turns(network, sizes, index),
             source=leaf(by_link([float(d is not None) for d in demand])),
             sink=leaf(by_link([float(not link.turns) for link in links])),
         ),
@@ -147,6 +153,21 @@ def build(network: Description, sizes: Sizes, classes: Sequence[VehicleClass], d
         high_per_s=leaf(per_s(lambda d: d.swing[1])),
         swing_phase=leaf(by_link([d.phase if d else 0.0 for d in demand])),
     )
+
+
+def _turns(network: Description, sizes: Sizes, index: dict[str, int]) -> dict[str, Array]:
+    """`ahead`, `turns`, `feeds` and `fed` of `Roads`."""
+    shape = (sizes.links, sizes.ahead)
+    ahead, turns = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+    feeds, fed = np.zeros((sizes.links, sizes.behind), np.int32), np.zeros((sizes.links, sizes.behind), np.float32)
+    found = np.zeros(sizes.links, int)
+    for name, link in network.links.items():
+        for d, (to, share) in enumerate(link.turns.items()):
+            i, j = index[name], index[to]
+            ahead[i, d], turns[i, d] = j, share
+            feeds[j, found[j]], fed[j, found[j]] = i * sizes.ahead + d, 1.0
+            found[j] += 1
+    return {k: jnp.asarray(v) for k, v in (("ahead", ahead), ("turns", turns), ("feeds", feeds), ("fed", fed))}
 
 
 def _signals(network: Description, sizes: Sizes, index: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:

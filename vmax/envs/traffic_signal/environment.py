@@ -277,7 +277,7 @@ class TrafficSignal(Plain):
         left = passed.left_veh.sum()
         switches = (signals.switches - state.signals.switches).sum()
         controlled = network.green.sum(axis=(0, 1)) > 0.0
-        pressures = jnp.where(controlled, pressure(network.roads.turns, after), 0.0)
+        pressures = jnp.where(controlled, pressure(network.roads, after), 0.0)
         terms = jnp.stack([-delays.sum() / decide_s, -queue, -jnp.abs(pressures).sum(), left, -switches])
         fed = (network.roads.source == 0.0) & (network.roads.cells.sum(axis=1) > 0.0)
         return {

@@ -28,7 +28,10 @@ class Roads:
       free_m_per_s: free speed, `[K, L]`.
       holds_veh: vehicles of the class alone that fill a cell, `[K, L]`.
       saturation: the most that passes the stop line, share of jam occupancy of a cell a second, `[L]`.
-      turns: share of each link's vehicles that goes on to each link, `[L, L]`; rows of exits are zero.
+      ahead, turns: the up to D links that follow each, `[L, D]` int32, and the share of its vehicles that goes to each,
+        `[L, D]`, 0 where there is none.
+      feeds, fed: the up to U turns that lead to each link, as places in `turns` laid out flat, `[L, U]` int32, and 1
+        where there is one, `[L, U]`.
       source, sink: 1 where vehicles enter and leave the network, `[L]`.
     """
 
@@ -38,9 +41,20 @@ class Roads:
     free_m_per_s: Array
     holds_veh: Array
     saturation: Array
+    ahead: Array
     turns: Array
+    feeds: Array
+    fed: Array
     source: Array
     sink: Array
+
+    def mean_ahead(self, values: Array) -> Array:
+        """Values of links `[L]`, the mean over those that follow each, by turns, `[L]`."""
+        return (self.turns * values[self.ahead]).sum(axis=1)
+
+    def arriving(self, by_turn: Array) -> Array:
+        """What turns `[K, L, D]` bring to each link, `[K, L]`."""
+        return (by_turn.reshape(len(by_turn), -1)[:, self.feeds] * self.fed).sum(axis=2)
 
 
 @struct.dataclass
@@ -121,9 +135,9 @@ class Flow:
         waiting = traffic.outside_veh + arriving_veh
         entering = self._entering(roads, here, waiting, crossed)
 
-        arriving = onward * roads.holds_veh[..., None] / roads.holds_veh[:, None, :]
-        first = arriving.sum(axis=1) + entering
-        first_y = jnp.einsum("kij,ki->kj", arriving, here.w_last) + entering  # who enters wants to go at free speed
+        arriving = onward * roads.holds_veh[..., None] / roads.holds_veh[:, roads.ahead]
+        first = roads.arriving(arriving) + entering
+        first_y = roads.arriving(arriving * here.w_last[..., None]) + entering  # who enters wants to go at free speed
         out = onward.sum(axis=2) + leaving
         r = jnp.maximum(traffic.r + _change(between, first, out, roads.entry), 0.0)
         y = traffic.y + _change(between * w[..., :-1], first_y, out * here.w_last, roads.entry)
@@ -140,25 +154,26 @@ class Flow:
         )
 
     def _leaving(self, roads: Roads, here: Ends, opened: Array, crossed: Array, dt_s: float) -> tuple[Array, Array]:
-        """What goes on from last cells, by turn `[K, L, L]`, and what leaves the network `[K, L]`; shares of a cell.
+        """What goes on from last cells, by turn `[K, L, D]`, and what leaves the network `[K, L]`; shares of a cell.
 
         The demand of each link, split by turns, no more than its stop line lets pass and than the links ahead take.
         Source: Daganzo (1995); Lebacque (1996); that w mixes in proportion: Herty and Rascle (2006).
         """
         goes = (roads.turns > 0.0)[None]
         wants = opened * self.model.sent(here.r_last, here.w_last)
-        slowed = self.model.slowed(here.w_last[:, :, None], here.r_first[:, None, :])
+        slowed = self.model.slowed(here.w_last[:, :, None], here.r_first[:, roads.ahead])
         onward = wants[..., None] * roads.turns * self._as_turns_let(slowed, goes)
         leaving = wants * roads.sink
         scale = _at_most(roads.saturation * dt_s, onward.sum(axis=(0, 2)) + leaving.sum(axis=0))
         onward, leaving = onward * scale[:, None], leaving * scale
 
-        arriving = onward * roads.holds_veh[..., None] / roads.holds_veh[:, None, :]
-        total = arriving.sum(axis=1)
-        mixed = jnp.einsum("kij,ki->kj", arriving, here.w_last) / jnp.maximum(total, TINY)
+        arriving = onward * roads.holds_veh[..., None] / roads.holds_veh[:, roads.ahead]
+        total = roads.arriving(arriving)
+        mixed = roads.arriving(arriving * here.w_last[..., None]) / jnp.maximum(total, TINY)
         supply = self.model.taken(jnp.where(total > TINY, mixed, 1.0), here.r_first, here.w_first)
         room = _room(crossed, supply, here)
-        return onward * self._as_turns_let(_at_most(room, total.sum(axis=0)), goes), leaving
+        fits = _at_most(room, total.sum(axis=0))
+        return onward * self._as_turns_let(fits[roads.ahead], goes), leaving
 
     def _as_turns_let(self, share: Array, goes: Array) -> Array:
         """The share of each link's vehicles that goes, by turn: with FIFO no more than the turn with the least."""

@@ -61,10 +61,10 @@ def measure(roads: Roads, traffic: Traffic, speed: Array) -> Measures:
     )
 
 
-def pressure(turns: Array, measures: Measures) -> Array:
+def pressure(roads: Roads, measures: Measures) -> Array:
     """Vehicles of each link less those of the links ahead, by turns: what max-pressure control serves, `[L]`.
 
     Source: Varaiya (2013), Max pressure control of a network of signalized intersections.
     """
     there = measures.count_veh + measures.outside_veh
-    return there - turns @ measures.count_veh
+    return there - roads.mean_ahead(measures.count_veh)

@@ -157,7 +157,7 @@ class MaxPressure(Rule):
     def wish(self, scene: Scene, memory: Any) -> tuple[Array, Any]:
         roads = scene.network.roads
         per_s = roads.saturation * roads.holds_veh.min(axis=0)
-        return _argmax(scene.by_phase(per_s * pressure(roads.turns, scene.measures)), scene), memory
+        return _argmax(scene.by_phase(per_s * pressure(roads, scene.measures)), scene), memory
 
 
 @struct.dataclass
