@@ -60,5 +60,3 @@ def riemann_state(network: Network, left: tuple[float, float], right: tuple[floa
     density, speed = (np.where(x < 0, a, b) for a, b in zip(left, right, strict=True))
     r = jnp.asarray(density / JAM)[None]
     return r, r * (jnp.asarray(speed / FREE)[None] + r)
-
-

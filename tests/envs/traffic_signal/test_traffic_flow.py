@@ -1,5 +1,7 @@
 """Traffic flow against the exact solution, Webster's uniform delay, and laws that hold for any input."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -88,9 +90,9 @@ def test_the_exact_solution_keeps_what_its_waves_keep():
     np.testing.assert_allclose(w, 3.0 + PRESSURE.scale * 0.10, rtol=1e-12)
     before, after = (solve(left, right, PRESSURE, np.array([7 + side * 1e-9])) for side in (-1, 1))
     assert before[1] == pytest.approx(after[1]) and before[0] != pytest.approx(after[0])
-    red = [Side(*side) for side in CASES["red"]]
+    ahead, behind = (Side(*side) for side in CASES["red"])
     shock = -FREE * 0.04 / JAM
-    density, _ = solve(*red, PRESSURE, np.array([shock - 0.01, shock + 0.01]))
+    density, _ = solve(ahead, behind, PRESSURE, np.array([shock - 0.01, shock + 0.01]))
     np.testing.assert_allclose(density, [0.04, JAM])
 
 
@@ -110,7 +112,7 @@ def test_a_queue_grows_and_discharges_at_the_speeds_of_its_waves():
         flow, dt_s = Flow(LWR), 0.3
         arriving = jnp.full((1, 1), 0.25 * FREE * 0.15 * dt_s * 0.64)  # r = 0.2 upstream: r (1 - r) = 0.16
         r = jnp.full((1, 1, 300), 0.2)
-        traffic = flow.empty(network.roads).replace(r=r, y=r)
+        traffic = replace(flow.empty(network.roads), r=r, y=r)
 
         def run(traffic, gate, seconds):
             def one(traffic, _):
@@ -130,7 +132,7 @@ def test_the_second_order_model_is_the_first_order_one_where_all_want_free_speed
     network = one_road(600.0, 15.0)
     rng = np.random.default_rng(0)
     r = jnp.asarray(rng.uniform(0.0, 0.9, (1, 1, 40)), jnp.float32)
-    states = [Flow(model).empty(network.roads).replace(r=r, y=r) for model in (LWR, ARZ)]
+    states = [replace(Flow(model).empty(network.roads), r=r, y=r) for model in (LWR, ARZ)]
     for step in range(100):
         gate, arriving = jnp.float32([step % 40 < 20]), jnp.full((1, 1), 0.2)
         states = [
@@ -195,7 +197,7 @@ def test_a_queue_of_two_classes_discharges_at_the_cap_and_exits_do_not_block():
     network = one_road(600.0, 15.0, (CAR, MOTORCYCLE))
     flow = Flow(TwoClass((1.0, 2.0)))
     r = jnp.full((2, 1, 40), 0.5)
-    traffic = flow.empty(network.roads).replace(r=r, y=r)
+    traffic = replace(flow.empty(network.roads), r=r, y=r)
     fading = jnp.exp(-0.5 / jnp.array([8.0, 3.0]))
     passed = []
     for _ in range(60):
@@ -213,7 +215,7 @@ def test_spillback_blocks_the_junction_behind_and_fifo_those_who_turn_elsewhere(
     r = r.at[0, full].set(network.roads.cells[full]).at[0, here, -1].set(0.5)
     for fifo, expected in ((True, 0.0), (False, 0.1)):
         flow = Flow(LWR, fifo)
-        traffic = flow.empty(network.roads).replace(r=r, y=r)
+        traffic = replace(flow.empty(network.roads), r=r, y=r)
         gate = jnp.zeros(len(names)).at[here].set(1.0)
         moved, _ = flow.step(network.roads, traffic, gate, jnp.zeros((1, len(names))), jnp.ones(1), 1.0)
         entered = moved.r[0, side].sum() / (0.25 * FREE / 15.0)

@@ -36,6 +36,10 @@ class VehicleClass:
                 raise UserError(f"env.vehicles.{self.name}.{key}={getattr(self, key)}: must be above 0")
 
 
+CAR_ONLY = (VehicleClass("car", 1.0, 60.0, 1.0, 8.0),)
+"""The one class of first-order models."""
+
+
 @struct.dataclass
 class Network:
     """Arrays of a network of L links, J signals and up to P phases; or of M networks, with a leading dimension.

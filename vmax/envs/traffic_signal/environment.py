@@ -36,6 +36,9 @@ class TrafficSignal(Plain):
 
     # --- what there is ----------------------------------------------------------------------------------------------
 
+    def __post_init__(self) -> None:
+        _ = self.observation_space  # what the files and the features have wrong is told at once
+
     @property
     def name(self) -> str:
         return self.config.name
