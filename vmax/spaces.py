@@ -87,6 +87,11 @@ class Discrete:
         return () if self.count == 1 else (self.count,)
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """What each of the choices at once is called."""
+        return ("choice",) if self.count == 1 else tuple(f"choice_{i}" for i in range(self.count))
+
+    @property
     def choices(self) -> tuple[str, ...]:
         """What each choice is called."""
         return self.names or tuple(str(i) for i in range(self.size))

@@ -20,6 +20,7 @@ from vmax.algorithms.algorithm import Rollout, Spec
 from vmax.algorithms.distributions import Categorical, Distribution, Gaussian
 from vmax.algorithms.optimiser import Schedule, Trainable, descend, device_mean, rate_share, trainable
 from vmax.algorithms.returns import generalised_advantage
+from vmax.errors import UserError
 from vmax.networks.heads import CategoricalPolicy, GaussianPolicy, StateValue, action_size
 from vmax.networks.mlp import NetworkConfig
 from vmax.networks.recurrent import init_memory, initial_carry, remember, remembers
@@ -150,6 +151,8 @@ class OnPolicy:
         memory = init_memory(self.network, jax.random.fold_in(actor_key, 1), size)
         remembered, _ = remember(self.network, memory, observation, carry)
         if isinstance(spec.action_space, Discrete):
+            if spec.action_space.count > 1:
+                raise UserError(f"algorithm={self.name}: makes one choice; here are {spec.action_space.count} at once")
             head: nn.Module = CategoricalPolicy(self.network, spec.action_space.size)
         else:
             head = self._gaussian(spec.action_space.size)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from vmax.spaces import Discrete
+from vmax.spaces import Discrete, random_actions
 
 if TYPE_CHECKING:
     from vmax.checks.subject import Subject
@@ -58,8 +58,10 @@ class Linear:
         standard = ((seen - self.mean) / self.scale).reshape(len(self.weights), -1, size)
         score = jnp.einsum("pld,pad->pla", standard, self.weights) + self.offsets[:, None]
         score = score.reshape(-1, score.shape[-1])
-        discrete = isinstance(env.action_space, Discrete)
-        return (jnp.argmax(score, -1).astype(jnp.int32) if discrete else jnp.clip(score, -1.0, 1.0)), carry
+        space = env.action_space
+        if not isinstance(space, Discrete):
+            return jnp.clip(score, -1.0, 1.0), carry
+        return jnp.argmax(score.reshape(-1, *space.shape, space.size), -1).astype(jnp.int32), carry
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,9 @@ class Contest:
 def constant_actions(space: Any, key: Array) -> Array:
     """Constant actions `[P, A]` to try: a grid where it is small, else all alike and random corners."""
     if isinstance(space, Discrete):
-        return jnp.arange(space.size, dtype=jnp.int32)
+        alike = jnp.repeat(jnp.arange(space.size), space.count).reshape(space.size, *space.shape)
+        some = 0 if space.count == 1 else 32
+        return jnp.concatenate([alike, random_actions(space, key, (some,))]).astype(jnp.int32)
     if space.size == 1:
         return jnp.linspace(-1.0, 1.0, 9)[:, None]
     if 3**space.size <= MOST_CONSTANTS:
@@ -154,7 +158,8 @@ def _drawn(subject: Subject, number: int) -> tuple[Array, Array]:
     """Random weights `[P, A, D]`, about `READ` of an action's not 0, and offsets `[P, A]`, so large that actions fill
     their range."""
     first, second, third = subject.keys(f"linear {number}", 3)
-    outputs, inputs = subject.env.action_space.size, subject.env.observation_space.size
+    space, inputs = subject.env.action_space, subject.env.observation_space.size
+    outputs = space.size * (space.count if isinstance(space, Discrete) else 1)
     shape = (subject.sizes.linear, outputs, inputs)
     weights = jax.random.normal(first, shape) * jax.random.bernoulli(third, min(1.0, READ / inputs), shape)
     return weights, 0.5 * jax.random.normal(second, shape[:2])
@@ -169,7 +174,7 @@ def _nearer(subject: Subject, policies: Any, told: dict[str, Any], number: int, 
     best = int(np.argmax(score[len(fixed) : len(fixed) + len(linear.weights)]))
     action = fixed[int(np.argmax(score[: len(fixed)]))]
     discrete = isinstance(subject.env.action_space, Discrete)
-    offset = jax.nn.one_hot(action, subject.env.action_space.size) if discrete else action
+    offset = jax.nn.one_hot(action, subject.env.action_space.size).reshape(-1) if discrete else action
     weights, offsets = _drawn(subject, number)
     half, scale = len(weights) // 2, 0.5**number
     size = jnp.asarray([0.05, 0.2, 0.8])[jnp.arange(half) % 3]  # around the constant: some that hardly leave it

@@ -45,7 +45,12 @@ def held_actions(space: Any) -> tuple[Any, dict[str, list[list[int]]]]:
     Components go through `LEVELS`, the others at each of `BASES`; two components raised in turn must differ too.
     """
     if isinstance(space, Discrete):
-        return jnp.arange(space.size, dtype=jnp.int32), {"action": [list(range(space.size))]}
+        each = np.zeros((space.count, space.size, space.count), np.int32)  # one goes through all, the others rest
+        for i in range(space.count):
+            each[i, :, i] = np.arange(space.size)
+        places = np.arange(space.count * space.size).reshape(space.count, 1, space.size).tolist()
+        found = jnp.asarray(each.reshape(-1, *space.shape))
+        return found, dict(zip(space.labels, places, strict=True))
     actions, groups = [], {}
 
     def add(*changes: tuple[int, float], base: float) -> int:

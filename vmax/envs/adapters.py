@@ -108,6 +108,8 @@ def _spaces(env: Environment) -> tuple[gymnasium.spaces.Box, Any]:
     seen, action = env.observation_space, env.action_space
     observation_space = gymnasium.spaces.Box(seen.low, seen.high, dtype=np.float32)
     if isinstance(action, Discrete):
+        if action.count > 1:
+            return observation_space, gymnasium.spaces.MultiDiscrete([action.size] * action.count)
         return observation_space, gymnasium.spaces.Discrete(action.size)
     return observation_space, gymnasium.spaces.Box(action.low, action.high, dtype=np.float32)
 

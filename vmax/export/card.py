@@ -50,9 +50,8 @@ def make_card(source: Source, seen: np.ndarray, facts: Mapping[str, Any]) -> dic
 def _actions(source: Source) -> list[dict[str, Any]]:
     """What the policy gives before units: numbers in [-1, 1], or the number of a choice with what each means."""
     if source.choices:
-        return [
-            {"name": "action_choice", "unit": "1", "low": 0, "high": len(source.choices) - 1, "choices": source.choices}
-        ]
+        each = {"unit": "1", "low": 0, "high": len(source.choices) - 1, "choices": source.choices}
+        return [{"name": f"action_{name}", **each} for name in source.actions]
     return [{"name": f"action_{name}", "unit": "1", "low": -1.0, "high": 1.0} for name in source.actions]
 
 

@@ -112,7 +112,7 @@ def _course(env: Environment, source: Source) -> Course:
     record = trace_episodes(env, source.policy, env.params("train"), jax.random.key(0), EPISODES, STEPS)
     raw = to_values(source.natural.observation, record.trace["observation"]).astype(np.float32)
     action = np.asarray(record.trace["action"])
-    return Course(raw, action[..., None] if source.choices else action, np.asarray(record.steps))
+    return Course(raw, action.reshape(*action.shape[:2], -1), np.asarray(record.steps))
 
 
 def _write_example(path: Path, source: Source, course: Course) -> None:
@@ -133,7 +133,7 @@ def difference(name: str, written: Controller, source: Source, course: Course) -
         apart = np.abs(np.asarray(action) - own)[happened]
         greatest, others = max(greatest, float(apart.max(initial=0.0))), others + int(np.count_nonzero(apart))
     if source.choices:
-        share = others / max(int(course.happened.sum()), 1)
+        share = others / max(int(course.happened.sum()) * len(source.actions), 1)
         if share > TIES:
             raise UserError(f"export: {name} acts otherwise than vmax: in {share:.2g} of the steps, over {TIES:g}")
         return share

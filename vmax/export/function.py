@@ -19,7 +19,7 @@ Carry = tuple[Array, ...]
 Controller = Callable[[Array, Carry], tuple[Array, Array, Carry]]
 """`(raw observations [N, D], carry)` -> `(actions [N, A] in [-1, 1], actions in units [N, U], carry)`.
 
-Where actions are choices both are the number of the choice, `[N, 1]`: int32 and float32.
+Where actions are choices both are the numbers of the C choices, `[N, C]`: int32 and float32.
 
 The carry is a flat tuple of arrays `[N, units]`, zeros before an episode; an empty one for a feed-forward policy.
 """
@@ -45,10 +45,10 @@ class Source:
         space, natural = env.action_space, env.natural(env.params("train"))
         if isinstance(space, Discrete):
             said = ", ".join(f"{i}: {name}" for i, name in enumerate(space.choices))
-            number = Quantity("choice", "1", 0.0, space.size - 1.0, said)
+            numbers = tuple(Quantity(label, "1", 0.0, space.size - 1.0, said) for label in space.labels)
             seen = as_declared(env.observation_space) if natural is None else natural.observation
             data = {} if natural is None else natural.data
-            return cls(policy, Natural(seen, (number,), data=data), ("choice",), space.choices)
+            return cls(policy, Natural(seen, numbers, data=data), space.labels, space.choices)
         if natural is None:
             natural = Natural(as_declared(env.observation_space), as_declared(space))
         return cls(policy, natural, space.names)
@@ -67,7 +67,7 @@ class Source:
             remembered = jax.tree.unflatten(structure, carry)
             action, remembered, _ = algorithm.act(weights, observation, remembered, key, explore=False)
             if self.choices:
-                numbers = action[:, None]
+                numbers = action.reshape(len(action), -1)
                 return numbers, numbers.astype(jnp.float32), tuple(jax.tree.leaves(remembered))
             return action, self.natural.units(raw, action), tuple(jax.tree.leaves(remembered))
 

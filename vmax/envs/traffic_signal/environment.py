@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vmax.envs.environment import Plain, Step
-from vmax.envs.traffic_signal import observation
+from vmax.envs.environment import Checks, Plain, Step
+from vmax.envs.traffic_signal import checks, observation
 from vmax.envs.traffic_signal.arrays import Network, Sizes, build, check_cfl, stack
 from vmax.envs.traffic_signal.demand import Arrivals, Drawn
 from vmax.envs.traffic_signal.flow import JAMMED, Flow, Passed, Traffic
@@ -138,6 +138,11 @@ class TrafficSignal(Plain):
     @property
     def min_episode_steps(self) -> int:
         return max(1, round(self.config.episode.shortest_share * self.episode_steps))
+
+    @property
+    def checks(self) -> Checks:
+        """What the checks before training are told: see `vmax.envs.traffic_signal.checks`."""
+        return checks.of(self)
 
     def params(self, split: str) -> TrafficParams:
         """Networks and numbers of `train`, `validation` or `test`; splits differ in their demand seeds."""

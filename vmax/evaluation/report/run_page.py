@@ -63,7 +63,8 @@ def _learning(source: Source, drawn: dict[str, Any], views: dict[str, Any]) -> S
     metrics = source.metrics
     if metrics.reindex(columns=["eval/score"]).count().sum():
         references = {name: float(x) for name, x in source.run.get("validation_baselines", {}).items() if x is not None}
-        label = "capture" if references or source.judged_by_money else "mean return"
+        label = "capture" if source.judged_by_money else "mean return"
+        label = f"-{source.evaluation['judged_by']}" if source.trials and source.evaluation else label
         drawn["learning"] = figures.learning_curve(metrics, references, source.run.get("best_step"), label)
         beside = " Dashed: the baselines on the same split." if references else ""
         content.append(
@@ -104,6 +105,8 @@ def _policies(source: Source, drawn: dict[str, Any]) -> Section:
         return Section("policies", "Policies", "Policies", [])
     evaluation, labels = source.evaluation, compared(source)
     title = f"All policies on the {evaluation['split']} split"
+    if source.trials:
+        return Section("policies", title, "Policies", parts.key_figures(evaluation, source.currency))
     if not source.judged_by_money:
         return Section("policies", title, "Policies", _episodes(source, drawn))
     content = parts.key_figures(evaluation, source.currency)

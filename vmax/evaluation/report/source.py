@@ -100,6 +100,11 @@ class Source:
         return self.evaluation is not None and whole_split(self.evaluation)
 
     @property
+    def trials(self) -> bool:
+        """Whether policies were judged by trials."""
+        return self.evaluation is not None and "trials" in self.evaluation
+
+    @property
     def learned(self) -> str:
         """The learned policy that stands for the run."""
         policies = (self.evaluation or {}).get("policies", {})

@@ -11,7 +11,7 @@ import pandas as pd
 
 from vmax.evaluation.report.series import lead_eur
 from vmax.evaluation.report.source import Source
-from vmax.evaluation.table import LEARNED, comparison_rows
+from vmax.evaluation.table import LEARNED, comparison_rows, ordered
 from vmax.run_folder import FINISHED
 
 MOST_CARDS = 3
@@ -36,7 +36,8 @@ def summary(source: Source) -> list[str]:
     """Sentences, the verdict first."""
     if source.evaluation is None:
         return [*_status(source), "It was not evaluated, so nothing is said of what its policy is worth."]
-    told = _by_money(source) if source.judged_by_money else _by_episodes(source)
+    by = _by_money if source.judged_by_money else _by_trials if source.trials else _by_episodes
+    told = by(source)
     ending = [] if source.status in FINISHED and not source.record.get("reason") else _status(source)
     return [*told, *ending, _training(source)]
 
@@ -48,6 +49,10 @@ def cards(source: Source) -> list[Card]:
     values = source.evaluation["policies"][source.learned]
     seconds = source.run.get("training_time_s")
     time = [] if seconds is None else [Card("training", duration(seconds), f"{source.run['env_steps']:,} steps")]
+    if source.trials:
+        headings, cells = comparison_rows(source.evaluation, source.currency)
+        shown = dict(zip(headings, cells[source.learned], strict=True))
+        return [*(Card(name, shown[name], "") for name in headings[: MOST_CARDS + 1]), *time]
     if not source.judged_by_money:
         low, high = _mean_interval(values)
         mean = Card("mean return", f"{values['return_mean']:,.1f}", f"95\u00a0%: {low:,.1f} to {high:,.1f}")
@@ -151,6 +156,32 @@ def _basis(source: Source) -> str:
         f"which was not used in training.{mean} Intervals are a block bootstrap over weeks of this one period; they "
         "say nothing of other years."
     )
+
+
+def _by_trials(source: Source) -> list[str]:
+    """Who has less of what counts on the same trials, and whether they can tell."""
+    assert source.evaluation is not None
+    evaluation, policies = source.evaluation, source.evaluation["policies"]
+    counts, ours = evaluation["judged_by"], policies[source.learned]
+    low, high = ours["ci95"][counts]
+    others = [name for name in ordered(policies) if name not in LEARNED]
+    told = []
+    if others:
+        rival = others[0]
+        more = policies[rival]["more_than_learned"]
+        unsure = "; these trials cannot tell them apart" if more["ci95"][0] <= 0 <= more["ci95"][1] else ""
+        side = "ahead of every rule: of" if more["mean"] > 0 else "behind"
+        ends = sorted(abs(x) for x in more["ci95"]) if not unsure else more["ci95"]
+        told.append(
+            f"The learned policy is {side} {rival} by {abs(more['mean']):.3g} in {counts} "
+            f"(95\u00a0% interval {ends[0]:.3g} to {ends[1]:.3g}{unsure})."
+        )
+    told.append(f"Its {counts} is {ours[counts]:.4g} (95\u00a0% interval {low:.4g} to {high:.4g}).")
+    told.append(
+        f"Judged on {evaluation['trials']} {evaluation['lanes']} of the {evaluation['split']} split, the same for all, "
+        "none of which was used in training. Another seed of the training may lie outside the intervals."
+    )
+    return told
 
 
 def _by_episodes(source: Source) -> list[str]:
