@@ -252,7 +252,7 @@ class DQN:
         layers = params["params"]
         first = layers["Torso_0"]["Dense_0"]["kernel"].shape[0]
         block = first - (0 if memory is None else memory.shape[-1])
-        blocks = seen.reshape(len(seen), -1, block)
+        blocks = seen.reshape(seen.shape[0], seen.shape[1] // block, block)
         if memory is not None:
             memory = jnp.broadcast_to(memory[:, None], (*blocks.shape[:2], memory.shape[-1]))
         head = self._head(layers["advantage"]["bias"].shape[-1])

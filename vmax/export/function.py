@@ -67,7 +67,7 @@ class Source:
             remembered = jax.tree.unflatten(structure, carry)
             action, remembered, _ = algorithm.act(weights, observation, remembered, key, explore=False)
             if self.choices:
-                numbers = action.reshape(len(action), -1)
+                numbers = action.reshape(action.shape[0], len(self.actions))
                 return numbers, numbers.astype(jnp.float32), tuple(jax.tree.leaves(remembered))
             return action, self.natural.units(raw, action), tuple(jax.tree.leaves(remembered))
 
