@@ -54,6 +54,26 @@ def test_on_policy_learners_reach_known_results_on_four_of_five_seeds(tmp_path, 
     assert sum(value >= least for value in returns) >= 4, returns
 
 
+def test_dqn_balances_a_pole_on_four_of_five_seeds(tmp_path):
+    """The mean return of 100 greedy episodes of the last policy after at most 100,000 steps."""
+    returns = []
+    for seed in range(5):
+        found = train(tmp_path / str(seed), "algorithm=dqn", "env=cartpole", f"seed={seed}")
+        last = found["evaluation"]["policies"]["last"]
+        assert last["episodes"] == 100 and found["run"]["env_steps"] <= 100_000
+        returns.append(last["return_mean"])
+    print("DQN cartpole", ", ".join(f"{value:.0f}" for value in returns))
+    assert sum(value >= 475 for value in returns) >= 4, returns
+
+
+def test_dqn_beats_every_rule_at_a_junction(tmp_path):
+    """Seconds per vehicle on 64 demand seeds that nobody saw: at most 19, and less than the tuned gap-out rule."""
+    policies = train(tmp_path / "run", "algorithm=dqn", "env=traffic_signal")["evaluation"]["policies"]
+    print("delay:", {name: round(values["delay_s_per_veh"], 2) for name, values in policies.items()})
+    assert policies["last"]["delay_s_per_veh"] <= 19.0
+    assert policies["actuated"]["more_than_learned"]["ci95"][0] > 0.0
+
+
 def test_on_policy_memory_makes_up_for_a_speed_that_is_not_shown(tmp_path):
     """As below, with PPO; 200,000 steps."""
     overrides = ("algorithm=ppo", "env=pendulum", "env.show_speed=false")

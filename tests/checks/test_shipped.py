@@ -30,6 +30,7 @@ ENVIRONMENTS = {
     "cartpole": (lambda: make_env("cartpole"), "pass"),
     "bess": (small_bess.small_bess, "pass"),
     "auction": (lambda: forecast("env.market.kind=auction"), "pass"),
+    "traffic_signal": (lambda: make_env("traffic_signal", ["env.episode.minutes=20"]), "pass"),
     "microgrid": (lambda: make_env("microgrid", MICROGRID), "pass"),
     "microgrid_sockets": (
         lambda: make_env(

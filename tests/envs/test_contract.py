@@ -9,10 +9,11 @@ import small_bess
 from vmax import make_env
 from vmax.envs.classic.probes import PROBES
 from vmax.envs.environment import AutoReset
-from vmax.spaces import Discrete
+from vmax.spaces import random_actions
 
 LANES = 3
 MICROGRID = ["env.data.train_years=1", "env.data.validation_years=1", "env.data.test_years=1", "env.episode.days=2"]
+TRAFFIC = ["env.episode.minutes=20"]
 ENVIRONMENTS = {
     "pendulum": lambda: make_env("pendulum"),
     "cartpole": lambda: make_env("cartpole"),
@@ -27,6 +28,8 @@ ENVIRONMENTS = {
     "microgrid_sockets": lambda: make_env(
         "microgrid", [*MICROGRID, "env.action.chargers=socket", "env.action.battery=rule"]
     ),
+    "traffic_signal": lambda: make_env("traffic_signal", TRAFFIC),
+    "traffic_corridor": lambda: make_env("traffic_corridor", [*TRAFFIC, "env.demand.level=saturated"]),
     **{name: lambda probe=probe: probe for name, probe in PROBES.items()},
 }
 
@@ -38,10 +41,7 @@ def test_a_jitted_random_run_keeps_the_contract(name):
 
     def one(carry, key):
         state, _ = carry
-        if isinstance(actions, Discrete):
-            action = jax.random.randint(key, (LANES,), 0, actions.size)
-        else:
-            action = jax.random.uniform(key, (LANES, *actions.shape), minval=-1.0, maxval=1.0)
+        action = random_actions(actions, key, (LANES,))
         state, following, told = world.step(key, state, action, params)
         return (state, following), (following, told)
 

@@ -42,7 +42,10 @@ PARTS = {"ppo": ("algorithm.epochs=2", "algorithm.minibatches=2"), "a2c": ()}
 
 
 def pendulum(algorithm: str) -> tuple[str, ...]:
-    """The same run with any algorithm; an on-policy one scales its rewards besides."""
+    """The same run with any algorithm; an on-policy one scales its rewards besides, and DQN balances a pole."""
+    if algorithm == "dqn":
+        world = ("env=cartpole", "env.max_steps=50", "algorithm.normalise_observations=true")
+        return (f"algorithm={algorithm}", *world, *SIZES)
     if algorithm not in PARTS:
         return (*PENDULUM, f"algorithm={algorithm}")
     scaled = ("algorithm.normalise_rewards=true", "training.unroll=5", *PARTS[algorithm])

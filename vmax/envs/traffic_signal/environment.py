@@ -215,13 +215,14 @@ class TrafficSignal(Plain):
         network = self.network(state, params)
         wish = jnp.asarray(action).reshape(self.sizes.signals)
         signals = request(state.signals, self._phase(state, wish, network), network.phases, self.config.signals.timing)
-        traffic, signals, passed, delays = self._flow(network, state, signals, params)
+        arriving = self.arrivals.of_step(network, state.drawn, state.time, self.config.substeps, self.config.flow.dt_s)
+        traffic, signals, passed, delays = self._flow(network, state.traffic, signals, arriving, params)
         before = self.measures(network, state.traffic)
         after = self.measures(network, traffic)
         counted = (state.time >= self.warm_up_steps).astype(jnp.float32)
         delay_veh_s = state.delay_veh_s + counted * delays
         through_veh = state.through_veh + counted * passed.through_veh
-        info = self._told(network, before, after, signals, state, passed, delays, params)
+        info = self._told(network, before, after, signals, state, passed, delays, arriving.sum(), params)
         controlled = network.green.sum(axis=(0, 1)) > 0.0
         by_approach = jnp.where(controlled, delay_veh_s / jnp.maximum(through_veh, 1.0), 0.0)
         info["max_approach_delay_s"] = by_approach.max()
@@ -248,11 +249,11 @@ class TrafficSignal(Plain):
         return jnp.where(wish == 1, (state.signals.phase + 1) % count, state.signals.phase)
 
     def _flow(
-        self, network: Network, state: State, signals: Signals, params: TrafficParams
+        self, network: Network, traffic: Traffic, signals: Signals, arriving: Array, params: TrafficParams
     ) -> tuple[Traffic, Signals, Passed, Array]:
-        """The sub-steps until the next decision: what they moved in all, and the delay on each link, `[L]`."""
-        count, dt_s, roads = self.config.substeps, self.config.flow.dt_s, network.roads
-        arriving = self.arrivals.of_step(network, state.drawn, state.time, count, dt_s)
+        """The sub-steps until the next decision, `arriving` `[S, K, L]`: what they moved in all, and the delay on each
+        link, `[L]`."""
+        dt_s, roads = self.config.flow.dt_s, network.roads
 
         def one(carry: tuple[Traffic, Signals], arriving_veh: Array) -> tuple[tuple[Traffic, Signals], Any]:
             traffic, signals = carry
@@ -262,7 +263,7 @@ class TrafficSignal(Plain):
             delay = (inside + traffic.outside_veh.sum(axis=0)) * dt_s - passed.free_veh_s
             return (traffic, tick(signals, dt_s)), (passed, delay)
 
-        (traffic, signals), (passed, delay) = jax.lax.scan(one, (state.traffic, signals), arriving)
+        (traffic, signals), (passed, delay) = jax.lax.scan(one, (traffic, signals), arriving)
         total = jax.tree.map(lambda leaf: leaf.sum(axis=0), (passed, delay))
         return traffic, signals, total[0], total[1]
 
@@ -275,13 +276,14 @@ class TrafficSignal(Plain):
         state: State,
         passed: Passed,
         delays: Array,
+        arrived: Array,
         params: TrafficParams,
     ) -> dict[str, Array]:
         """The info of a step, the reward's terms among it."""
         decide_s = self.config.signals.decide_s
         outside, inside = after.outside_veh.sum(), after.count_veh.sum()
         queue = after.halted_veh.sum() + outside
-        arrived = passed.entered_veh.sum() + outside - before.outside_veh.sum()
+        more = inside + outside - before.count_veh.sum() - before.outside_veh.sum()
         left = passed.left_veh.sum()
         switches = (signals.switches - state.signals.switches).sum()
         controlled = network.green.sum(axis=(0, 1)) > 0.0
@@ -299,7 +301,7 @@ class TrafficSignal(Plain):
             "free_flow_veh_s": passed.free_veh_s.sum(),
             "spillback_s": (fed & (after.first >= JAMMED)).sum() * decide_s,
             "switches": switches,
-            "mass_error_veh": inside - before.count_veh.sum() + left - passed.entered_veh.sum(),
+            "mass_error_veh": more + left - arrived,
             **{f"term_{name}": params.weights[i] * terms[i] / params.scale_veh for i, name in enumerate(TERMS)},
         }
 
