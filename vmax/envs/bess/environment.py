@@ -22,7 +22,7 @@ from vmax.envs.bess.reserve_rules import BIDS
 from vmax.envs.bess.scenarios import WINDOW_H, information_row, row_of
 from vmax.envs.bess.settings import BessConfig
 from vmax.envs.bess.state import AUCTION_INFO, CAPACITY, INFO, OVERFLOW, Start, State
-from vmax.envs.environment import Checks, Day, Step
+from vmax.envs.environment import Checks, Day, Plain, Step
 from vmax.envs.natural import Natural
 from vmax.spaces import Box, Feature
 
@@ -30,7 +30,7 @@ Array = jax.Array
 
 
 @dataclass(frozen=True)
-class Bess:
+class Bess(Plain):
     """Battery environment. Action: power in [-1, 1], and the bids of a reserve product. Episodes are truncated, or with
     `episode.end=settled` terminated."""
 
