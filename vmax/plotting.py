@@ -51,6 +51,12 @@ COLOURS = {
     "constant_targets": "#8e6bbf",
     "priority_rules": "#b0745a",
     "time_of_use": "#c59bd8",
+    "actuated": "#2e8b57",
+    "max_pressure": "#e07b00",
+    "longest_queue": "#8e6bbf",
+    "webster": "#b0745a",
+    "fixed": "#84c5a0",
+    "sotl": "#c59bd8",
     "wear ignored": "#e07b00",
     "wear priced": "#1565c0",
 }

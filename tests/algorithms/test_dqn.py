@@ -189,7 +189,7 @@ PROBED = spec(observations=1, choices=3)
 @cache
 def learn():
     """One compiled function: from a block of transitions and a seed to the values of all choices at -1, 0 and 1."""
-    algorithm, updates, samples = make(learning_rate=1e-2), 3000, 32
+    algorithm, updates, samples = make(learning_rate=2e-2), 1500, 32
 
     @jax.jit
     def run(block, seed):

@@ -53,7 +53,7 @@ ENVIRONMENTS = {
 }
 
 
-SLOW = ("auction", "reserve", "microgrid_sockets")
+SLOW = ("auction", "reserve", "microgrid_sockets", "traffic_signal")
 MARKED = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in ENVIRONMENTS]
 
 

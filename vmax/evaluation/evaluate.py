@@ -6,7 +6,7 @@ worlds, another one by greedy episodes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -147,14 +147,14 @@ class Evaluation:
       timeseries: one row per policy, lane and step; empty for episodes.
       trace: observation, action and reward of the learned policies, one row per lane and step; empty for episodes.
       episodes: one row per policy and episode (or lane).
-      pictures: those that were drawn on the way.
+      pictures: draws those that only the evaluation can.
     """
 
     result: dict[str, Any]
     episodes: pd.DataFrame
     timeseries: pd.DataFrame = field(default_factory=pd.DataFrame)
     trace: pd.DataFrame = field(default_factory=pd.DataFrame)
-    pictures: Mapping[str, Figure] = field(default_factory=dict)
+    pictures: Callable[[], Mapping[str, Figure]] = dict
 
 
 def evaluate(

@@ -28,7 +28,7 @@ def evaluation_figures(env: Any, evaluation: Evaluation) -> dict[str, Figure]:
 def own_figures(env: Any, evaluation: Evaluation) -> dict[str, Figure]:
     """Those that the environment itself draws."""
     if env.assessment is None:
-        return dict(evaluation.pictures)
+        return dict(evaluation.pictures())
     return env.assessment.figures(evaluation.timeseries, list(evaluation.result["policies"]))
 
 

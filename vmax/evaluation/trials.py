@@ -5,8 +5,9 @@ For environments whose worlds are drawn, such as the demand of a road network, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -83,7 +84,7 @@ class Trial:
     episodes: pd.DataFrame
     timeseries: pd.DataFrame
     trace: pd.DataFrame
-    pictures: Mapping[str, Figure]
+    pictures: Callable[[], Mapping[str, Figure]]
 
 
 def run_trials(env: Any, learned: Mapping[str, Any], split: str, bootstrap: int, seed: int) -> Trial:
@@ -95,6 +96,8 @@ def run_trials(env: Any, learned: Mapping[str, Any], split: str, bootstrap: int,
     by_lane = {name: judge.lane_figures(record) for name, record in records.items()}
     figures = described(by_lane, judge.judged_by, next(iter(learned), None), bootstrap, seed)
     lanes = len(next(iter(by_lane.values()))[judge.judged_by])
+    for values in figures.values():
+        values[judge.lanes.replace(" ", "_")] = lanes
     result = {
         "split": split,
         "trials": lanes,
@@ -120,7 +123,7 @@ def run_trials(env: Any, learned: Mapping[str, Any], split: str, bootstrap: int,
         trace=pd.concat([_trace(env, name, records[name]) for name in learned], ignore_index=True)
         if learned
         else pd.DataFrame(),
-        pictures=judge.figures(policies, records),
+        pictures=cache(lambda: judge.figures(policies, records)),
     )
 
 

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from vmax.envs.rollout import Column, Record, rollout
+from vmax.envs.traffic_signal import plots
+from vmax.envs.traffic_signal.film import film
 from vmax.envs.traffic_signal.plans import Plan, coordinated
 from vmax.envs.traffic_signal.rules import (
     Actuated,
@@ -117,8 +120,22 @@ class TrafficTrials:
         return pd.concat(rows, ignore_index=True)
 
     def figures(self, policies: Mapping[str, Any], records: Mapping[str, Record]) -> dict[str, Figure]:
-        """Pictures by name."""
-        return {}
+        """Pictures by name: of the first demand seed under the first policy, the best rule and equal greens, and how
+        delay lies over the seeds."""
+        delays = {name: self.lane_figures(record)[self.judged_by] for name, record in records.items()}
+        first, rules = next(iter(policies)), self.baselines()
+        best = min(rules, key=lambda name: delays[name].mean())
+        start = jax.tree.map(lambda leaf: leaf[:1], self._starts(1))
+        params = self.env.params("test")
+        shown = dict.fromkeys((first, best, "fixed"))
+        films = {name: film(self.env, policies[name], params, start) for name in shown}
+        return {
+            "time_space": plots.time_space(self.env, films[first], first),
+            "queues": plots.queues(self.env, films),
+            "cumulative": plots.cumulative(self.env, films),
+            "snapshot": plots.snapshot(self.env, films[first], first),
+            "delay_by_seed": plots.by_seed(delays),
+        }
 
 
 def delay_of(env: TrafficSignal, policy: Any, seeds: int) -> float:
