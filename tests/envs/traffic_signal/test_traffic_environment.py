@@ -7,9 +7,9 @@ import pytest
 
 import vmax
 from vmax.envs.rollout import rollout
+from vmax.envs.traffic_signal import trials
 from vmax.envs.traffic_signal.plans import Plan
 from vmax.envs.traffic_signal.rules import Actuated, FixedTime, LongestQueue, MaxPressure
-from vmax.envs.traffic_signal.trials import TrafficTrials
 from vmax.errors import UserError
 
 SEEDS = 32
@@ -164,10 +164,11 @@ def test_a_setting_that_cannot_be_is_named(overrides, message):
         vmax.make_env("traffic_signal", overrides)
 
 
-def test_tuning_prefers_the_rule_with_less_delay():
-    env = env_of("env.episode.minutes=10", "env.rules.gap=0.22", "env.rules.sotl_theta=300.0")
-    judge = TrafficTrials(env)
-    assert judge.settings()["actuated"]["gap"] == pytest.approx(0.22)
-    assert set(judge.baselines()) == {
-        "fixed", "webster", "actuated", "max_pressure", "longest_queue", "sotl", "random", "constant",
-    }  # fmt: skip
+def test_numbers_of_rules_that_are_given_are_not_tuned_and_others_by_the_delay():
+    env = env_of(
+        "env.episode.minutes=10", "env.rules.gap=0.22", "env.rules.actuated_max_s=50.0", "env.rules.sotl_theta=9"
+    )
+    settings = env.trials.settings()
+    assert settings["actuated"] == {"gap": pytest.approx(0.22), "most_s": 50.0} and settings["sotl"] == {"theta": 9.0}
+    thick, thin = (Actuated(jnp.float32(gap), jnp.float32(50.0)) for gap in (0.0, 0.22))
+    assert trials.least_delay(env, [thick, thin]) is thin and trials.least_delay(env, [thin, thick]) is thin

@@ -162,6 +162,7 @@ def test_a_network_of_ones_own_is_read_and_padded_beside_others(tmp_path):
         ("c: {per_h: 300}", "c: {per_h: 300}\n  b: {per_h: 3}", r"demand\.b: other links turn into it"),
         ("demand:", "demnd:", r"the file: unknown key 'demnd'"),
         ("links:\n", "links: [\n", r"no readable YAML"),
+        (GOOD, "", r"empty; see docs/traffic\.md"),
     ],
 )
 def test_a_mistake_in_a_network_is_one_line_that_names_the_place(tmp_path, old, new, message):

@@ -99,6 +99,8 @@ class Reader:
 
     def network(self, found: Any) -> Description:
         """The whole file."""
+        if found is None:
+            self.fail("empty; see docs/traffic.md")
         top = self._mapping(found, "the file", {"name", "jam_per_km", "nodes", "links", "signals", "demand"})
         nodes = {str(n): self._pair(p, f"nodes.{n}") for n, p in self._any(top.get("nodes", {}), "nodes").items()}
         links = {str(n): self._link(str(n), v) for n, v in self._any(top.get("links"), "links").items()}

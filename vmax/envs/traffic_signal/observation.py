@@ -25,15 +25,12 @@ OUTSIDE_REFERENCE_VEH = 100.0
 
 @dataclass(frozen=True)
 class Approaches:
-    """Where the approaches of signals stand among links: A of each of J signals, padded with none.
-
-    `index`: links `[J, A]`; `there`: whether there is such an approach, `[J, A]`.
-    """
+    """Where the approaches of signals stand among links: `count`, A, of each of J signals, padded with none."""
 
     count: int
 
     def of(self, network: Network) -> tuple[Array, Array]:
-        """Index and presence, in the order of links, from the network's arrays."""
+        """Links `[J, A]`, in their order, and whether there is such an approach, `[J, A]`."""
         controlled = network.green.sum(axis=1) > 0.0  # [J, L]
         order = jnp.argsort(~controlled, axis=1, stable=True)[:, : self.count]
         return order, jnp.take_along_axis(controlled, order, axis=1)

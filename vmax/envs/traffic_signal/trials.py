@@ -173,17 +173,17 @@ def _tuned_actuated(env: TrafficSignal) -> tuple[Actuated, dict[str, float]]:
     gaps = GAPS if rules.gap is None else (rules.gap,)
     longest = LONGEST_S if rules.actuated_max_s is None else (rules.actuated_max_s,)
     candidates = [Actuated(jnp.float32(gap), jnp.float32(most_s)) for gap in gaps for most_s in longest]
-    best = _best(env, candidates)
+    best = least_delay(env, candidates)
     return best, {"gap": float(best.gap), "most_s": float(best.most_s)}
 
 
 def _tuned_sotl(env: TrafficSignal) -> tuple[SelfOrganising, dict[str, float]]:
     thetas = THETAS if env.config.rules.sotl_theta is None else (env.config.rules.sotl_theta,)
-    best = _best(env, [SelfOrganising(jnp.float32(theta), jnp.float32(PLATOON_VEH)) for theta in thetas])
+    best = least_delay(env, [SelfOrganising(jnp.float32(theta), jnp.float32(PLATOON_VEH)) for theta in thetas])
     return best, {"theta": float(best.theta)}
 
 
-def _best(env: TrafficSignal, candidates: list[Any]) -> Any:
+def least_delay(env: TrafficSignal, candidates: list[Any]) -> Any:
     """The candidate with the least delay on training seeds; a single one is not tried."""
     if len(candidates) == 1:
         return candidates[0]
