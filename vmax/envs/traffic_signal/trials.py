@@ -46,7 +46,7 @@ class TrafficTrials:
 
     judged_by: ClassVar[str] = "delay_s_per_veh"
     lanes: ClassVar[str] = "demand seeds"
-    references: ClassVar[tuple[str, ...]] = ("webster", "actuated", "max_pressure", "longest_queue")
+    references: ClassVar[tuple[str, ...]] = ("actuated", "max_pressure", "longest_queue")
     columns: ClassVar[tuple[Column, ...]] = (
         Column("delay s/veh", "delay_s_per_veh", 2),
         Column("95 % CI", "ci95.delay_s_per_veh", 2),
