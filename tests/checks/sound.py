@@ -60,6 +60,8 @@ class Tank(Plain):
             load=("demand",),
             residual=lambda state, step, params: {"water": self.water(state, step)},
             altered=altered,
+            rules={"keep": Keep()},
+            quicker=Tank(),
         )
 
     @staticmethod
@@ -116,6 +118,18 @@ class Tank(Plain):
 
     def observe(self, state, params):
         return jnp.stack([2.0 * state.level - 1.0, params.demand[state.row], params.demand[state.row + 1]])
+
+
+@struct.dataclass
+class Keep:
+    """Pumps below the middle, drains above it."""
+
+    def initial(self, env, params, starts):
+        return ()
+
+    def act(self, env, states, seen, params, carry, key):
+        high = jnp.sign(seen[:, 0])
+        return jnp.stack([-high, high], axis=1), carry
 
 
 def altered(state, params, seed):

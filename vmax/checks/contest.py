@@ -137,6 +137,16 @@ def hold(subject: Subject) -> Contest:
     )
 
 
+def by_rules(subject: Subject) -> dict[str, float]:
+    """What counts, mean over the episodes, under each rule of the environment."""
+    rules: Mapping[str, Any] = subject.hooks.rules
+    counts, still = (1,) * len(rules), jnp.zeros(len(rules) * subject.sizes.episodes, bool)
+    run = jax.jit(lambda rules, keys, params: _run(subject, rules, counts, still, keys, params))
+    told = run(tuple(rules.values()), subject.keys("contest", subject.sizes.episodes), subject.params)
+    means = np.asarray(told["kpi"], np.float64).reshape(len(rules), -1).mean(axis=1)
+    return dict(zip(rules, means.tolist(), strict=True))
+
+
 def _groups(subject: Subject) -> dict[str, tuple[Any, list[str]]]:
     """Policies by kind, and a label for each that a policy stands for."""
     space, sizes = subject.env.action_space, subject.sizes

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from vmax.checks.contest import by_rules
 from vmax.checks.finding import Check, Measured, Skip, listed
 from vmax.checks.subject import Subject
 from vmax.spaces import Discrete
@@ -144,6 +146,22 @@ def timescale(subject: Subject) -> Measured | Skip:
     return Measured(float(np.median(correlation)), f"entries from {low:.2f} to {high:.3f}")
 
 
+def interval(subject: Subject) -> Measured | Skip:
+    """Share of what counts that the best rule loses because it may not decide more often."""
+    hooks, sizes = subject.hooks, subject.sizes
+    if hooks.quicker is None or not hooks.rules or not hooks.kpi:
+        return Skip("the environment does not say how it is with shorter steps, by rules and what counts")
+    times = hooks.quicker.min_episode_steps / subject.env.min_episode_steps
+    quicker = Subject(hooks.quicker, replace(sizes, most_steps=round(times * sizes.most_steps)), subject.seed)
+    here, there = by_rules(subject), by_rules(quicker)
+    best, other = max(here, key=lambda name: here[name]), max(there, key=lambda name: there[name])
+    lost = (there[other] - here[best]) / max(abs(there[other]), abs(here[best]), 1e-12)
+    told = (
+        f"{listed(hooks.kpi)}: {best} {here[best]:.4g}, deciding {times:.3g} times as often {other} {there[other]:.4g}"
+    )
+    return Measured(lost, told)
+
+
 CHECKS = (
     Check(
         "action_reaches_plant", KIND, "pairs of actions",
@@ -168,5 +186,9 @@ CHECKS = (
     Check(
         "timescale", KIND, "correlation",
         "near 0: a step is longer than what happens within it; near 1: nothing happens within a step", timescale,
+    ),
+    Check(
+        "interval", KIND, "share lost",
+        "decisions come too seldom: with shorter steps the same rules do better", interval,
     ),
 )  # fmt: skip

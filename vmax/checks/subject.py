@@ -69,6 +69,10 @@ class Subject:
             for reason, names in excused.items()
         ]
 
+    def plant(self, state: Any) -> Any:
+        """What actions and numbers of the world have to reach of a state."""
+        return state if self.hooks.plant is None else self.hooks.plant(state)
+
     # --- runs -------------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -138,7 +142,7 @@ class Subject:
     @cached_property
     def held(self) -> Any:
         """Compiled: from each picked state each of the actions `[B, A]` held for `sizes.hold` steps, all with the same
-        keys. Gives the state after the first and after the last step as numbers `[S, B, 2 F]`, and the return up to
+        keys. Gives the plant after the first and after the last step as numbers `[S, B, 2 F]`, and the return up to
         the episode's end `[S, B]`."""
 
         def one(state: Any, key: Array, action: Array, params: Any) -> tuple[Array, Array]:
@@ -147,7 +151,8 @@ class Subject:
                 following, step = self.env.step(key, state, action, params)
                 total = total + jnp.where(alive, step.reward, 0.0)
                 following = jax.tree.map(lambda new, old: jnp.where(alive, new, old), following, state)
-                return (following, alive & ~(step.terminated | step.truncated), total), numbers(following)
+                alive = alive & ~(step.terminated | step.truncated)
+                return (following, alive, total), numbers(self.plant(following))
 
             begin = (state, jnp.bool_(True), jnp.float32(0.0))
             (_, _, total), states = jax.lax.scan(advance, begin, jax.random.split(key, self.sizes.hold))
@@ -184,7 +189,7 @@ class Subject:
         return Trials([path_name(leaves[i][0]) for i in moved], jax.tree.map(_to_host, told))
 
     def _trial(self, key: Array, actions: Array, params: Any) -> dict[str, Array]:
-        """What one environment tells of a run with these actions: observations, rewards, info, the last state."""
+        """What one environment tells of a run with these actions: observations, rewards, info, the plant at last."""
         reset_key, run_key = jax.random.split(key)
         state, first = self.env.reset(reset_key, params)
 
@@ -193,7 +198,7 @@ class Subject:
             return state, numbers(step)
 
         state, told = jax.lax.scan(one, state, (jax.random.split(run_key, len(actions)), actions))
-        return {"first": numbers(first), "told": told, "last": numbers(state)}
+        return {"first": numbers(first), "told": told, "last": numbers(self.plant(state))}
 
 
 @struct.dataclass

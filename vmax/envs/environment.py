@@ -89,6 +89,9 @@ class Checks:
         natural size (capacity, total mass), 0 but for rounding.
       altered: host-side, `(state, params of the split train, seed) -> params`: the same with all data changed that
         nobody can know in this state; what is known stays.
+      plant: the part of a state that actions and numbers of the world have to reach, without what only echoes them (a
+        controller's own clock, what an episode has drawn); None: all of it.
+      quicker: the same world with shorter steps, to see what is lost by deciding so seldom.
       exempt: what is as it is for a reason: `check` or `check/what it names` -> the reason, which is then shown.
     """
 
@@ -98,6 +101,8 @@ class Checks:
     rules: Mapping[str, Any] = field(default_factory=dict)
     residual: Callable[[State, Step, Params], dict[str, Array]] | None = None
     altered: Callable[[State, Params, int], Params] | None = None
+    plant: Callable[[State], Any] | None = None
+    quicker: Any = None
     exempt: Mapping[str, str] = field(default_factory=dict)
 
 
