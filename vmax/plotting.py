@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from vmax.files import atomic
 
@@ -80,3 +84,41 @@ def save(figure: Figure, path: Path) -> None:
     """Writes a PNG under a temporary name and renames it. Raises DiskFull."""
     with atomic(path) as temporary, mpl.rc_context(STYLE):
         figure.savefig(temporary, format="png", dpi=150)
+
+
+@dataclass(frozen=True)
+class Moving:
+    """A figure that changes: `draw(i)` brings it to frame i of `frames`; `per_s` of them a second."""
+
+    figure: Figure
+    draw: Callable[[int], None]
+    frames: int
+    per_s: float
+
+
+Picture = Figure | Moving
+
+
+def save_moving(moving: Moving, path: Path) -> None:
+    """Writes a GIF under a temporary name and renames it. Raises DiskFull."""
+    with atomic(path) as temporary, mpl.rc_context(STYLE):
+        agg, images = FigureCanvasAgg(moving.figure), []
+        for frame in range(moving.frames):
+            moving.draw(frame)
+            agg.draw()
+            moving.figure.set_layout_engine("none")  # laid out once
+            images.append(Image.fromarray(np.asarray(agg.buffer_rgba())[..., :3]))
+        palette = images[len(images) // 2].quantize(64)
+        paletted = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+        paletted[0].save(
+            temporary, format="gif", save_all=True, append_images=paletted[1:], duration=1000.0 / moving.per_s, loop=0
+        )
+
+
+def save_pictures(pictures: Mapping[str, Picture], folder: Path) -> None:
+    """Writes each into `folder`: `NAME.png`, or `NAME.gif` of a moving one. Raises DiskFull."""
+    for name, picture in pictures.items():
+        if isinstance(picture, Moving):
+            save_moving(picture, folder / f"{name}.gif")
+        else:
+            save(picture, folder / f"{name}.png")

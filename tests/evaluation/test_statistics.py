@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vmax.evaluation.statistics import block_resamples, interval, iqm
+from vmax.evaluation.statistics import block_resamples, collapses, interval, iqm
 
 
 def test_every_resample_has_as_many_days():
@@ -33,3 +33,9 @@ def test_interval_of_independent_days_is_that_of_the_normal_law():
 @pytest.mark.parametrize(("values", "middle"), [([1, 2, 3, 100], 2.5), ([5.0], 5.0), ([0, 1, 2, 3, 100], 2.0)])
 def test_iqm_leaves_the_outer_quarters_out(values, middle):
     assert iqm(np.asarray(values)) == pytest.approx(middle)
+
+
+def test_a_collapse_is_a_score_far_below_the_best_before_it():
+    assert collapses([-60.0, -20.0, -25.0, -31.0, -19.0, -640.0]) == 2
+    assert collapses([100.0, 40.0, 200.0, 101.0, 99.0]) == 2
+    assert collapses([]) == 0 and collapses([5.0]) == 0

@@ -67,7 +67,7 @@ def evaluate_run(
 
 def _evaluate(folder: RunFolder, config: Any, checkpoint: Which, split: Split, settings: Any) -> dict[str, Any]:
     from vmax.evaluation.evaluate import evaluate
-    from vmax.evaluation.table import print_comparison, print_groups
+    from vmax.evaluation.table import print_comparison, print_groups, print_worlds
     from vmax.evaluation.writing import write_evaluation
     from vmax.training.finish import currency, restore_policy
 
@@ -88,6 +88,7 @@ def _evaluate(folder: RunFolder, config: Any, checkpoint: Which, split: Split, s
     write_evaluation(env, evaluation, target, facts, settings.plots)
     print_comparison(evaluation.result, currency(env))
     print_groups(evaluation.result)
+    print_worlds(evaluation.result)
     kept = "" if target == folder.evaluation(split) else f" (the run's own stay in {folder.evaluation(split)})"
     print(f"files: {target}{kept}", flush=True)
     return to_plain({"run": facts, "evaluation": evaluation.result})

@@ -20,6 +20,7 @@ from vmax.envs.rollout import Column, Record, greedy_episodes, rollout
 from vmax.evaluation.groups import QUIET, grouped
 from vmax.evaluation.statistics import block_resamples, interval
 from vmax.evaluation.trials import run_trials
+from vmax.plotting import Picture
 from vmax.spaces import Discrete
 
 NOTHINGS, OPTIMUM = ("do_nothing", "no_control"), "perfect_foresight"
@@ -154,7 +155,7 @@ class Evaluation:
     episodes: pd.DataFrame
     timeseries: pd.DataFrame = field(default_factory=pd.DataFrame)
     trace: pd.DataFrame = field(default_factory=pd.DataFrame)
-    pictures: Callable[[], Mapping[str, Figure]] = dict
+    pictures: Callable[[], Mapping[str, Picture]] = dict
 
 
 def evaluate(

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from vmax.evaluation.evaluate import NOTHINGS, Evaluation
-from vmax.plotting import canvas, colour
+from vmax.plotting import Picture, canvas, colour
 
 
-def evaluation_figures(env: Any, evaluation: Evaluation) -> dict[str, Figure]:
+def evaluation_figures(env: Any, evaluation: Evaluation) -> dict[str, Picture]:
     """The pictures of an evaluation over a whole split or by trials, by name; none for episodes."""
     if env.assessment is None:
         return own_figures(env, evaluation)
@@ -25,7 +25,7 @@ def evaluation_figures(env: Any, evaluation: Evaluation) -> dict[str, Figure]:
     }
 
 
-def own_figures(env: Any, evaluation: Evaluation) -> dict[str, Figure]:
+def own_figures(env: Any, evaluation: Evaluation) -> dict[str, Picture]:
     """Those that the environment itself draws."""
     if env.assessment is None:
         return dict(evaluation.pictures())
@@ -59,6 +59,31 @@ def learning_curve(
         limits = score_range([curve[column].tolist()], references)
         if limits is not None:
             axes.set_ylim(*limits)
+    return figure
+
+
+MOVING = 10
+"""Points of the moving average that training curves show."""
+
+
+def training_curves(metrics: Path) -> Figure:
+    """Every quantity that training logged over environment steps, with its moving average."""
+    table = pd.read_csv(metrics)
+    names = [name for name in table.dropna(axis="columns", how="all").columns if name.startswith("train/")]
+    names.sort(key=lambda name: (name != "train/episode_return", name != "train/episode_length", name))
+    columns = min(4, max(len(names), 1))
+    rows = max(1, -(-len(names) // columns))
+    with canvas(3.4 * columns, 2.2 * rows + 0.4, rows=rows, ncols=columns, squeeze=False) as (figure, axes):
+        for axis, name in zip(axes.flat, names, strict=False):
+            curve = table[["step", name]].dropna()
+            axis.plot(curve["step"], curve[name], color=colour("last"), linewidth=0.9)
+            mean = pd.Series(curve[name]).rolling(MOVING, min_periods=1).mean()
+            axis.plot(curve["step"], mean, color=colour("best"), linewidth=1.7)
+            axis.set_title(name.removeprefix("train/"))
+            axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        for axis in list(axes.flat)[len(names) :]:
+            axis.set_axis_off()
+        figure.suptitle(f"Training; dark: mean of the last {MOVING} points", fontsize=10)
     return figure
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 BLOCK_DAYS = 7
@@ -19,6 +21,19 @@ def block_resamples(days: int, resamples: int, seed: int, block_days: int = BLOC
     counts = np.zeros((resamples, days))
     np.add.at(counts, (np.arange(resamples)[:, None], drawn), 1.0)
     return counts
+
+
+COLLAPSE = 0.5
+"""A validation score collapsed that is worse than the best before it by more than this share of the best's size."""
+
+
+def collapses(scores: Sequence[float]) -> int:
+    """How many of the scores, in the order in which they were taken, collapsed: see `COLLAPSE`."""
+    found, best = 0, -np.inf
+    for score in scores:
+        found += bool(np.isfinite(best) and score < best - COLLAPSE * abs(best))
+        best = max(best, score)
+    return found
 
 
 def interval(samples: np.ndarray) -> list[float]:

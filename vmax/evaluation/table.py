@@ -36,6 +36,31 @@ def print_groups(evaluation: Mapping[str, Any]) -> None:
     console.print(_group_table(evaluation))
 
 
+def print_worlds(evaluation: Mapping[str, Any]) -> None:
+    """Prints what counts of policies in other worlds; nothing where they were judged in one."""
+    if not evaluation.get("other_worlds"):
+        return
+    console = Console()
+    console = console if console.is_terminal else Console(width=WIDTH)
+    worlds, rows = world_rows(evaluation)
+    table = Table(title=f"{evaluation['judged_by']} in other worlds", title_justify="left")
+    table.add_column("policy", no_wrap=True)
+    for world in worlds:
+        table.add_column(world, justify="right")
+    for name, cells in rows.items():
+        table.add_row(name, *cells, style="bold cyan" if name in LEARNED else None)
+    console.print(table)
+
+
+def world_rows(evaluation: Mapping[str, Any]) -> tuple[list[str], dict[str, list[str]]]:
+    """The other worlds, and for each policy what counts in each of them, with its interval."""
+    worlds, by = evaluation["other_worlds"], evaluation["judged_by"]
+    digits = next((column["digits"] for column in evaluation["columns"] if column["key"] == by), 2)
+    cell = lambda found: f"{shown(found[by], digits)} ({shown(found['ci95'][by], digits)})"  # noqa: E731
+    names = ordered(next(iter(worlds.values())))
+    return list(worlds), {name: [cell(found[name]) for found in worlds.values()] for name in names}
+
+
 def _group_table(evaluation: Mapping[str, Any]) -> Table:
     groups = evaluation["day_groups"]
     table = Table(title=f"capture by {' and '.join(map(worded, groups))}", title_justify="left")

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from vmax.envs.rollout import Column, Record, rollout
 from vmax.evaluation.statistics import interval
+from vmax.plotting import Picture
 
 SCORE = "score"
 """What a policy is judged by, higher is better."""
@@ -51,6 +51,15 @@ class Trials(Protocol):
         """The baselines that a learning curve shows."""
         ...
 
+    @property
+    def elsewhere(self) -> tuple[str, ...]:
+        """The baselines that are judged in `other_worlds` beside the learned policies."""
+        ...
+
+    def other_worlds(self, split: str) -> Mapping[str, Any]:
+        """Params by name of worlds that the policies are judged in besides, on the same trials."""
+        ...
+
     def starts(self, split: str) -> Any:
         """Leaves `[L]`, one entry per trial, among them `time` and `end`."""
         ...
@@ -71,8 +80,10 @@ class Trials(Protocol):
         """The steps of the first trials as rows: policy, lane, step and what the world tells."""
         ...
 
-    def figures(self, policies: Mapping[str, Any], records: Mapping[str, Record]) -> dict[str, Figure]:
-        """Pictures by name."""
+    def figures(
+        self, policies: Mapping[str, Any], records: Mapping[str, Record], worlds: Mapping[str, Any]
+    ) -> dict[str, Picture]:
+        """Pictures by name; `worlds`: the figures of policies by world."""
         ...
 
 
@@ -84,7 +95,7 @@ class Trial:
     episodes: pd.DataFrame
     timeseries: pd.DataFrame
     trace: pd.DataFrame
-    pictures: Callable[[], Mapping[str, Figure]]
+    pictures: Callable[[], Mapping[str, Picture]]
 
 
 def run_trials(env: Any, learned: Mapping[str, Any], split: str, bootstrap: int, seed: int) -> Trial:
@@ -98,6 +109,7 @@ def run_trials(env: Any, learned: Mapping[str, Any], split: str, bootstrap: int,
     lanes = len(next(iter(by_lane.values()))[judge.judged_by])
     for values in figures.values():
         values[judge.lanes.replace(" ", "_")] = lanes
+    worlds = _worlds(env, {**learned, **{name: policies[name] for name in judge.elsewhere}}, split, bootstrap, seed)
     result = {
         "split": split,
         "trials": lanes,
@@ -110,6 +122,7 @@ def run_trials(env: Any, learned: Mapping[str, Any], split: str, bootstrap: int,
         "columns": [column.described() for column in judge.columns],
         "baseline_settings": dict(judge.settings()),
         "policies": figures,
+        "other_worlds": worlds,
     }
     return Trial(
         result=result,
@@ -123,8 +136,20 @@ def run_trials(env: Any, learned: Mapping[str, Any], split: str, bootstrap: int,
         trace=pd.concat([_trace(env, name, records[name]) for name in learned], ignore_index=True)
         if learned
         else pd.DataFrame(),
-        pictures=cache(lambda: judge.figures(policies, records)),
+        pictures=cache(lambda: judge.figures(policies, records, worlds)),
     )
+
+
+def _worlds(
+    env: Any, policies: Mapping[str, Any], split: str, bootstrap: int, seed: int
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """The figures of policies in each other world."""
+    judge: Trials = env.trials
+    starts, found = judge.starts(split), {}
+    for world, params in judge.other_worlds(split).items():
+        by_lane = {name: judge.lane_figures(rollout(env, policy, params, starts)) for name, policy in policies.items()}
+        found[world] = described(by_lane, judge.judged_by, next(iter(policies)), bootstrap, seed)
+    return found
 
 
 def described(

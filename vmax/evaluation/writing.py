@@ -14,7 +14,7 @@ import pyarrow.csv
 from vmax.evaluation.evaluate import Evaluation
 from vmax.evaluation.plots import evaluation_figures
 from vmax.files import atomic, write_json
-from vmax.plotting import save
+from vmax.plotting import save_pictures
 
 
 def write_evaluation(env: Any, evaluation: Evaluation, folder: Path, run: Mapping[str, Any], plots: bool) -> None:
@@ -28,8 +28,7 @@ def write_evaluation(env: Any, evaluation: Evaluation, folder: Path, run: Mappin
             write_table(table, folder / f"{name}.csv")
     shutil.rmtree(folder / "plots", ignore_errors=True)  # those of an evaluation before
     if plots:
-        for name, figure in evaluation_figures(env, evaluation).items():
-            save(figure, folder / "plots" / f"{name}.png")
+        save_pictures(evaluation_figures(env, evaluation), folder / "plots")
     write_json(folder / "result.json", {"run": run, "evaluation": evaluation.result})
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
+from matplotlib.figure import Figure
 
 from vmax import envs
 from vmax.algorithms import make_algorithm
@@ -16,14 +18,15 @@ from vmax.config import RunConfig
 from vmax.envs.environment import Environment
 from vmax.evaluation.calibration import calibration_figure
 from vmax.evaluation.evaluate import Evaluation, evaluate
-from vmax.evaluation.plots import learning_curve, own_figures, score_label
+from vmax.evaluation.plots import learning_curve, own_figures, score_label, training_curves
 from vmax.evaluation.policies import Learned
 from vmax.evaluation.report import attempted, write_run_report
-from vmax.evaluation.table import print_comparison, print_groups
+from vmax.evaluation.statistics import collapses
+from vmax.evaluation.table import print_comparison, print_groups, print_worlds
 from vmax.evaluation.writing import write_evaluation
 from vmax.files import DiskFull, to_plain, write_json
 from vmax.plotting import save
-from vmax.run_folder import RunFolder, Which
+from vmax.run_folder import RunFolder, Which, read_metrics
 from vmax.training.day_plan import in_days
 from vmax.training.run import Run, build_program
 from vmax.training.stopping import Ending
@@ -71,6 +74,7 @@ def conclude(run: Run, ending: Ending) -> dict[str, Any]:
     run.logger.end(ending.status, headline(evaluation))
     print_comparison(result["evaluation"], currency(run.env))
     print_groups(result["evaluation"])
+    print_worlds(result["evaluation"])
     try:
         _hand_over(run, ending, to_plain(result))
     except DiskFull as error:  # the run is complete, whatever there is no space for now
@@ -82,6 +86,8 @@ def _hand_over(run: Run, ending: Ending, result: Mapping[str, Any]) -> None:
     """What follows a run that is on record: its policy as a file, the page, and where everything lies."""
     if ending.reason is not None:
         run.say(f"stopped early: {ending.reason}")
+    if collapsed := result["run"]["collapsed"]:
+        run.say(f"{collapsed} of {result['run']['evaluations']} evaluations found a collapsed policy; best is another")
     if run.config.export:
         best = load_policy(run.checkpoints, run.algorithm, run.stages.program.spec, "best")
         offer(run.say, run.folder, run.config, run.env, *best, "best", result)
@@ -135,12 +141,14 @@ def write_plots(run: Run, evaluation: Evaluation) -> None:
         learning_curve(run.folder.metrics, run.validation.references, score_label(run.env)),
         run.folder.plots / "learning_curve.png",
     )
+    save(training_curves(run.folder.metrics), run.folder.plots / "training_curves.png")
     if run.folder.calibration.exists():
         picture = calibration_figure(run.folder.calibration)
         save(picture, run.folder.plots / "calibration.png")
         run.logger.figure("eval/calibration", picture, run.counters.step)
-    for name, figure in own_figures(run.env, evaluation).items():
-        run.logger.figure(f"eval/{name}", figure, run.counters.step)
+    for name, picture in own_figures(run.env, evaluation).items():
+        if isinstance(picture, Figure):
+            run.logger.figure(f"eval/{name}", picture, run.counters.step)
 
 
 def currency(env: Any) -> str:
@@ -166,6 +174,7 @@ def run_facts(run: Run, ending: Ending) -> dict[str, Any]:
         **({} if run.days is None else {"epochs": run.days.done(c.step) / run.days.per_epoch}),
         "best_step": c.best_step,
         "best_validation_score": c.best_score,
+        **_evaluations(run.folder.metrics),
         "validation_baselines": dict(run.validation.references),
         "wall_time_s": c.wall_time_s,
         "training_time_s": c.training_time_s,
@@ -173,6 +182,14 @@ def run_facts(run: Run, ending: Ending) -> dict[str, Any]:
         "env_steps_per_s": (c.step - config.training.warmup_steps) / elapsed,
         "updates_per_s": c.updates / elapsed,
     }
+
+
+def _evaluations(metrics: Path) -> dict[str, int]:
+    """How many evaluations on the validation split there were, and how many of them found a collapsed policy."""
+    header, rows = read_metrics(metrics)
+    place = header.index("eval/score") if "eval/score" in header else None
+    scores = [] if place is None else [float(row[place]) for row in rows if row[place]]
+    return {"evaluations": len(scores), "collapsed": collapses(scores)}
 
 
 def hparams(config: RunConfig) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image, ImageSequence
 
 import vmax
 from vmax.envs.rollout import rollout
@@ -21,6 +22,7 @@ FIGURES = {
 SMALL = (
     "env.episode.minutes=5",
     "env.episode.seeds=3",
+    "env.episode.other_levels=[0.5,1.0]",
     "env.rules.gap=0.2",
     "env.rules.actuated_max_s=50.0",
     "env.rules.sotl_theta=300.0",
@@ -54,6 +56,24 @@ def test_every_policy_has_every_figure_and_its_interval(run):
     assert json.loads((folder / "result.json").read_text())["evaluation"]["policies"].keys() == POLICIES
 
 
+def test_other_levels_are_other_worlds_and_the_level_of_training_is_named(run):
+    """The level of training gives the figures of the test itself; fewer vehicles wait less."""
+    evaluation = run[1]["evaluation"]
+    worlds = evaluation["other_worlds"]
+    assert list(worlds) == ["level 0.5", "level 1, as in training"]
+    for name, values in worlds["level 1, as in training"].items():
+        assert values["delay_s_per_veh"] == pytest.approx(evaluation["policies"][name]["delay_s_per_veh"], rel=1e-6)
+        assert worlds["level 0.5"][name]["arrived_veh"] < 0.7 * values["arrived_veh"]
+    assert set(worlds["level 0.5"]) == {"best", "last", "actuated", "max_pressure", "longest_queue", "webster"}
+    assert run[1]["run"]["evaluations"] == 3 and run[1]["run"]["collapsed"] <= 2
+
+
+def test_the_proxy_of_emissions_is_made_of_delay_and_stops(run):
+    for values in run[1]["evaluation"]["policies"].values():
+        expected = 0.6 * values["delay_s_per_veh"] + 40.0 * values["stops_per_veh"]
+        assert values["emission_proxy_g_per_veh"] == pytest.approx(expected, rel=1e-6)
+
+
 def test_tables_add_up_to_the_figures(run):
     folder, result = run
     seeds = pd.read_csv(folder / "evaluation/test/episodes.csv")
@@ -72,7 +92,13 @@ def test_tables_add_up_to_the_figures(run):
 def test_pictures_the_page_and_the_policy_are_written(run):
     folder, _ = run
     plots = {path.name for path in (folder / "evaluation/test/plots").glob("*.png")}
-    assert plots == {"time_space.png", "queues.png", "cumulative.png", "snapshot.png", "delay_by_seed.png"}
+    assert plots == {
+        "time_space.png", "queues.png", "cumulative.png", "snapshot.png", "delay_by_seed.png", "delay_by_level.png",
+    }  # fmt: skip
+    with Image.open(folder / "evaluation/test/plots/network.gif") as moving:
+        frames = [np.asarray(frame.convert("RGB"), int) for frame in ImageSequence.Iterator(moving)]
+        assert len(frames) == 60 and abs(frames[30] - frames[0]).max() > 50
+    assert (folder / "plots/training_curves.png").stat().st_size > 10_000
     assert (folder / "plots/learning_curve.png").stat().st_size > 10_000
     page = (folder / "report.html").read_text()
     assert "delay_s_per_veh" in page and "longest_queue" in page

@@ -62,8 +62,8 @@ def _exempt(env: TrafficSignal) -> dict[str, str]:
     found = {}
     for feature in space.features:
         for name in space.names[space.slice(feature.name)]:
-            if feature.name.endswith(("outside", "halted")):
-                found[f"saturation/{name}"] = "nobody waits there most of the time"
+            if feature.name.endswith(("outside", "halted", "profile", "blocked")):
+                found[f"saturation/{name}"] = "there is nothing most of the time"
             if feature.name.endswith(("outside", "profile", "halted", "blocked")):
                 found[f"obs_live/{name}"] = "there is no such approach or cell, or vehicles seldom stand so far back"
     swings = config.demand.pattern == "swinging"

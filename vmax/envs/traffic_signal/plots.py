@@ -25,7 +25,7 @@ RED, GREEN, NOBODY = "#c62828", "#2e8b57", "#bdbdbd"
 def time_space(env: TrafficSignal, shown: Film, name: str) -> Figure:
     """Density along the busiest approaches over time, with the signal at the stop line on top: one panel a link."""
     network, steps = env.descriptions[0], _window(env, shown)
-    links, minutes = _busiest(env, shown), _minutes(env, shown)[steps]
+    links, minutes = _busiest(env, shown), clock_minutes(env, shown)[steps]
     with canvas(12, 1.0 + 1.7 * len(links), rows=len(links)) as (figure, axes):
         for link, axis in zip(links, np.atleast_1d(axes), strict=True):
             cells = cell_count(network.links[link], env.config.flow.dx_m)
@@ -71,14 +71,20 @@ def queues(env: TrafficSignal, films: Mapping[str, Film]) -> Figure:
     with canvas(12, 5.2, rows=2, sharex=True, height_ratios=[4, 1]) as (figure, (top, bottom)):
         for policy, shown in films.items():
             top.plot(
-                _minutes(env, shown), shown.queue_veh.sum(axis=1), color=colour(policy), label=policy, linewidth=1.2
+                clock_minutes(env, shown),
+                shown.queue_veh.sum(axis=1),
+                color=colour(policy),
+                label=policy,
+                linewidth=1.2,
             )
         top.set(title="Queues: vehicles that stand or wait outside", ylabel="vehicles")
         top.legend()
         shown = films[name]
         for phase in range(len(network.signals[signal].phases)):
             lit = (shown.phase[:, number] == phase) & ~shown.clearing[:, number]
-            bottom.fill_between(_minutes(env, shown), phase, phase + lit * 0.9, step="post", color=GREEN, linewidth=0)
+            bottom.fill_between(
+                clock_minutes(env, shown), phase, phase + lit * 0.9, step="post", color=GREEN, linewidth=0
+            )
         labels = list(network.signals[signal].phases)
         bottom.set_yticks(np.arange(len(labels)) + 0.45, labels)
         bottom.set(xlabel="minutes", title=f"Green of {signal}, {name}")
@@ -89,10 +95,10 @@ def cumulative(env: TrafficSignal, films: Mapping[str, Film]) -> Figure:
     """Vehicles that came and that left: the area between is the time that they spent."""
     with canvas(9, 4.8) as (figure, axes):
         first = next(iter(films.values()))
-        axes.plot(_minutes(env, first), first.arrived_veh, color="#111111", linewidth=1.6, label="came")
+        axes.plot(clock_minutes(env, first), first.arrived_veh, color="#111111", linewidth=1.6, label="came")
         for policy, shown in films.items():
             axes.plot(
-                _minutes(env, shown), shown.left_veh, color=colour(policy), linewidth=1.2, label=f"left, {policy}"
+                clock_minutes(env, shown), shown.left_veh, color=colour(policy), linewidth=1.2, label=f"left, {policy}"
             )
         axes.set(title="Vehicles so far", xlabel="minutes", ylabel="vehicles")
         axes.legend()
@@ -114,34 +120,27 @@ def by_seed(delays: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
-def snapshot(env: TrafficSignal, shown: Film, name: str) -> Figure:
-    """The network when queues are longest: density along the links, which lie where their file says."""
-    network, at = env.descriptions[0], int(shown.queue_veh.sum(axis=1).argmax())
-    places = np.array([point for point in network.nodes.values()] or [(0.0, 0.0)])
-    wide, high = np.maximum(np.ptp(places, axis=0), 1.0)
-    with canvas(9.0, float(np.clip(8.0 * high / wide, 1.6, 8.0)) + 1.0) as (figure, axes):
-        drawn = None
-        for number, link in enumerate(network.links.values()):
-            if link.start not in network.nodes or link.end not in network.nodes:
-                continue
-            begin, end = (np.asarray(network.nodes[n]) for n in (link.start, link.end))
-            way = (end - begin) / max(float(np.hypot(*(end - begin))), 1e-9)
-            aside = 12.0 * np.array([way[1], -way[0]])  # traffic keeps to the right
-            cells = cell_count(link, env.config.flow.dx_m)
-            share = (np.arange(cells) + 0.5)[:, None] / cells
-            points = begin + share * (end - begin) + aside
-            drawn = axes.scatter(
-                *points.T, c=shown.occupied[at, number, -cells:], cmap="magma_r", vmin=0.0, vmax=1.0, s=18, linewidths=0
-            )
-        if drawn is not None:
-            figure.colorbar(drawn, ax=axes, label="jam density")
-        minute = _minutes(env, shown)[at]
-        axes.set(title=f"Longest queues, {name}: minute {minute:.0f}", xlabel="m", ylabel="m")
-        axes.set_aspect("equal")
+def by_world(worlds: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
+    """Delay of policies at other levels of demand, with 95 % intervals; what is beyond six times the least of a level
+    lies at the edge."""
+    names, least = list(worlds), min(v["delay_s_per_veh"] for found in worlds.values() for v in found.values())
+    policies = [name for name in next(iter(worlds.values())) if name != "last"]
+    most = max(min(v["delay_s_per_veh"], 6.0 * least) for found in worlds.values() for v in found.values())
+    with canvas(9, 4.5) as (figure, axes):
+        for number, policy in enumerate(policies):
+            means = [worlds[name][policy]["delay_s_per_veh"] for name in names]
+            ends = np.array([worlds[name][policy]["ci95"]["delay_s_per_veh"] for name in names]).T
+            places = np.arange(len(names)) + 0.8 * ((number + 0.5) / len(policies) - 0.5)
+            axes.bar(places, means, 0.8 / len(policies), color=colour(policy), label=policy)
+            axes.errorbar(places, means, abs(ends - means), fmt="none", ecolor="#111111", elinewidth=0.8)
+        axes.set_xticks(range(len(names)), names)
+        axes.set(title="Delay at other levels of demand", ylabel="s per vehicle", ylim=(0.0, 1.05 * most))
+        axes.grid(False, axis="x")
+        axes.legend(ncols=len(policies), loc="upper left")
     return figure
 
 
-def _minutes(env: TrafficSignal, shown: Film) -> np.ndarray:
+def clock_minutes(env: TrafficSignal, shown: Film) -> np.ndarray:
     return (np.arange(len(shown.arrived_veh)) + 1) * env.config.signals.decide_s / 60.0
 
 

@@ -109,12 +109,14 @@ class SignalConfig:
 @dataclass(frozen=True)
 class EpisodeConfig:
     """Minutes of an episode of an evaluation, how many of them pass before anything is counted, and how many demand
-    seeds the splits have; the shortest episode of training as a share."""
+    seeds the splits have; the shortest episode of training as a share. `other_levels`: of demand, at which policies are
+    judged besides."""
 
     minutes: float
     warm_up_minutes: float
     shortest_share: float
     seeds: int
+    other_levels: tuple[float, ...]
 
     def __post_init__(self) -> None:
         if self.minutes <= self.warm_up_minutes or self.warm_up_minutes < 0:
@@ -126,6 +128,8 @@ class EpisodeConfig:
             raise UserError(f"env.episode.shortest_share={self.shortest_share}: must be above 0 and at most 1")
         if self.seeds < 1:
             raise UserError(f"env.episode.seeds={self.seeds}: must be at least 1")
+        if any(level < 0 for level in self.other_levels) or len(set(self.other_levels)) < len(self.other_levels):
+            raise UserError(f"env.episode.other_levels={list(self.other_levels)}: must be at least 0, none twice")
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,19 @@ class ObservationConfig:
 
 
 @dataclass(frozen=True)
+class EmissionProxyConfig:
+    """Grams of CO2 that a second of delay and a stop are taken to cost, mean over all vehicles."""
+
+    delay_g_per_s: float
+    stop_g: float
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 0:
+                raise UserError(f"env.emission_proxy.{name}={value}: must be at least 0")
+
+
+@dataclass(frozen=True)
 class RulesConfig:
     """Numbers of the rules to compare with; null: tuned on training seeds."""
 
@@ -196,6 +213,7 @@ class TrafficSignalConfig:
     observation: ObservationConfig
     reward: RewardConfig
     rules: RulesConfig
+    emission_proxy: EmissionProxyConfig
 
     def __post_init__(self) -> None:
         count = len(self.vehicles)

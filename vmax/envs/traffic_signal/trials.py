@@ -11,10 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from vmax.envs.rollout import Column, Record, rollout
-from vmax.envs.traffic_signal import plots
+from vmax.envs.traffic_signal import network_plot, plots
 from vmax.envs.traffic_signal.film import film
 from vmax.envs.traffic_signal.plans import Plan, coordinated
 from vmax.envs.traffic_signal.rules import (
@@ -26,7 +25,8 @@ from vmax.envs.traffic_signal.rules import (
     Random,
     SelfOrganising,
 )
-from vmax.envs.traffic_signal.state import Start
+from vmax.envs.traffic_signal.state import Start, TrafficParams
+from vmax.plotting import Picture
 
 if TYPE_CHECKING:
     from vmax.envs.traffic_signal.environment import TrafficSignal
@@ -47,6 +47,7 @@ class TrafficTrials:
     judged_by: ClassVar[str] = "delay_s_per_veh"
     lanes: ClassVar[str] = "demand seeds"
     references: ClassVar[tuple[str, ...]] = ("actuated", "max_pressure", "longest_queue")
+    elsewhere: ClassVar[tuple[str, ...]] = (*references, "webster")
     columns: ClassVar[tuple[Column, ...]] = (
         Column("delay s/veh", "delay_s_per_veh", 2),
         Column("95 % CI", "ci95.delay_s_per_veh", 2),
@@ -65,6 +66,10 @@ class TrafficTrials:
         "came",
         "spillback_s": "seconds times links whose first cell is jammed, sources apart",
         "max_approach_delay_s": "the largest delay of an approach over the vehicles that passed its stop line",
+        "emission_proxy_g_per_veh": "grams of CO2 beyond free flow, a proxy and no measurement: delay and stops times "
+        "env.emission_proxy",
+        "other_worlds": "policies on the same demand seeds at other levels of demand; rules keep what was tuned at the "
+        "level of training",
         "mass_error_veh": "the largest sum of vehicles that came, less those that left, on the roads and outside",
         "more_than_learned": "what delay is more than under the learned policy on the same demand seeds",
         "ci95": "95 % interval of a bootstrap over demand seeds",
@@ -78,6 +83,15 @@ class TrafficTrials:
         seeds = jnp.arange(count, dtype=jnp.int32)
         zero = jnp.zeros(count, jnp.int32)
         return Start(seeds, seeds % len(self.env.descriptions), zero, jnp.full(count, self.env.episode_steps))
+
+    def other_worlds(self, split: str) -> dict[str, TrafficParams]:
+        """Other levels of demand; whether training had them stands in the name."""
+        params, (least, most) = self.env.params(split), self.env.config.demand.levels
+        name = lambda level: f"level {level:g}{', as in training' * (least <= level <= most)}"  # noqa: E731
+        return {
+            name(level): params.replace(level=jnp.full(2, level, jnp.float32))  # pyright: ignore[reportAttributeAccessIssue]
+            for level in self.env.config.episode.other_levels
+        }
 
     def baselines(self) -> dict[str, Any]:
         """All policies to compare with, by name; the tuned ones tuned."""
@@ -94,6 +108,8 @@ class TrafficTrials:
         total = {name: values.sum(axis=0) for name, values in info.items()}
         hours = len(info["delay_veh_s"]) * self.env.dt_h
         came = np.maximum(total["arrived_veh"], 1.0)
+        proxy = self.env.config.emission_proxy
+        grams = proxy.delay_g_per_s * total["delay_veh_s"] + proxy.stop_g * total["stopped_veh"]
         lost = np.asarray(record.info["mass_error_veh"], np.float64).cumsum(axis=0)
         return {
             "delay_s_per_veh": total["delay_veh_s"] / came,
@@ -105,6 +121,7 @@ class TrafficTrials:
             "spillback_s": total["spillback_s"],
             "switches_per_h": total["switches"] / hours,
             "max_approach_delay_s": info["max_approach_delay_s"][-1],
+            "emission_proxy_g_per_veh": grams / came,
             "mass_error_veh": np.abs(lost).max(axis=0),
             "arrived_veh": total["arrived_veh"],
         }
@@ -119,9 +136,11 @@ class TrafficTrials:
             rows.append(pd.DataFrame({"policy": name, "lane": lane, "seconds": seconds, **info}))
         return pd.concat(rows, ignore_index=True)
 
-    def figures(self, policies: Mapping[str, Any], records: Mapping[str, Record]) -> dict[str, Figure]:
-        """Pictures by name: of the first demand seed under the first policy, the best rule and equal greens, and how
-        delay lies over the seeds."""
+    def figures(
+        self, policies: Mapping[str, Any], records: Mapping[str, Record], worlds: Mapping[str, Any]
+    ) -> dict[str, Picture]:
+        """Pictures by name: of the first demand seed under the first policy, the best rule and equal greens, how delay
+        lies over the seeds, and what it is at other levels of demand."""
         delays = {name: self.lane_figures(record)[self.judged_by] for name, record in records.items()}
         first, rules = next(iter(policies)), self.baselines()
         best = min(rules, key=lambda name: delays[name].mean())
@@ -133,8 +152,10 @@ class TrafficTrials:
             "time_space": plots.time_space(self.env, films[first], first),
             "queues": plots.queues(self.env, films),
             "cumulative": plots.cumulative(self.env, films),
-            "snapshot": plots.snapshot(self.env, films[first], first),
+            "snapshot": network_plot.snapshot(self.env, films[first], first),
+            "network": network_plot.moving(self.env, films[first], first),
             "delay_by_seed": plots.by_seed(delays),
+            **({"delay_by_level": plots.by_world(worlds)} if worlds else {}),
         }
 
 

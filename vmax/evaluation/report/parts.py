@@ -11,7 +11,7 @@ from vmax.evaluation.report.markup import Html, code, folded, paragraph, shaded,
 from vmax.evaluation.report.series import MOST_STEPS, policy_colour
 from vmax.evaluation.report.source import Source
 from vmax.evaluation.report.words import Card, number
-from vmax.evaluation.table import BOUNDS, LEARNED, comparison_rows, ordered, worded
+from vmax.evaluation.table import BOUNDS, LEARNED, comparison_rows, ordered, worded, world_rows
 
 QUARTILES = {
     "price_spread": {"q1": "q1, calmest", "q4": "q4, widest"},
@@ -53,6 +53,19 @@ def key_figures(evaluation: Mapping[str, Any], currency: str) -> list[Html]:
         table(["policy", *headings], body, [name in LEARNED for name in rows]),
         *(notes if settings and chosen else []),
         *([folded("What the figures mean", told)] if rules else []),
+    ]
+
+
+def other_worlds(evaluation: Mapping[str, Any]) -> list[Html]:
+    """What counts of policies in other worlds, with intervals; nothing where they were judged in one."""
+    if not evaluation.get("other_worlds"):
+        return []
+    worlds, rows = world_rows(evaluation)
+    body = [[named(name), *cells] for name, cells in rows.items()]
+    return [
+        tag("h3", "In other worlds"),
+        table(["policy", *worlds], body, [name in LEARNED for name in rows]),
+        paragraph(f"{evaluation['judged_by']}, with 95\u00a0% intervals.", class_="note"),
     ]
 
 

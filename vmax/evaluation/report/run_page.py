@@ -106,7 +106,8 @@ def _policies(source: Source, drawn: dict[str, Any]) -> Section:
     evaluation, labels = source.evaluation, compared(source)
     title = f"All policies on the {evaluation['split']} split"
     if source.trials:
-        return Section("policies", title, "Policies", parts.key_figures(evaluation, source.currency))
+        found = [*parts.key_figures(evaluation, source.currency), *parts.other_worlds(evaluation)]
+        return Section("policies", title, "Policies", found)
     if not source.judged_by_money:
         return Section("policies", title, "Policies", _episodes(source, drawn))
     content = parts.key_figures(evaluation, source.currency)

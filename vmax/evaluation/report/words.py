@@ -11,6 +11,7 @@ import pandas as pd
 
 from vmax.evaluation.report.series import lead_eur
 from vmax.evaluation.report.source import Source
+from vmax.evaluation.statistics import COLLAPSE
 from vmax.evaluation.table import LEARNED, comparison_rows, ordered
 from vmax.run_folder import FINISHED
 
@@ -212,6 +213,12 @@ def _training(source: Source) -> str:
         chosen = (
             f" Of its checkpoints the one of step {run['best_step']:,} stands for it, chosen by the score on the "
             f"validation split ({run['best_validation_score']:,.4g})."
+        )
+    if run.get("evaluations"):
+        times = f"{run['collapsed']} of" if run["collapsed"] else "None of"
+        chosen += (
+            f" {times} {run['evaluations']} evaluations during training found a collapsed policy (worse than the best "
+            f"before it by more than {COLLAPSE:.0%} of its score)."
         )
     return f"{steps}{took}.{chosen}"
 

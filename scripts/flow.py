@@ -1,0 +1,3 @@
+from vmax.commands.flow import main
+
+main()
