@@ -107,11 +107,10 @@ def save_moving(moving: Moving, path: Path) -> None:
             moving.draw(frame)
             agg.draw()
             moving.figure.set_layout_engine("none")  # laid out once
-            images.append(Image.fromarray(np.asarray(agg.buffer_rgba())[..., :3]))
-        palette = images[len(images) // 2].quantize(64)
-        paletted = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
-        paletted[0].save(
-            temporary, format="gif", save_all=True, append_images=paletted[1:], duration=1000.0 / moving.per_s, loop=0
+            image = Image.fromarray(np.asarray(agg.buffer_rgba())[..., :3])
+            images.append(image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
+        images[0].save(
+            temporary, format="gif", save_all=True, append_images=images[1:], duration=1000.0 / moving.per_s, loop=0
         )
 
 

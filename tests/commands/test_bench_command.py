@@ -16,7 +16,7 @@ from vmax.commands.bench_peers import PeerConfig
 from vmax.commands.bench_speed import SpeedConfig
 from vmax.config import compose, load
 
-SPEED = SpeedConfig(2, (3,), 6, (3,), (4,), 2, 2, 2)
+SPEED = SpeedConfig(2, (3,), 6, 1.0, (3,), (4,), 2, 2, 2)
 PEER = PeerConfig(1, 5, 1e-3, (), 0.9, 5, 1200)
 
 

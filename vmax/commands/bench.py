@@ -71,13 +71,20 @@ def bench(composed: DictConfig, folder: Path) -> dict[str, Any]:
     speed = build(SpeedConfig, groups.get("speed"), "bench.speed")
     memory = build(MemoryConfig, groups.get("memory"), "bench.memory")
     peer = build(PeerConfig, groups.get("peer"), "bench.peer")
-    classes = peer_classes() if peers else {}
+    signals = peers and "network" in mapping["env"]
+    if signals:
+        from vmax.commands import bench_sumo
+
+        bench_sumo.available()
+    classes = peer_classes() if peers and not signals else {}
     table, hardware = Table(), devices.hardware()
     print(f"{hardware['device']} x {hardware['devices']}, {hardware['processor']}, {hardware['threads']} threads")
     measure(config, speed, table)
     remember(memory, speed.products, classes, table)
-    if peers:
+    if classes:
         compare(config, classes, speed, peer, table)
+    if signals:
+        beside_sumo(speed, table)
     result = {"hardware": hardware, "versions": versions(), "git": git_revision(), "figures": table.figures}
     result["bench"] = {"speed": asdict(speed), "memory": asdict(memory), "peer": asdict(peer) if peers else None}
     write_json(folder / "bench.json", result)
@@ -91,11 +98,10 @@ def bench(composed: DictConfig, folder: Path) -> dict[str, Any]:
 def measure(config: RunConfig, speed: Any, table: Table) -> None:
     """The rows of vmax itself."""
     from vmax import envs
-    from vmax.algorithms.settings import continuous_actions
     from vmax.commands import bench_numpy, bench_speed
 
     env = envs.make(config.env)
-    continuous_actions(config.algorithm.name, env.action_space)
+    bench_speed.check_fit(config, env)
     table.head(f"environment {env.name}, observation {env.observation_space.size}, random actions, auto-reset")
     for n in speed.num_envs:
         rate = bench_speed.environment_steps_per_s(env, n, speed)
@@ -124,6 +130,17 @@ def measure(config: RunConfig, speed: Any, table: Table) -> None:
     for name, value in bench_speed.peak_memory().items():
         label = "peak memory of the accelerator" if "device" in name else "peak memory of the process"
         table.row(name, label, value, "MiB")
+
+
+def beside_sumo(speed: Any, table: Table) -> None:
+    """The rows of SUMO, one process."""
+    from vmax.commands.bench_sumo import sumo_rates
+
+    table.head("SUMO, a comparable junction, random decisions every 5 s")
+    for name, rate in sumo_rates(speed.repeats).items():
+        table.row(
+            f"{name}_steps_per_s", {"sumo_rl": "through sumo-rl", "libsumo": "libsumo alone"}[name], rate, "steps/s"
+        )
 
 
 def remember(memory: Any, products: int, classes: dict[str, Any], table: Table) -> None:

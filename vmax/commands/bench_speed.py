@@ -20,6 +20,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
 from vmax import devices, envs
@@ -28,7 +29,7 @@ from vmax.algorithms.algorithm import Batch, Spec
 from vmax.config import RunConfig, compose, load
 from vmax.envs.environment import AutoReset, EpisodeStatistics
 from vmax.errors import UserError
-from vmax.spaces import Box, Feature
+from vmax.spaces import Box, Feature, random_actions
 from vmax.training.run import build_program
 
 Array = jax.Array
@@ -56,6 +57,7 @@ class SpeedConfig:
     repeats: int
     num_envs: tuple[int, ...]
     environment_steps: int
+    environment_s: float
     observations: tuple[int, ...]
     hidden: tuple[int, ...]
     batch_size: int
@@ -90,11 +92,31 @@ def median_seconds(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict
     return {name: statistics.median(values[1:]) for name, values in seconds.items()}
 
 
+def check_fit(config: RunConfig, env: Any) -> None:
+    """Raises UserError where the algorithm cannot act in the environment."""
+    algorithm = make_algorithm(config.algorithm, config.network)
+    spec = Spec(env.observation_space, env.action_space, total_updates=1)
+    jax.eval_shape(lambda key: algorithm.init(key, spec), jax.random.key(0))
+
+
 def environment_steps_per_s(env: Any, num_envs: int, config: SpeedConfig) -> float:
-    """Steps per second of `num_envs` environments with uniformly random actions, resets and statistics included."""
+    """Steps per second of `num_envs` environments with uniformly random actions, resets and statistics included.
+
+    A timed call makes `environment_steps` steps in all, or fewer where those would take longer than `environment_s`.
+    """
+    most = max(1, config.environment_steps // num_envs)
+    few = max(1, most // 64)
+    call = _environment_steps(env, num_envs, few)
+    seconds = median_seconds({"steps": call}, 1)["steps"]
+    length = int(np.clip(config.environment_s / seconds * few, 1, most))
+    call = _environment_steps(env, num_envs, length)
+    return length * num_envs / median_seconds({"steps": call}, config.repeats)["steps"]
+
+
+def _environment_steps(env: Any, num_envs: int, length: int) -> Repeated:
+    """A call of `length` steps of `num_envs` environments."""
     params = env.params("train")
     wrapped = EpisodeStatistics(AutoReset(env))
-    length = max(1, config.environment_steps // num_envs)
     reset_key, key = jax.random.split(jax.random.key(0))
     reset = jax.jit(wrapped.reset)  # compiled, no two results share one buffer
     state, observation = reset(jax.random.split(reset_key, num_envs), params)
@@ -104,14 +126,13 @@ def environment_steps_per_s(env: Any, num_envs: int, config: SpeedConfig) -> flo
         def one(carry: Any, _: None) -> tuple[Any, None]:
             key, state, _observation = carry  # the observation is carried so that every step has to compute it
             key, action_key, step_key = jax.random.split(key, 3)
-            action = jax.random.uniform(action_key, (num_envs, env.action_space.size), minval=-1.0, maxval=1.0)
+            action = random_actions(env.action_space, action_key, (num_envs,))
             state, observation, _step = wrapped.step(step_key, state, action, params)
             return (key, state, observation), None
 
         return jax.lax.scan(one, carry, length=length)[0]
 
-    call = Repeated(lambda carry: steps(carry, params), (key, state, observation))
-    return length * num_envs / median_seconds({"steps": call}, config.repeats)["steps"]
+    return Repeated(lambda carry: steps(carry, params), (key, state, observation))
 
 
 def sac_update_flops(observation: int, actions: int, hidden: Sequence[int], batch_size: int) -> float:

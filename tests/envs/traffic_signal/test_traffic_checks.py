@@ -126,7 +126,7 @@ def found(check, kind, *overrides):
     return judge(BY_ID[check], subject(kind, *overrides), SHIPPED[check], SHIPPED[check])
 
 
-RANGE = "env.demand.level=[0.6,1.2]"
+RANGE = "env.demand.train_spread=0.3"
 LOADED = "env.demand.level=2.2"
 """More than the junction can take, whoever sets it."""
 THROUGHPUT = "env.reward.weights={delay: 1.0, throughput: 400.0}"

@@ -146,6 +146,7 @@ def test_rewards_are_the_weighted_terms_and_episodes_of_training_have_unlike_len
         (["env.flow.dt_s=1.25"], r"env\.flow\.dt_s=1\.25: must be at most 1\.08"),
         (["env.flow.dt_s=0.7"], r"env\.signals\.decide_s=5: must be a multiple of env\.flow\.dt_s=0\.7"),
         (["env.flow.model=arz2"], r"env\.flow\.model=arz2: of 1 classes"),
+        (["env.demand.train_spread=1.5"], r"env\.demand\.train_spread=1\.5: must be within \[0, 1\]"),
         (["env.demand.level=huge"], r"env\.demand\.level=huge: must be a number, a range or one of light, moderate"),
         (
             ["env.observation.features=[count,colour]"],

@@ -60,7 +60,7 @@ def test_other_levels_are_other_worlds_and_the_level_of_training_is_named(run):
     """The level of training gives the figures of the test itself; fewer vehicles wait less."""
     evaluation = run[1]["evaluation"]
     worlds = evaluation["other_worlds"]
-    assert list(worlds) == ["level 0.5", "level 1, as in training"]
+    assert list(worlds) == ["level 0.5", "level 1, as in training"]  # of 0.7 to 1.3
     for name, values in worlds["level 1, as in training"].items():
         assert values["delay_s_per_veh"] == pytest.approx(evaluation["policies"][name]["delay_s_per_veh"], rel=1e-6)
         assert worlds["level 0.5"][name]["arrived_veh"] < 0.7 * values["arrived_veh"]

@@ -152,7 +152,7 @@ class TrafficSignal(Plain):
         return TrafficParams(
             networks=stack(networks),
             fading=jnp.asarray(np.exp(-config.flow.dt_s / tau), jnp.float32),
-            level=jnp.asarray(config.demand.levels, jnp.float32),
+            level=jnp.asarray(config.demand.train_levels if split == "train" else config.demand.levels, jnp.float32),
             shares=jnp.asarray(config.demand.shares, jnp.float32),
             share_spread=jnp.float32(config.demand.share_spread),
             weights=jnp.asarray(config.reward.weights.vector, jnp.float32),

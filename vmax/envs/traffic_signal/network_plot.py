@@ -36,7 +36,7 @@ class Map:
                 figure.set_dpi(dpi)
             self.cells, self.stops = self._roads(), self._stops()
             if self.cells:
-                figure.colorbar(self.cells[0][1], ax=axes, label="jam density")
+                figure.colorbar(self.cells[0][1], ax=axes, label="jam density", shrink=0.7)
             axes.set(xlabel="m", ylabel="m")
             axes.set_aspect("equal")
 

@@ -51,10 +51,12 @@ class FlowConfig:
 
 @dataclass(frozen=True)
 class DemandConfig:
-    """Who comes. `level` is a share of the file's demand or a name of `LEVELS`; a range is drawn for each episode."""
+    """Who comes. `level` is a share of the file's demand or a name of `LEVELS`; a range is drawn for each episode. In
+    training it is drawn from `train_spread` around it, as a share."""
 
     pattern: Pattern
     level: Number | str
+    train_spread: float
     period_s: float
     by_hour: tuple[float, ...]
     poisson: bool
@@ -67,6 +69,8 @@ class DemandConfig:
         low, high = self.levels
         if not 0.0 <= low <= high:
             raise UserError(f"env.demand.level={self.level}: must be at least 0, a range [least, greatest]")
+        if not 0.0 <= self.train_spread <= 1.0:
+            raise UserError(f"env.demand.train_spread={self.train_spread}: must be within [0, 1]")
         if self.period_s <= 0:
             raise UserError(f"env.demand.period_s={self.period_s}: must be above 0")
         if len(self.by_hour) != 24 or min(self.by_hour) < 0:
@@ -82,6 +86,12 @@ class DemandConfig:
         if isinstance(self.level, str):
             return LEVELS[self.level], LEVELS[self.level]
         return self.level if isinstance(self.level, tuple) else (self.level, self.level)
+
+    @property
+    def train_levels(self) -> tuple[float, float]:
+        """The same in training."""
+        low, high = self.levels
+        return (1.0 - self.train_spread) * low, (1.0 + self.train_spread) * high
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,8 @@ class TrafficTrials:
         "max_approach_delay_s": "the largest delay of an approach over the vehicles that passed its stop line",
         "emission_proxy_g_per_veh": "grams of CO2 beyond free flow, a proxy and no measurement: delay and stops times "
         "env.emission_proxy",
-        "other_worlds": "policies on the same demand seeds at other levels of demand; rules keep what was tuned at the "
-        "level of training",
+        "other_worlds": "policies on the same demand seeds at other levels of demand; rules keep what was "
+        "tuned at the level of the test",
         "mass_error_veh": "the largest sum of vehicles that came, less those that left, on the roads and outside",
         "more_than_learned": "what delay is more than under the learned policy on the same demand seeds",
         "ci95": "95 % interval of a bootstrap over demand seeds",
@@ -86,7 +86,7 @@ class TrafficTrials:
 
     def other_worlds(self, split: str) -> dict[str, TrafficParams]:
         """Other levels of demand; whether training had them stands in the name."""
-        params, (least, most) = self.env.params(split), self.env.config.demand.levels
+        params, (least, most) = self.env.params(split), self.env.config.demand.train_levels
         name = lambda level: f"level {level:g}{', as in training' * (least <= level <= most)}"  # noqa: E731
         return {
             name(level): params.replace(level=jnp.full(2, level, jnp.float32))  # pyright: ignore[reportAttributeAccessIssue]
@@ -160,9 +160,10 @@ class TrafficTrials:
 
 
 def delay_of(env: TrafficSignal, policy: Any, seeds: int) -> float:
-    """Seconds per vehicle on so many training seeds."""
-    judge = TrafficTrials(env)
-    record = rollout(env, policy, env.params("train"), judge._starts(seeds))
+    """Seconds per vehicle on so many training seeds, at the level of the test."""
+    judge, level = TrafficTrials(env), jnp.asarray(env.config.demand.levels, jnp.float32)
+    params = env.params("train").replace(level=level)  # pyright: ignore[reportAttributeAccessIssue]
+    record = rollout(env, policy, params, judge._starts(seeds))
     return float(judge.lane_figures(record)["delay_s_per_veh"].mean())
 
 
