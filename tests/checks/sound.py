@@ -14,7 +14,7 @@ from vmax.spaces import Box, Feature
 
 HOURS = 12
 SIZES = SizesConfig(
-    lanes=4, steps=60, most_steps=60, hold=4, states=6, trial=8, episodes=8, linear=12, rounds=3
+    lanes=4, steps=60, most_steps=60, hold=4, states=6, trial=8, episodes=8, linear=12, rounds=3, corners=32
 )  # fmt: skip
 
 

@@ -10,7 +10,9 @@ from vmax.checks.settings import SizesConfig, thresholds_of
 from vmax.config import compose, to_mapping
 
 SHIPPED = thresholds_of(to_mapping(compose([], "check"))["thresholds"])
-SIZES = SizesConfig(lanes=4, steps=100, most_steps=450, hold=12, states=12, trial=48, episodes=8, linear=16, rounds=2)
+SIZES = SizesConfig(
+    lanes=4, steps=100, most_steps=450, hold=12, states=12, trial=48, episodes=8, linear=16, rounds=2, corners=32
+)
 
 
 MICROGRID = ["env.data.train_years=2", "env.data.validation_years=1", "env.data.test_years=1", "env.episode.days=7"]

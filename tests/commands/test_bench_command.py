@@ -16,7 +16,7 @@ from vmax.commands.bench_peers import PeerConfig
 from vmax.commands.bench_speed import SpeedConfig
 from vmax.config import compose, load
 
-SPEED = SpeedConfig(2, (3,), 6, 1.0, (3,), (4,), 2, 2, 2)
+SPEED = SpeedConfig(2, (3,), 6, 4.0, (3,), (4,), 2, 2, 2)
 PEER = PeerConfig(1, 5, 1e-3, (), 0.9, 5, 1200)
 
 
@@ -66,12 +66,17 @@ def test_the_table_and_the_file_have_the_same_figures(invoke, tmp_path):
         (["peers=maybe"], "peers=maybe: must be true or false"),
         (["peers=true"], "peers=true: stable_baselines3 is not installed; pip install vmax[peers]"),
         (["--peers"], "peers=true: stable_baselines3 is not installed; pip install vmax[peers]"),
+        (
+            ["env=traffic_signal", "algorithm=dqn", "peers=true"],
+            "peers=true: sumo is not installed; pip install vmax[sumo]",
+        ),
         (["env=cartpole"], "algorithm=sac: needs continuous actions; this environment has Discrete(size=2)"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing_behind(invoke, monkeypatch, tmp_path, arguments, message):
     monkeypatch.setitem(sys.modules, "torch", json)
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)
+    monkeypatch.setitem(sys.modules, "sumo", None)
     status, _, err = invoke(*arguments)
     assert (status, err) == (2, f"error: {message}\n") and list(tmp_path.iterdir()) == []
 
@@ -140,13 +145,15 @@ def test_share_of_the_matrix_rate_follows_from_the_rates():
     assert figures["share_of_gemm_3"] == pytest.approx(flops / (figures["gemm_gflop_per_s"] * 1e9))
 
 
-@pytest.mark.parametrize("make", [lambda: make_env("pendulum"), small_bess.small_bess])
+@pytest.mark.parametrize("make", [lambda: make_env("pendulum"), small_bess.small_bess, lambda: make_env("cartpole")])
 def test_environments_are_stepped_again_and_again(monkeypatch, make):
     def twice(calls, _):
         return {name: 2.0 for name in calls if calls[name]() and calls[name]()}
 
     monkeypatch.setattr(bench_speed, "median_seconds", twice)
     assert bench_speed.environment_steps_per_s(make(), 3, SPEED) == 3.0  # 2 steps of 3 in 2 s
+    shorter = replace(SPEED, environment_s=2.0)
+    assert bench_speed.environment_steps_per_s(make(), 3, shorter) == 1.5  # 1 step, as 2 would last longer
 
 
 def test_a_program_comes_from_the_fresh_cache_and_the_usual_cache_returns():

@@ -88,18 +88,18 @@ class Contest:
         return np.asarray([i for i, name in enumerate(self.names) if name.startswith(kind)], int)
 
 
-def constant_actions(space: Any, key: Array) -> Array:
+def constant_actions(space: Any, key: Array, corners: int) -> Array:
     """Constant actions `[P, A]` to try: a grid where it is small, else all alike and random corners."""
     if isinstance(space, Discrete):
         alike = jnp.repeat(jnp.arange(space.size), space.count).reshape(space.size, *space.shape)
-        some = 0 if space.count == 1 else 32
+        some = 0 if space.count == 1 else corners
         return jnp.concatenate([alike, random_actions(space, key, (some,))]).astype(jnp.int32)
     if space.size == 1:
         return jnp.linspace(-1.0, 1.0, 9)[:, None]
     if 3**space.size <= MOST_CONSTANTS:
         return jnp.asarray(list(product((-1.0, 0.0, 1.0), repeat=space.size)), jnp.float32)
     alike = jnp.linspace(-1.0, 1.0, 9)[:, None] * jnp.ones(space.size)
-    return jnp.concatenate([alike, jax.random.rademacher(key, (32, space.size), jnp.float32)])
+    return jnp.concatenate([alike, jax.random.rademacher(key, (corners, space.size), jnp.float32)])
 
 
 def hold(subject: Subject) -> Contest:
@@ -150,7 +150,7 @@ def by_rules(subject: Subject) -> dict[str, float]:
 def _groups(subject: Subject) -> dict[str, tuple[Any, list[str]]]:
     """Policies by kind, and a label for each that a policy stands for."""
     space, sizes = subject.env.action_space, subject.sizes
-    fixed = constant_actions(space, subject.key("constants"))
+    fixed = constant_actions(space, subject.key("constants"), sizes.corners)
     seen = subject.sample.observation.reshape(-1, subject.env.observation_space.size)
     mean, scale = seen.mean(axis=0), seen.std(axis=0)
     weights, offsets = _drawn(subject, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vmax.checks.finding import BOUNDS
@@ -22,7 +22,8 @@ class SizesConfig:
         where they fit into `most_steps`.
       hold: steps for which an action is held when its effect is measured. states: from so many of the random run.
       trial: steps of the run in which numbers of the world are changed one by one.
-      episodes: for each policy of the comparison, `linear` linear ones among them in each of `rounds`.
+      episodes: for each policy of the comparison, `linear` linear ones among them in each of `rounds`, and `corners`
+        random constant ones where there are too many to try all.
     """
 
     lanes: int
@@ -34,6 +35,7 @@ class SizesConfig:
     episodes: int
     linear: int
     rounds: int
+    corners: int
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -42,6 +44,11 @@ class SizesConfig:
                 raise UserError(f"sizes.{name}={value}: must be at least {least}")
         if self.most_steps < self.steps:
             raise UserError(f"sizes.most_steps={self.most_steps}: must be at least sizes.steps={self.steps}")
+
+    def eased(self, share: float) -> SizesConfig:
+        """The same with that share of the comparison's policies and of their episodes, at least two each."""
+        less = {name: max(2, round(share * getattr(self, name))) for name in ("episodes", "linear", "corners")}
+        return replace(self, **less) if share < 1.0 else self
 
 
 def thresholds_of(mapping: Any, shipped: Mapping[str, Mapping[str, float]] | None = None) -> Thresholds:

@@ -31,8 +31,9 @@ class Subject:
     """An environment under test. Keys of every run follow from `seed` and the run's name."""
 
     def __init__(self, env: Any, sizes: SizesConfig, seed: int = 0) -> None:
-        self.env, self.sizes, self.seed = env, sizes, seed
+        self.env, self.seed = env, seed
         self.hooks: Checks = env.checks
+        self.sizes = sizes.eased(self.hooks.effort)
         self.params = env.params(SPLIT)
         self.traces = 0
         self.step, self.reset = jax.jit(self._counted_step), jax.jit(env.reset)
@@ -180,7 +181,7 @@ class Subject:
         ]
         axes = structure.unflatten([0 if i in moved else None for i in range(len(leaves))])
         length, lanes = self.sizes.trial, min(self.sizes.lanes, TRIAL_LANES)
-        fixed = constant_actions(self.env.action_space, self.key("trial constants"))
+        fixed = constant_actions(self.env.action_space, self.key("trial constants"), self.sizes.corners)
         ends = [jnp.broadcast_to(action, (length, *action.shape)) for action in (fixed[0], fixed[-1])]
         actions = jnp.stack([self.actions("trial actions", length), *ends])
         run = jax.vmap(self._trial, in_axes=(0, None, None))

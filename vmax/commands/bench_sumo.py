@@ -10,8 +10,9 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,10 +29,11 @@ PER_S, DECIDE_S, HOUR_S = 0.15, 5, 3600
 def available() -> Path:
     """Where SUMO is. Raises UserError where it, libsumo or sumo-rl is not installed."""
     try:
-        found = {name: import_module(name) for name in ("sumo", "libsumo")}
-        os.environ.setdefault("SUMO_HOME", found["sumo"].SUMO_HOME)
-        os.environ["LIBSUMO_AS_TRACI"] = "1"
-        import_module("sumo_rl")
+        with redirect_stdout(StringIO()):  # libsumo's remarks on other libraries
+            found = {name: import_module(name) for name in ("sumo", "libsumo")}
+            os.environ.setdefault("SUMO_HOME", found["sumo"].SUMO_HOME)
+            os.environ["LIBSUMO_AS_TRACI"] = "1"
+            import_module("sumo_rl")
     except ModuleNotFoundError as error:
         raise UserError(f"peers=true: {error.name} is not installed; pip install vmax[sumo]") from error
     return Path(os.environ["SUMO_HOME"])
@@ -82,6 +84,7 @@ def _through_sumo_rl(net: Path, routes: Path, seed: int) -> float:
     env = make(
         net_file=str(net), route_file=str(routes), single_agent=True, num_seconds=HOUR_S, delta_time=DECIDE_S,
         yellow_time=3, min_green=10, sumo_seed=seed, sumo_warnings=False,
+        add_system_info=False, add_per_agent_info=False,
     )  # fmt: skip
     rng = np.random.default_rng(seed)
     env.reset()

@@ -91,6 +91,7 @@ class Checks:
         nobody can know in this state; what is known stays.
       plant: the part of a state that actions and numbers of the world have to reach, without what only echoes them (a
         controller's own clock, what an episode has drawn); None: all of it.
+      effort: share of the policies and episodes of the comparison that are run; below 1 where a step takes long.
       quicker: the same world with shorter steps, to see what is lost by deciding so seldom.
       exempt: what is as it is for a reason: `check` or `check/what it names` -> the reason, which is then shown.
     """
@@ -103,6 +104,7 @@ class Checks:
     altered: Callable[[State, Params, int], Params] | None = None
     plant: Callable[[State], Any] | None = None
     quicker: Any = None
+    effort: float = 1.0
     exempt: Mapping[str, str] = field(default_factory=dict)
 
 

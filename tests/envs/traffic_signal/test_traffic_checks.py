@@ -18,7 +18,7 @@ from vmax.envs.traffic_signal.environment import TrafficSignal
 from vmax.envs.traffic_signal.signals import Signals
 
 SIZES = SizesConfig(
-    lanes=4, steps=60, most_steps=60, hold=12, states=6, trial=30, episodes=4, linear=4, rounds=1
+    lanes=4, steps=60, most_steps=60, hold=12, states=6, trial=30, episodes=4, linear=4, rounds=1, corners=8
 )  # fmt: skip
 SHIPPED = thresholds_of(to_mapping(compose([], "check"))["thresholds"])
 TOWN = """
@@ -37,8 +37,8 @@ demand:
 class Truncates(TrafficSignal):
     """The choice as a share of all, cut off by int()."""
 
-    def _phase(self, state, wish, network):
-        return (wish / network.phases.shape[1]).astype(jnp.int32)
+    def wish(self, action, state, network):
+        return (super().wish(action, state, network) / network.phases.shape[1]).astype(jnp.int32)
 
 
 class NobodyStands(TrafficSignal):

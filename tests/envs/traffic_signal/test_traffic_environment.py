@@ -1,5 +1,7 @@
 """The environment as a whole: known delays of known controllers, one account of vehicles, padding, what is observed."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 import vmax
 from vmax.envs.rollout import rollout
-from vmax.envs.traffic_signal import trials
+from vmax.envs.traffic_signal import actions, trials
 from vmax.envs.traffic_signal.plans import Plan
 from vmax.envs.traffic_signal.rules import Actuated, FixedTime, LongestQueue, MaxPressure
 from vmax.errors import UserError
@@ -114,11 +116,29 @@ def test_a_network_in_padding_does_what_it_does_alone():
     assert padded.action_space.count == 3 and padded.observation_space.size % 3 == 0
 
 
-def test_holding_and_switching_is_another_way_to_say_the_same():
-    small = ("env.episode.seeds=2", "env.episode.minutes=10")
-    by_phase, by_switch = env_of(*small), env_of(*small, "env.signals.action=switch")
-    same = [figures(env, LongestQueue())["delay_s_per_veh"] for env in (by_phase, by_switch)]
-    np.testing.assert_allclose(same[0], same[1], rtol=1e-6)
+@pytest.mark.parametrize(
+    ("action", "name"), [("switch", "traffic_signal"), ("joint", "traffic_signal"), ("joint", "traffic_corridor")]
+)
+def test_other_actions_are_other_ways_to_say_the_same(action, name):
+    """A rule that uses the clock alone to know what is allowed does the same by each."""
+    small = ("env.episode.minutes=15", "env.demand.pattern=steady")
+    by_phase, other = env_of(*small, name=name), env_of(*small, f"env.signals.action={action}", name=name)
+    same = [figures(env, LongestQueue())["delay_s_per_veh"] for env in (by_phase, other)]
+    np.testing.assert_allclose(*same, rtol=1e-5)
+    assert other.allowed == () and other.action_space.count == 1
+
+
+def test_all_signals_as_one_choice_name_it_and_are_not_too_many():
+    env = env_of("env.signals.action=joint", name="traffic_corridor")
+    assert env.action_space.size == 8 and len(set(env.action_space.names)) == 8
+    phases = jnp.ones((3, 2))
+    for choice in range(8):
+        wish = actions.decode("joint", jnp.int32(choice), jnp.zeros(3, jnp.int32), phases)
+        named = [name.split("+")[j] for j, name in enumerate([env.action_space.names[choice]] * 3)]
+        assert named == [env_of(name="traffic_corridor").action_space.names[p] for p in np.asarray(wish)]
+        assert int(actions.encode("joint", wish, jnp.zeros(3, jnp.int32), phases)) == choice
+    with pytest.raises(UserError, match=r"env\.signals\.action=joint: 2\^9 combinations of phases; at most 64"):
+        env_of("env.signals.action=joint", name="traffic_lagos")
 
 
 def test_rewards_are_the_weighted_terms_and_episodes_of_training_have_unlike_lengths(swinging):
@@ -138,6 +158,16 @@ def test_rewards_are_the_weighted_terms_and_episodes_of_training_have_unlike_len
     assert info["term_delay"] == pytest.approx(-info["delay_veh_s"] / 5.0 / 20.0, rel=1e-5)
     terms = sum(value for name, value in info.items() if name.startswith("term_"))
     assert float(told.reward) == pytest.approx(terms, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["traffic_signal", "traffic_lagos"])
+def test_what_will_come_is_not_observed(name):
+    """Another future, more of it, from another phase of the swing: the observation stays as it is."""
+    env = vmax.make_env(name)
+    params = env.params("test")
+    state, first = env.reset(jax.random.key(0), params)
+    drawn = replace(state.drawn, key=jax.random.key(7), level=jnp.float32(3.0), phase=jnp.float32(0.4))
+    np.testing.assert_array_equal(env.observe(replace(state, drawn=drawn), params), first)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Array = jax.Array
 GAP, MOST_S = 0.2, 50.0
+MOST_EASED = 4
 
 
 def of(env: TrafficSignal) -> Checks:
@@ -43,6 +44,7 @@ def of(env: TrafficSignal) -> Checks:
         residual=residual,
         plant=lambda state: state.traffic,
         quicker=_quicker(env),
+        effort=1.0 / min(env.sizes.signals, MOST_EASED),
         exempt=_exempt(env),
     )
 
@@ -69,8 +71,8 @@ def _exempt(env: TrafficSignal) -> dict[str, str]:
     swings = config.demand.pattern == "swinging"
     idle = ("steady_per_s",) if swings else ("low_per_s", "high_per_s", "swing_phase")
     found |= {f"param_live/networks.{name}": f"demand is {config.demand.pattern}" for name in idle}
-    if not config.flow.model.startswith("arz"):
-        found["param_live/fading"] = "speeds of a first-order model have nothing to adapt to"
+    if config.flow.model != "arz" or config.flow.pressure_scale == 1.0:
+        found["param_live/fading"] = "all want free speed, so speeds are those of their density and need not adapt"
     if config.demand.train_spread:
         found["eval_parity/level"] = "training draws more and less demand than the test has"
     if len(config.vehicles) == 1:

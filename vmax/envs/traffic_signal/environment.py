@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vmax.envs.environment import Checks, Plain, Step
-from vmax.envs.traffic_signal import checks, observation
+from vmax.envs.traffic_signal import actions, checks, observation
 from vmax.envs.traffic_signal.arrays import Network, Sizes, build, check_cfl, stack
 from vmax.envs.traffic_signal.demand import Arrivals, Drawn
 from vmax.envs.traffic_signal.flow import JAMMED, Flow, Passed, Traffic
@@ -30,14 +30,15 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class TrafficSignal(Plain):
-    """Signals of a network of roads. The action is a phase for each of J signals, `[J]` (one signal: a number)."""
+    """Signals of a network of roads. The action is a choice for each of J signals, `[J]` (one signal, or all as one: a
+    number)."""
 
     config: TrafficSignalConfig
 
     # --- what there is ----------------------------------------------------------------------------------------------
 
     def __post_init__(self) -> None:
-        _ = self.observation_space  # what the files and the features have wrong is told at once
+        _ = self.observation_space, self.action_space  # what files and features have wrong is told at once
 
     @property
     def name(self) -> str:
@@ -97,12 +98,10 @@ class TrafficSignal(Plain):
 
     @cached_property
     def action_space(self) -> Discrete:
-        if self.config.signals.action == "switch":
-            return Discrete(2, ("hold", "switch"), self.sizes.signals)
         signals = [s for n in self.descriptions for s in n.signals.values()]
         alike = {tuple(s.phases) for s in signals}
         names = alike.pop() if len(alike) == 1 else tuple(f"phase_{p}" for p in range(self.sizes.phases))
-        return Discrete(self.sizes.phases, names, self.sizes.signals)
+        return actions.space(self.config.signals.action, names, self.sizes.signals)
 
     @property
     def trials(self) -> TrafficTrials:
@@ -112,7 +111,7 @@ class TrafficSignal(Plain):
     @property
     def allowed(self) -> tuple[str, ...]:
         """The features that say which phases may be asked for; none where they are not observed, or not asked for."""
-        if self.config.signals.action == "switch":
+        if self.config.signals.action != "phase":
             return ()
         return tuple(f.name for f in self.observation_space.features if f.name.endswith("allowed"))
 
@@ -213,8 +212,8 @@ class TrafficSignal(Plain):
         """The seconds until the next decision. Reward: minus the weighted terms, in vehicles, over `scale_veh`."""
         del key  # who comes follows from the episode's own key, whatever signals do
         network = self.network(state, params)
-        wish = jnp.asarray(action).reshape(self.sizes.signals)
-        signals = request(state.signals, self._phase(state, wish, network), network.phases, self.config.signals.timing)
+        wish = self.wish(action, state, network)
+        signals = request(state.signals, wish, network.phases, self.config.signals.timing)
         arriving = self.arrivals.of_step(network, state.drawn, state.time, self.config.substeps, self.config.flow.dt_s)
         traffic, signals, passed, delays = self._flow(network, state.traffic, signals, arriving, params)
         before = self.measures(network, state.traffic)
@@ -241,12 +240,9 @@ class TrafficSignal(Plain):
             info=info,
         )
 
-    def _phase(self, state: State, wish: Array, network: Network) -> Array:
-        """The phases that are wished for, `[J]`."""
-        if self.config.signals.action == "phase":
-            return wish
-        count = jnp.maximum(network.phases.sum(axis=1).astype(jnp.int32), 1)
-        return jnp.where(wish == 1, (state.signals.phase + 1) % count, state.signals.phase)
+    def wish(self, action: Array, state: State, network: Network) -> Array:
+        """The phases that an action wishes for, `[J]`."""
+        return actions.decode(self.config.signals.action, action, state.signals.phase, network.phases)
 
     def _flow(
         self, network: Network, traffic: Traffic, signals: Signals, arriving: Array, params: TrafficParams
@@ -283,7 +279,6 @@ class TrafficSignal(Plain):
         decide_s = self.config.signals.decide_s
         outside, inside = after.outside_veh.sum(), after.count_veh.sum()
         queue = after.halted_veh.sum() + outside
-        more = inside + outside - before.count_veh.sum() - before.outside_veh.sum()
         left = passed.left_veh.sum()
         switches = (signals.switches - state.signals.switches).sum()
         controlled = network.green.sum(axis=(0, 1)) > 0.0
@@ -301,7 +296,6 @@ class TrafficSignal(Plain):
             "free_flow_veh_s": passed.free_veh_s.sum(),
             "spillback_s": (fed & (after.first >= JAMMED)).sum() * decide_s,
             "switches": switches,
-            "mass_error_veh": more + left - arrived,
             **{f"term_{name}": params.weights[i] * terms[i] / params.scale_veh for i, name in enumerate(TERMS)},
         }
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from vmax.envs.traffic_signal.actions import encode
 from vmax.envs.traffic_signal.arrays import Network
 from vmax.envs.traffic_signal.measures import Measures, pressure
 from vmax.envs.traffic_signal.plans import Plan
@@ -79,9 +80,7 @@ class Rule(ABC):
             network = env.network(state, params)
             scene = Scene(network, env.measures(network, state.traffic), state, key, env.config.signals.decide_s)
             wish, memory = self.wish(scene, memory)
-            if env.config.signals.action == "switch":
-                wish = (wish != state.signals.phase).astype(jnp.int32)
-            return (wish[0] if env.sizes.signals == 1 else wish).astype(jnp.int32), memory
+            return encode(env.config.signals.action, wish, state.signals.phase, network.phases), memory
 
         return jax.vmap(one)(states, carry, jax.random.split(key, len(observation)))
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from vmax.envs.traffic_signal.actions import Kind
 from vmax.envs.traffic_signal.arrays import VehicleClass
 from vmax.envs.traffic_signal.demand import Pattern
 from vmax.envs.traffic_signal.diagram import PowerLaw, Triangular
@@ -96,15 +97,15 @@ class DemandConfig:
 
 @dataclass(frozen=True)
 class SignalConfig:
-    """Seconds between decisions, and of yellow, all-red, least and most green. `action`: the phase that is to be, or
-    whether to change to the next."""
+    """Seconds between decisions, and of yellow, all-red, least and most green. `action`: see
+    `vmax.envs.traffic_signal.actions`."""
 
     decide_s: float
     yellow_s: float
     all_red_s: float
     min_green_s: float
     max_green_s: float
-    action: Literal["phase", "switch"]
+    action: Kind
 
     def __post_init__(self) -> None:
         if self.decide_s <= 0:

@@ -79,6 +79,5 @@ INFO = (
     Feature("max_approach_delay_s", "s", 0.0, MANY),
     Feature("spillback_s", "link s", 0.0, MANY),
     Feature("switches", "1", 0.0, MANY),
-    Feature("mass_error_veh", "vehicles", -MANY, MANY),
     *(Feature(f"term_{name}", "1", -MANY, MANY) for name in TERMS),
 )

@@ -70,7 +70,7 @@ class TrafficTrials:
         "env.emission_proxy",
         "other_worlds": "policies on the same demand seeds at other levels of demand; rules keep what was "
         "tuned at the level of the test",
-        "mass_error_veh": "the largest sum of vehicles that came, less those that left, on the roads and outside",
+        "mass_error_veh": "vehicles that came, less those that left and those on the roads and outside: the largest",
         "more_than_learned": "what delay is more than under the learned policy on the same demand seeds",
         "ci95": "95 % interval of a bootstrap over demand seeds",
     }
@@ -104,13 +104,15 @@ class TrafficTrials:
     def lane_figures(self, record: Record) -> dict[str, np.ndarray]:
         """Figures of each demand seed, `[L]`, from the end of the warm-up on."""
         first = self.env.warm_up_steps
-        info = {name: np.asarray(values, np.float64)[first:] for name, values in record.info.items()}
+        whole = {name: np.asarray(values, np.float64) for name, values in record.info.items()}
+        info = {name: values[first:] for name, values in whole.items()}
         total = {name: values.sum(axis=0) for name, values in info.items()}
         hours = len(info["delay_veh_s"]) * self.env.dt_h
         came = np.maximum(total["arrived_veh"], 1.0)
         proxy = self.env.config.emission_proxy
         grams = proxy.delay_g_per_s * total["delay_veh_s"] + proxy.stop_g * total["stopped_veh"]
-        lost = np.asarray(record.info["mass_error_veh"], np.float64).cumsum(axis=0)
+        there = whole["inside_veh"] + whole["outside_veh"]
+        lost = (whole["arrived_veh"] - whole["left_veh"]).cumsum(axis=0) - there
         return {
             "delay_s_per_veh": total["delay_veh_s"] / came,
             "travel_time_s": (total["delay_veh_s"] + total["free_flow_veh_s"]) / came,
