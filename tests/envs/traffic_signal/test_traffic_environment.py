@@ -10,8 +10,9 @@ import pytest
 import vmax
 from vmax.envs.rollout import rollout
 from vmax.envs.traffic_signal import actions, trials
+from vmax.envs.traffic_signal.observation import FEATURES
 from vmax.envs.traffic_signal.plans import Plan
-from vmax.envs.traffic_signal.rules import Actuated, FixedTime, LongestQueue, MaxPressure
+from vmax.envs.traffic_signal.rules import Actuated, FixedTime, LongestQueue, MaxPressure, Random
 from vmax.errors import UserError
 
 SEEDS = 32
@@ -158,6 +159,21 @@ def test_rewards_are_the_weighted_terms_and_episodes_of_training_have_unlike_len
     assert info["term_delay"] == pytest.approx(-info["delay_veh_s"] / 5.0 / 20.0, rel=1e-5)
     terms = sum(value for name, value in info.items() if name.startswith("term_"))
     assert float(told.reward) == pytest.approx(terms, rel=1e-5)
+
+
+def test_every_feature_lies_within_its_bounds_and_says_something():
+    """The corridor, saturated, under random choices."""
+    wanted = f"env.observation.features=[{','.join(FEATURES)}]"
+    env = env_of(wanted, "env.demand.level=1.5", "env.episode.minutes=20", name="traffic_corridor")
+    params, space = env.params("test"), env.observation_space
+    starts = jax.tree.map(lambda leaf: leaf[:2], env.trials.starts("test"))
+    record = rollout(env, Random(), params, starts, trace=True)
+    seen, low, high = (np.asarray(x) for x in (record.trace["observation"], space.low, space.high))
+    assert np.isfinite(seen).all() and (seen >= low - 1e-6).all() and (seen <= high + 1e-6).all()
+    block = {f.name: seen[..., space.slice(f.name)] for f in space.features}
+    still = {"motorcycles", "hour_sin", "hour_cos", "clearing", "held", "blocked"}  # one class; time; seldom
+    moving = [name for name, values in block.items() if np.ptp(values) > 0.05]
+    assert {name for name in block if not name.endswith(tuple(still))} <= set(moving)
 
 
 @pytest.mark.parametrize("name", ["traffic_signal", "traffic_lagos"])

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vmax.envs.traffic_signal.arrays import Network
-from vmax.envs.traffic_signal.measures import Measures
+from vmax.envs.traffic_signal.measures import Measures, pressure
 from vmax.envs.traffic_signal.signals import Signals, Timing, allowed
 from vmax.spaces import Feature
 
@@ -107,6 +107,9 @@ FEATURES: dict[str, Kind] = {
                   "jam density", 0.0, 1.0, "approach"),
     "blocked": Kind(lambda v: v.approach(v.network.roads.mean_ahead(v.measures.first)),
                     "jam density", 0.0, 1.0, "approach"),
+    "pressure": Kind(lambda v: v.approach(
+                         pressure(v.network.roads, v.measures) / jnp.maximum(v.measures.holds_veh, 1e-6)),
+                     "capacity", -4.0, 40.0, "approach"),
     "motorcycles": Kind(_classes, "share", 0.0, 1.0, "approach"),
     "phase": Kind(_phase, "1", 0.0, 1.0, "phase"),
     "allowed": Kind(lambda v: allowed(v.signals, v.network.phases, v.timing).astype(jnp.float32),
