@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +70,6 @@ class Sizes:
     signals: int
     phases: int
     ahead: int
-    behind: int
 
     @classmethod
     def of(cls, networks: Sequence[Description], dx_m: float) -> Sizes:
@@ -83,13 +81,7 @@ class Sizes:
             max(1, *(len(n.signals) for n in networks)),
             max([2, *(len(s.phases) for s in signals)]),
             max([1, *(len(link.turns) for n in networks for link in n.links.values())]),
-            max([1, *(count for n in networks for count in _feeding(n).values())]),
         )
-
-
-def _feeding(network: Description) -> Counter[str]:
-    """How many turns lead to each link."""
-    return Counter(to for link in network.links.values() for to in link.turns)
 
 
 def cell_count(link: Link, dx_m: float) -> int:
@@ -160,18 +152,19 @@ def build(network: Description, sizes: Sizes, classes: Sequence[VehicleClass], d
 
 
 def _turns(network: Description, sizes: Sizes, index: dict[str, int]) -> dict[str, Array]:
-    """`ahead`, `turns`, `feeds` and `fed` of `Roads`."""
+    """`ahead`, `turns` and `feeds` of `Roads`."""
     shape = (sizes.links, sizes.ahead)
     ahead, turns = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
-    feeds, fed = np.zeros((sizes.links, sizes.behind), np.int32), np.zeros((sizes.links, sizes.behind), np.float32)
-    found = np.zeros(sizes.links, int)
+    feeds = np.zeros((*shape, sizes.links), np.float32)
     for name, link in network.links.items():
         for d, (to, share) in enumerate(link.turns.items()):
             i, j = index[name], index[to]
-            ahead[i, d], turns[i, d] = j, share
-            feeds[j, found[j]], fed[j, found[j]] = i * sizes.ahead + d, 1.0
-            found[j] += 1
-    return {k: jnp.asarray(v) for k, v in (("ahead", ahead), ("turns", turns), ("feeds", feeds), ("fed", fed))}
+            ahead[i, d], turns[i, d], feeds[i, d, j] = j, share, 1.0
+    return {
+        "ahead": jnp.asarray(ahead),
+        "turns": jnp.asarray(turns),
+        "feeds": jnp.asarray(feeds.reshape(-1, sizes.links)),
+    }
 
 
 def _signals(network: Description, sizes: Sizes, index: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:

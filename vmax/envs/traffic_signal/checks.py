@@ -78,5 +78,5 @@ def _exempt(env: TrafficSignal) -> dict[str, str]:
     if len(config.vehicles) == 1:
         found["param_live/share_spread"] = "there is one class of vehicles"
     if not any(link.turns for network in env.descriptions for link in network.links.values()):
-        found["param_live/networks.roads.fed"] = "no link leads to another"
+        found["param_live/networks.roads.feeds"] = "no link leads to another"
     return found

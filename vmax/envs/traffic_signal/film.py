@@ -22,7 +22,8 @@ class Film:
 
     Attributes:
       occupied: share of jam density of every cell, `[T, L, N]`; the last cell is at the stop line.
-      phase, clearing: of every signal the phase that is or comes next, `[T, J]`, and whether nobody has green.
+      phase, clearing: of every signal the phase that is or comes next, `[T, J]`, and whether nobody had green yet since
+        it changed.
       queue_veh: vehicles that stand on each link or wait outside for it, `[T, L]`.
       arrived_veh, left_veh: so far, `[T]`.
     """
@@ -54,7 +55,7 @@ def film(env: TrafficSignal, policy: Any, params: Any, start: Start) -> Film:
             shown = (
                 state.traffic.r.sum(axis=0),
                 state.signals.phase,
-                state.signals.clear_s > 0.0,
+                state.signals.green_s <= 0.0,
                 seen.halted_veh + seen.outside_veh,
                 step.info["arrived_veh"][0],
                 step.info["left_veh"][0],

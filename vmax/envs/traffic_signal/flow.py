@@ -30,8 +30,7 @@ class Roads:
       saturation: the most that passes the stop line, share of jam occupancy of a cell a second, `[L]`.
       ahead, turns: the up to D links that follow each, `[L, D]` int32, and the share of its vehicles that goes to each,
         `[L, D]`, 0 where there is none.
-      feeds, fed: the up to U turns that lead to each link, as places in `turns` laid out flat, `[L, U]` int32, and 1
-        where there is one, `[L, U]`.
+      feeds: 1 where a turn, of those in `turns` laid out flat, leads to a link, `[L D, L]`.
       source, sink: 1 where vehicles enter and leave the network, `[L]`.
     """
 
@@ -44,7 +43,6 @@ class Roads:
     ahead: Array
     turns: Array
     feeds: Array
-    fed: Array
     source: Array
     sink: Array
 
@@ -54,7 +52,7 @@ class Roads:
 
     def arriving(self, by_turn: Array) -> Array:
         """What turns `[K, L, D]` bring to each link, `[K, L]`."""
-        return (by_turn.reshape(len(by_turn), -1)[:, self.feeds] * self.fed).sum(axis=2)
+        return jnp.matmul(by_turn.reshape(len(by_turn), -1), self.feeds, precision="highest")
 
 
 @struct.dataclass
