@@ -133,6 +133,7 @@ def build(network: Description, sizes: Sizes, classes: Sequence[VehicleClass], d
         roads=Roads(
             cells=leaf(cells),
             entry=leaf(entry),
+            first=jnp.asarray(entry.argmax(axis=1), jnp.int32),
             dx_m=leaf(_padded(cell_m, (sizes.links,), 1.0)),
             free_m_per_s=leaf(_padded(free, (len(classes), sizes.links))),
             holds_veh=leaf(_padded(holds, (len(classes), sizes.links), 1.0)),

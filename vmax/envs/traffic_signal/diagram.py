@@ -48,6 +48,14 @@ class Diagram(Protocol):
         ...
 
 
+def power(x: Array, exponent: float) -> Array:
+    """x to the exponent, x at least 0: whole ones by products, which are many times as fast."""
+    if exponent == round(exponent):
+        return jax.lax.integer_pow(x, round(exponent))
+    safe = jnp.maximum(x, TINY)
+    return jnp.where(x > TINY, safe**exponent, 0.0)
+
+
 @dataclass(frozen=True)
 class PowerLaw:
     """u = w - p(r), p(r) = c r^γ, and in equilibrium u = 1 - r^γ (Greenshields: γ = 1).
@@ -61,7 +69,7 @@ class PowerLaw:
 
     def pressure(self, r: Array) -> Array:
         """p(r)."""
-        return self.pressure_scale * self._power(r, self.exponent)
+        return self.pressure_scale * power(r, self.exponent)
 
     def speed(self, r: Array, w: Array) -> Array:
         return jnp.maximum(w - self.pressure(r), 0.0)
@@ -70,26 +78,19 @@ class PowerLaw:
         return u + self.pressure(r)
 
     def density(self, w: Array, u: Array) -> Array:
-        return self._power(jnp.maximum(w - u, 0.0) / self.pressure_scale, 1.0 / self.exponent)
+        return power(jnp.maximum(w - u, 0.0) / self.pressure_scale, 1.0 / self.exponent)
 
     def critical(self, w: Array) -> Array:
         """Where d/dr [r (w - p(r))] = 0: p(r) = w / (1 + γ)."""
         return self.density(w, w * (self.exponent / (1.0 + self.exponent)))
 
     def equilibrium(self, r: Array) -> Array:
-        return jnp.maximum(1.0 - self._power(r, self.exponent), 0.0)
+        return jnp.maximum(1.0 - power(r, self.exponent), 0.0)
 
     @property
     def fastest_wave(self) -> float:
         """|λ1| = |u - r p'(r)| <= γ w."""
         return max(1.0, self.exponent)
-
-    @staticmethod
-    def _power(x: Array, exponent: float) -> Array:
-        if exponent == 1.0:
-            return x
-        safe = jnp.maximum(x, TINY)
-        return jnp.where(x > TINY, safe**exponent, 0.0)
 
 
 @dataclass(frozen=True)

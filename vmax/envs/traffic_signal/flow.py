@@ -23,7 +23,7 @@ class Roads:
 
     Attributes:
       cells: 1 where there is a cell, `[L, N]`.
-      entry: 1 at the first cell of each link, `[L, N]`.
+      entry: 1 at the first cell of each link, `[L, N]`; first: its place, `[L]` int32.
       dx_m: length of a cell, `[L]`.
       free_m_per_s: free speed, `[K, L]`.
       holds_veh: vehicles of the class alone that fill a cell, `[K, L]`.
@@ -36,6 +36,7 @@ class Roads:
 
     cells: Array
     entry: Array
+    first: Array
     dx_m: Array
     free_m_per_s: Array
     holds_veh: Array
@@ -45,6 +46,10 @@ class Roads:
     feeds: Array
     source: Array
     sink: Array
+
+    def of_first(self, values: Array) -> Array:
+        """Values of cells `[K, L, N]` in the first of each link, `[K, L]`."""
+        return jnp.take_along_axis(values, self.first[None, :, None], axis=2)[..., 0]
 
     def mean_ahead(self, values: Array) -> Array:
         """Values of links `[L]`, the mean over those that follow each, by turns, `[L]`."""
@@ -123,12 +128,9 @@ class Flow:
         crossed = roads.free_m_per_s * dt_s / roads.dx_m  # share of a cell that free vehicles cross, [K, L]
         between = model.passing(traffic.r[..., :-1], w[..., :-1], traffic.r[..., 1:], w[..., 1:])
         between = between * crossed[..., None] * roads.cells[:, :-1]
-        here = Ends(
-            traffic.r[..., -1],
-            w[..., -1],
-            jnp.einsum("kln,ln->kl", traffic.r, roads.entry),
-            jnp.einsum("kln,ln->kl", w, roads.entry),
-        )
+        r_last, r_first = traffic.r[..., -1], roads.of_first(traffic.r)
+        w_last, w_first = model.wanted(r_last, traffic.y[..., -1]), model.wanted(r_first, roads.of_first(traffic.y))
+        here = Ends(r_last, w_last, r_first, w_first)
         onward, leaving = self._leaving(roads, here, gate * crossed, crossed, dt_s)
         waiting = traffic.outside_veh + arriving_veh
         entering = self._entering(roads, here, waiting, crossed)

@@ -14,7 +14,7 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 
-from vmax.envs.traffic_signal.diagram import Diagram, demand, supply
+from vmax.envs.traffic_signal.diagram import Diagram, demand, power, supply
 
 Array = jax.Array
 
@@ -136,7 +136,7 @@ class TwoClass:
     def _pressure(self, r: Array) -> Array:
         """p_k of the occupancy of all classes, `[K, ...]`."""
         total = jnp.clip(jnp.sum(r, axis=0), 0.0, 1.0)
-        return jnp.stack([total if beta == 1.0 else total**beta for beta in self.betas])
+        return jnp.stack([power(total, beta) for beta in self.betas])
 
     def speed(self, r: Array, w: Array) -> Array:
         return jnp.maximum(w - self._pressure(r), 0.0)
