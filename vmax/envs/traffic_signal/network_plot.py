@@ -78,7 +78,8 @@ class Map:
             lit = phases[self.film.phase[step, signal]]
             point.set_color(NOBODY if self.film.clearing[step, signal] else GREEN if lit else RED)
         seconds = round(60.0 * clock_minutes(self.env, self.film)[step])
-        self.axes.set_title(f"{self.name}, {seconds // 60:02d}:{seconds % 60:02d}")
+        title = f"{self.name}, {seconds // 60:02d}:{seconds % 60:02d}"
+        self.axes.set_title(title, loc="left", fontweight="bold", fontsize=11)
 
 
 def _line(start: tuple[float, float], end: tuple[float, float]) -> tuple[Array, Array, Array]:
