@@ -16,13 +16,17 @@ def invoke(monkeypatch, tmp_path, capsys):
     return invoker(monkeypatch, capsys, flow.main)
 
 
+def scheme_of(model):
+    return next(name for name, other in known.SCHEMES.items() if other == model)
+
+
 @pytest.fixture
 def quick(monkeypatch):
     """Without what takes long: errors as they would be, halved with the size of cells."""
     monkeypatch.setattr(
         known,
         "errors_veh",
-        lambda model, case: (case.off if model == known.ARZ else case.upwind_off) * 200 / np.array(known.CELLS),
+        lambda model, case: case.known[scheme_of(model)].off * 200 / np.array(known.CELLS),
     )
     monkeypatch.setattr(known, "delay_at_signal_s", lambda model, arriving: known.uniform_delay_s(arriving))
     monkeypatch.setattr(known, "account", lambda *_, **__: known.Account(100.0, 50.0, 0.0, 0.0, 1.0, 0.0))

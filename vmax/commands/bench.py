@@ -137,10 +137,9 @@ def beside_sumo(speed: Any, table: Table) -> None:
     from vmax.commands.bench_sumo import sumo_rates
 
     table.head("SUMO, a comparable junction, random decisions every 5 s")
+    labels = {"sumo_rl": "through sumo-rl", "libsumo": "libsumo alone"}
     for name, rate in sumo_rates(speed.repeats).items():
-        table.row(
-            f"{name}_steps_per_s", {"sumo_rl": "through sumo-rl", "libsumo": "libsumo alone"}[name], rate, "steps/s"
-        )
+        table.row(f"{name}_steps_per_s", labels[name], rate, "decisions/s")
 
 
 def remember(memory: Any, products: int, classes: dict[str, Any], table: Table) -> None:
