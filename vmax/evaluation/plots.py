@@ -70,7 +70,6 @@ def training_curves(metrics: Path) -> Figure:
     """Every quantity that training logged over environment steps, with its moving average."""
     table = pd.read_csv(metrics)
     names = [name for name in table.dropna(axis="columns", how="all").columns if name.startswith("train/")]
-    window = max(2, round(MOVING * len(table)))
     names.sort(key=lambda name: (name != "train/episode_return", name != "train/episode_length", name))
     columns = min(4, max(len(names), 1))
     rows = max(1, -(-len(names) // columns))
@@ -78,13 +77,14 @@ def training_curves(metrics: Path) -> Figure:
         for axis, name in zip(axes.flat, names, strict=False):
             curve = table[["step", name]].dropna()
             axis.plot(curve["step"], curve[name], color=colour("last"), linewidth=0.9)
+            window = max(2, round(MOVING * len(curve)))
             mean = pd.Series(curve[name]).rolling(window, min_periods=1).mean()
             axis.plot(curve["step"], mean, color=colour("best"), linewidth=1.7)
             axis.set_title(name.removeprefix("train/"))
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         for axis in list(axes.flat)[len(names) :]:
             axis.set_axis_off()
-        figure.suptitle(f"Training; dark: mean of the last {window} points", fontsize=10)
+        figure.suptitle(f"Training; dark: mean over {MOVING:.0%} of the points", fontsize=10)
     return figure
 
 
