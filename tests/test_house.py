@@ -58,3 +58,30 @@ def test_imports_point_down():
         if importer != "vmax":
             found += [f"{importer} imports {name}" for name in imports(path) if wrong(importer, name)]
     assert found == []
+
+
+WAITING = {"linalg", "fft", "orthogonal", "multivariate_normal", "cholesky", "svd", "qr", "eigh", "solve", "lstsq"}
+"""LAPACK and FFT of JAX: calls that wait inside the thread pool they run on (`vmax/networks/orthogonal.py` says why)."""
+
+
+def waiting_calls(source):
+    """What a file takes of `WAITING` from JAX or Flax, as dotted names; NumPy's and SciPy's run outside of programs."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in ("jax", "flax"):
+            yield from (f"{node.module}.{name.name}" for name in node.names if name.name in WAITING)
+        name = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
+        if node_root(node) in ("jax", "jnp", "nn", "lax") and set(name.split(".")) & WAITING:
+            yield name
+
+
+def node_root(node):
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def test_compiled_programs_call_nothing_that_waits_in_the_thread_pool():
+    assert list(waiting_calls("q = jnp.linalg.qr(a)")) and list(waiting_calls("nn.initializers.orthogonal(1.0)"))
+    assert list(waiting_calls("from jax.numpy import linalg")) and not list(waiting_calls("np.linalg.solve(a, b)"))
+    found = {path.name: list(waiting_calls(path.read_text(encoding="utf-8"))) for path in ROOT.glob("vmax/**/*.py")}
+    assert {name: calls for name, calls in found.items() if calls} == {}

@@ -29,6 +29,7 @@ from vmax.algorithms.algorithm import Batch, Spec
 from vmax.config import RunConfig, compose, load
 from vmax.envs.environment import AutoReset, EpisodeStatistics
 from vmax.errors import UserError
+from vmax.networks.orthogonal import orthogonal
 from vmax.spaces import Box, Feature, random_actions
 from vmax.training.run import build_program
 
@@ -162,7 +163,7 @@ def matrix_products(count: int) -> Repeated:
     """A call of `count` float32 products of 256 × 256 matrices, each of the last one's result."""
     left, right = jax.random.split(jax.random.key(0))
     # the orthogonal factor keeps the product's size, so that it neither grows nor dies away
-    rotation, start = jnp.linalg.qr(jax.random.normal(right, (SIZE, SIZE)))[0], jax.random.normal(left, (SIZE, SIZE))
+    rotation, start = orthogonal()(right, (SIZE, SIZE)), jax.random.normal(left, (SIZE, SIZE))
     multiply = jax.jit(lambda x, by: jax.lax.scan(lambda x, _: (x @ by, None), x, length=count)[0])
     return Repeated(lambda x: multiply(x, rotation), start)
 

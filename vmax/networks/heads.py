@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from vmax.networks.mlp import NetworkConfig, Torso
+from vmax.networks.orthogonal import orthogonal
 from vmax.networks.recurrent import joined
 
 Array = jax.Array
@@ -19,7 +20,7 @@ Array = jax.Array
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
 SMALL = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
 """First actions lie near the middle of the range, whatever the observation."""
-ORTHOGONAL, SMALL_ORTHOGONAL = nn.initializers.orthogonal(math.sqrt(2.0)), nn.initializers.orthogonal(0.01)
+ORTHOGONAL, SMALL_ORTHOGONAL = orthogonal(math.sqrt(2.0)), orthogonal(0.01)
 """Of hidden and last layers. Source: Andrychowicz et al. (2021), What Matters in On-Policy Reinforcement Learning."""
 
 
@@ -124,7 +125,7 @@ class StateValue(nn.Module):
     @nn.compact
     def __call__(self, observation: Array, memory: Array | None = None) -> Array:
         hidden = Torso(self.config, "critic", ORTHOGONAL)(joined(observation, memory))
-        last = nn.Dense(1, dtype=jnp.dtype(self.config.dtype), kernel_init=nn.initializers.orthogonal(1.0))
+        last = nn.Dense(1, dtype=jnp.dtype(self.config.dtype), kernel_init=orthogonal(1.0))
         return last(hidden)[..., 0].astype(jnp.float32)
 
 

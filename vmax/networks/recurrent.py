@@ -18,11 +18,13 @@ import jax.numpy as jnp
 
 from vmax.errors import UserError
 from vmax.networks.mlp import NetworkConfig
+from vmax.networks.orthogonal import orthogonal
 
 Array = jax.Array
 Key = jax.Array
 
 CELLS: dict[str, type[nn.RNNCellBase]] = {"lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCell}
+RECURRENT_KERNEL = orthogonal()
 
 
 @dataclass(frozen=True)
@@ -94,4 +96,6 @@ def joined(inputs: Array, memory: Array | None) -> Array:
 
 
 def _cell(config: RecurrentConfig) -> nn.RNNCellBase:
-    return CELLS[config.name](config.units, dtype=jnp.dtype(config.dtype))  # pyright: ignore[reportCallIssue]
+    return CELLS[config.name](  # pyright: ignore[reportCallIssue]
+        config.units, dtype=jnp.dtype(config.dtype), recurrent_kernel_init=RECURRENT_KERNEL
+    )
