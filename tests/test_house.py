@@ -61,7 +61,7 @@ def test_imports_point_down():
 
 
 WAITING = {"linalg", "fft", "orthogonal", "multivariate_normal", "cholesky", "svd", "qr", "eigh", "solve", "lstsq"}
-"""LAPACK and FFT of JAX: calls that wait inside the thread pool they run on (`vmax/networks/orthogonal.py` says why)."""
+"""LAPACK and FFT of JAX: calls that wait inside the thread pool they run on (see `vmax/networks/orthogonal.py`)."""
 
 
 def waiting_calls(source):

@@ -129,17 +129,20 @@ class EvaluationConfig:
     """`error_draws` forecast errors per split, `bootstrap` resamples for the intervals, `plots` or none.
 
     `days`: only the first so many days of a split, None: all of it. `seasons`: whether each evaluation during training
-    also looks at one fixed day of each season.
+    also looks at one fixed day of each season. `max_episode_steps`: where an environment does not say how long its
+    episodes are at most, they are cut here.
     """
 
     error_draws: int
     bootstrap: int
     days: int | None
+    max_episode_steps: int
     plots: bool
     seasons: bool
 
     def __post_init__(self) -> None:
         _at_least(1, "evaluation", error_draws=self.error_draws, bootstrap=self.bootstrap)
+        _at_least(1, "evaluation", max_episode_steps=self.max_episode_steps)
         if self.days is not None:
             _at_least(1, "evaluation", days=self.days)
 
@@ -168,6 +171,7 @@ class RunConfig:
     resume: str | None
     init_from: str | None
     time_budget_s: float | None
+    watchdog_s: float | None
     export: bool
     report: bool
     budget: BudgetConfig
@@ -190,6 +194,8 @@ class RunConfig:
             _at_least(1, "", threads=self.threads)
         if self.time_budget_s is not None and self.time_budget_s <= 0:
             raise UserError(f"time_budget_s={self.time_budget_s}: must be above 0, or null")
+        if self.watchdog_s is not None and self.watchdog_s <= 0:
+            raise UserError(f"watchdog_s={self.watchdog_s}: must be above 0, or null")
         if self.checkpoint.policy_every is not None:
             every = self.checkpoint.policy_every
             _multiple("checkpoint.policy_every", every, self.training.eval_every, "training.eval_every")

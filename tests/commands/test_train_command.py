@@ -199,7 +199,9 @@ def test_resume_may_change_the_epochs_of_a_run_by_epochs(invoke, calls):
     assert [config.training.epochs for config, _, _ in calls] == [2, 5]
     assert [config.total_steps for config, _, _ in calls] == [None, None]
     status, _, err = invoke("resume=outputs/a", "total_steps=1e6")
-    assert status == 2 and err.endswith("null; only training.epochs, time_budget_s and stopping may change\n")
+    assert status == 2 and err.endswith(
+        "null; only training.epochs, time_budget_s, watchdog_s and stopping may change\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -223,7 +225,7 @@ def test_resume_refuses_other_changes_and_names_both_values(invoke, calls, overr
     status, _, err = invoke("resume=outputs/a", override)
     assert (status, err) == (
         2,
-        f"error: resume: {message}; only total_steps, time_budget_s and stopping may change\n",
+        f"error: resume: {message}; only total_steps, time_budget_s, watchdog_s and stopping may change\n",
     ) and len(calls) == 1
 
 

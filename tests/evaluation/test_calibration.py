@@ -15,6 +15,7 @@ from vmax.algorithms.algorithm import Spec, Valuing
 from vmax.config import compose, load
 from vmax.envs.rollout import greedy_episodes, trace_episodes
 from vmax.evaluation.calibration import Calibration, calibration, calibration_figure
+from vmax.evaluation.episodes import split_key
 from vmax.evaluation.policies import Learned
 from vmax.evaluation.validation import Validation
 
@@ -87,8 +88,8 @@ def test_each_day_of_the_split_is_a_pair_and_the_score_stays_what_it_was():
     env = small_bess()
     algorithm, spec, state = learner(env, "algorithm=sac", "algorithm.discount=0.9")
     policy = algorithm.policy(state, averaged=True)
-    plain = Validation(env, algorithm, "test", error_draws=1, references=())
-    asking = Validation(env, algorithm, "test", error_draws=1, references=(), spec=spec)
+    plain = Validation(env, algorithm, "test", error_draws=1, references=(), max_episode_steps=1)
+    asking = Validation(env, algorithm, "test", error_draws=1, references=(), spec=spec, max_episode_steps=1)
     before, found = plain(policy), asking(policy, algorithm.critics(state))
     assert plain.calibration is None and asking.calibration is not None
     names = {"q_mean", "q_return_mean", "q_correlation"}
@@ -100,12 +101,12 @@ def test_each_day_of_the_split_is_a_pair_and_the_score_stays_what_it_was():
 def test_episodes_are_those_that_are_scored():
     env = vmax.make_env("pendulum", ["env.max_steps=20"])
     algorithm, spec, state = learner(env, "algorithm=td3", "algorithm.discount=0.9")
-    policy, key, params = algorithm.policy(state, averaged=True), jax.random.key(0), env.params("validation")
-    returns, lengths = greedy_episodes(env, Learned(policy, algorithm), params, key, 5)
+    policy, key, params = algorithm.policy(state, averaged=True), split_key("validation"), env.params("validation")
+    episodes = greedy_episodes(env, Learned(policy, algorithm), params, key, 5, 1000)
     record = trace_episodes(env, Learned(policy, algorithm), params, key, 5, 32)
-    assert (np.asarray(record.steps) == lengths).all() and not record.trace["terminated"].any()
-    assert np.allclose(np.asarray(record.trace["reward"])[:20].sum(0), returns, rtol=1e-4)
-    validation = Validation(env, algorithm, "validation", 1, spec=spec)
+    assert (np.asarray(record.steps) == episodes.lengths).all() and not record.trace["terminated"].any()
+    assert np.allclose(np.asarray(record.trace["reward"])[:20].sum(0), episodes.returns, rtol=1e-4)
+    validation = Validation(env, algorithm, "validation", 1, spec=spec, max_episode_steps=1000)
     critics = algorithm.critics(state)
     found = validation(policy, critics)
     assert validation.calibration is not None and len(validation.calibration.value) == 100

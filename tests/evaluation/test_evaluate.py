@@ -206,7 +206,7 @@ def test_capture_is_null_where_nothing_can_be_earned():
 def test_score_during_training_is_compiled_once_and_agrees_with_the_evaluation():
     env = small_bess()
     policy = random_policy(env, 0)
-    score = Validation(env, policy.algorithm, "test", error_draws=3)
+    score = Validation(env, policy.algorithm, "test", error_draws=3, max_episode_steps=1)
     assert score.references["perfect_foresight"] == 1.0
     assert score.references["do_nothing"] == 0.0
     found = score(policy.weights)
@@ -219,7 +219,7 @@ def test_score_during_training_is_compiled_once_and_agrees_with_the_evaluation()
 
 def test_episodes_where_there_is_no_split_to_run_over():
     env = vmax.make_env("pendulum", ["env.max_steps=20"])
-    found = evaluate(env, {"last": random_policy(env, 0)}, "test", error_draws=1, bootstrap=10)
+    found = evaluate(env, {"last": random_policy(env, 0)}, "test", error_draws=1, bootstrap=10, max_episode_steps=1000)
     figures = found.result["policies"]["last"]
     episodes: Any = found.episodes
     returns = episodes["return"]

@@ -18,9 +18,11 @@ import jax
 import numpy as np
 import pytest
 import tiny
+from jax.stages import Lowered
 
 import vmax
 from vmax import config, devices, envs
+from vmax.activity import Activity
 from vmax.algorithms import make_algorithm
 from vmax.envs.classic.pendulum import Pendulum
 from vmax.errors import UserError
@@ -128,7 +130,8 @@ def test_sigterm_ends_a_run_after_its_chunk_and_resume_completes_it(untouched, t
     folder = tmp_path / "stopped"
     with monkeypatch.context() as patch:
         patch.setattr("vmax.training.chunks.ProgressReport.update", ask_to_stop)
-        assert vmax.train(tiny.PENDULUM, str(folder))["run"]["status"] == "interrupted"
+        with pytest.raises(SystemExit):  # saved first; a loop of trainings ends with it
+            vmax.train(tiny.PENDULUM, str(folder))
     assert f"SIGTERM at step 700; go on with resume={folder}" in capsys.readouterr().out
     record = RunFolder(folder).record()
     assert (record["status"], record["reason"]) == ("interrupted", "SIGTERM at step 700; go on with resume=")
@@ -154,13 +157,65 @@ def test_a_run_that_ended_before_its_first_checkpoint_begins_anew(untouched, tmp
         patch.setattr("vmax.training.chunks.ProgressReport.update", end_at_once)
         with pytest.raises(SystemExit):
             vmax.train(tiny.PENDULUM, str(folder))
-    assert RunFolder(folder).record()["reason"] == "ended by a signal without saving"
+    assert RunFolder(folder).record()["reason"] == (
+        "ended by a signal during: chunk (after step 300); nothing was saved before"
+    )
     assert [int(row[0]) for row in read_metrics(folder / "metrics.csv")[1]] == [300]
     for left in ("500.tmp", "best-400"):  # as if it had been killed while it saved
         (folder / "checkpoints" / left).mkdir(parents=True)
     vmax.train([f"resume={folder}"])
     assert "begun anew: the run ended before its first checkpoint" in (folder / "train.log").read_text()
     tiny.assert_same_run(untouched["pendulum"], folder)
+
+
+PHASES = {
+    "baselines on the validation split": 0,
+    "first state and warm-up": 0,
+    "compiling the training program": 0,
+    "chunk (after step 600)": 700,
+    "evaluation on the validation split (step 600)": 600,
+    "evaluation on the validation split (step 1000)": 1000,
+    "final evaluation": 1000,
+}
+"""What a run is at when a signal comes, and the step of the checkpoint that it leaves; 0: none."""
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_signal_in_any_phase_ends_the_run_and_resume_completes_it(untouched, tmp_path, monkeypatch, phase):
+    def signalled(what, detail, since):
+        now = Activity(what, detail, since)
+        if str(now) == phase:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return now
+
+    folder = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        patch.setattr("vmax.activity.Activity", signalled)
+        with pytest.raises(SystemExit) as end:
+            vmax.train(tiny.PENDULUM, str(folder))
+    assert end.value.code == 128 + signal.SIGUSR1
+    record = RunFolder(folder).record()
+    assert record["status"] == "interrupted" and ("SIGUSR1" in record["reason"] or phase in record["reason"])
+    saved = [int(name) for name in tiny.checkpoint_names(folder) if name.isdigit()] if PHASES[phase] else [0]
+    assert max(saved) == PHASES[phase]
+    vmax.train([f"resume={folder}"])
+    tiny.assert_same_run(untouched["pendulum"], folder)
+
+
+def test_where_nothing_moves_the_watchdog_says_what_is_waited_for(tmp_path, monkeypatch, capsys):
+    compiled = Lowered.compile
+
+    def slowly(lowered, *arguments):
+        time.sleep(1.0)
+        return compiled(lowered, *arguments)
+
+    monkeypatch.setattr(Lowered, "compile", slowly)
+    vmax.train([*tiny.PENDULUM, "total_steps=300", "watchdog_s=0.3"], str(tmp_path))
+    line = "nothing has moved for 0.3 s: compiling the training program; stacks: "
+    assert f"warning: {line}{tmp_path / 'stacks.txt'}" in capsys.readouterr().out
+    assert line in (tmp_path / "train.log").read_text()
+    assert "in slowly" in (tmp_path / "stacks.txt").read_text()
+    assert RunFolder(tmp_path).record()["status"] == "completed"
 
 
 def test_rates_are_those_up_to_the_record_that_they_stand_beside(tmp_path, monkeypatch):
@@ -213,7 +268,8 @@ def test_resume_of_a_completed_run_is_refused_and_leaves_it_as_it_was(finished):
     with pytest.raises(UserError, match=done.replace("of 1000", "of 900")):
         vmax.train([f"resume={finished}", "total_steps=900"])
     with pytest.raises(
-        UserError, match=r"resume: seed=9 differs from the run's 3; only total_steps, time_budget_s and stopping may"
+        UserError,
+        match=r"resume: seed=9 differs from the run's 3; only total_steps, time_budget_s, watchdog_s and stopping may",
     ):
         vmax.train([f"resume={finished}", "seed=9"])
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
@@ -305,7 +361,7 @@ def test_a_chunk_takes_its_input_over_and_neither_it_nor_the_evaluation_is_trace
     initialise, warm_up, chunk = program.compiled(5, 20)
     warmed = warm_up(initialise(devices.replicate(jax.random.key(0), 1), params), params)
     first, _ = chunk(warmed, params)
-    validation = Validation(env, algorithm, "validation", 1, spec=program.spec)
+    validation = Validation(env, algorithm, "validation", 1, spec=program.spec, max_episode_steps=1000)
 
     def validate(learner):
         validation(*devices.fetch((algorithm.policy(learner, averaged=True), algorithm.critics(learner))))

@@ -8,18 +8,25 @@ import threading
 import pytest
 
 from vmax.training.progress import ProgressReport
-from vmax.training.signals import StopRequest, terminated_as_exit
+from vmax.training.signals import STOPPING, Signals, Stopped
 
-TWO_SIGNALS = """
-import os, signal, time
-from vmax.training.signals import StopRequest
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell starts with SIGINT ignored
-with StopRequest() as stop:
-    os.kill(os.getpid(), signal.SIGINT)
-    print(stop.received, flush=True)
-    os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(5)
-print("went on")
+STUCK = """
+import contextlib, os, signal, sys, threading, time
+import jax, jax.numpy as jnp
+from vmax.training import signals
+signals.GRACE_S = 1.0
+endless = jax.jit(lambda x: jax.lax.while_loop(lambda x: x >= 0, lambda x: x * 0, x)).lower(jnp.int32(0)).compile()
+times, stretch = int(sys.argv[2]), sys.argv[3]
+
+def send():
+    for _ in range(times):
+        time.sleep(0.5)
+        os.kill(os.getpid(), int(sys.argv[1]))
+
+with signals.Signals(lambda reason: print("on record:", reason, flush=True)) as taken:
+    with taken.saved_first() if stretch == "chunk" else contextlib.nullcontext():
+        threading.Thread(target=send).start()
+        jax.block_until_ready(endless(jnp.int32(0)))
 """
 
 
@@ -57,40 +64,80 @@ def test_on_a_terminal_there_is_a_bar():
     assert "100 %" in stream.getvalue() and "capture 0.90" in stream.getvalue()
 
 
-def test_a_signal_is_noted_and_the_former_behaviour_returns():
+def test_within_a_stretch_that_saves_the_first_signal_is_noted_and_the_second_ends_it():
     before = signal.getsignal(signal.SIGTERM)
-    with StopRequest() as stop:
-        assert stop.received is None
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.received == "SIGTERM"
-        assert signal.getsignal(signal.SIGTERM) is before
-    with StopRequest():
-        pass
+    with Signals() as signals:
+        with pytest.raises(SystemExit) as end, signals.saved_first():  # noqa: PT012
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert signals.received == "SIGTERM"
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert end.value.code == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_second_signal_ends_the_process():
+@pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
+def test_every_signal_that_asks_to_stop_is_taken_and_given_back(number):
+    before = signal.getsignal(number)
+    with Signals() as signals, signals.saved_first():
+        assert signals.received is None
+        os.kill(os.getpid(), number)
+        assert signals.received == number.name
+    assert signal.getsignal(number) is before
+
+
+def test_what_can_be_broken_off_is():
+    with Signals() as signals, signals.saved_first():
+        with pytest.raises(Stopped, match="SIGINT"), signals.cut_short():
+            os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(Stopped, match="SIGINT"), signals.cut_short():  # nor is anything else begun
+            pass
+
+
+def test_what_cannot_be_saved_is_ended_as_by_the_signal_itself():
+    for number, error in {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: SystemExit}.items():
+        with pytest.raises(error), Signals():
+            os.kill(os.getpid(), number)
+
+
+def test_the_handler_of_a_launcher_is_called_once_all_is_saved():
+    seen = []
+    former = signal.signal(signal.SIGUSR2, lambda number, frame: seen.append(number))
+    try:
+        with Signals() as signals, signals.saved_first():
+            signals.hand_on()
+            os.kill(os.getpid(), signal.SIGUSR2)
+            assert seen == []
+            signals.hand_on()
+        assert seen == [signal.SIGUSR2]
+    finally:
+        signal.signal(signal.SIGUSR2, former)
+
+
+@pytest.mark.parametrize(
+    ("number", "times", "stretch"),
+    [(signal.SIGINT, 1, "compile"), (signal.SIGTERM, 1, "compile"), (signal.SIGUSR2, 2, "chunk")],
+)
+def test_a_process_whose_main_thread_waits_for_a_program_for_ever_ends_within_seconds(number, times, stretch):
     done = subprocess.run(
-        [sys.executable, "-c", TWO_SIGNALS],
+        [sys.executable, "-c", STUCK, str(int(number)), str(times), stretch],
         capture_output=True,
         text=True,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "JAX_PLATFORMS": "cpu"},
     )
-    assert done.stdout == "SIGINT\n" and done.returncode != 0 and "KeyboardInterrupt" in done.stderr
+    assert done.returncode == 128 + number, done.stderr
+    assert f"on record: ended by {number.name} without saving" in done.stdout
+    assert ("the run is saved after this chunk" in done.stdout) == (stretch == "chunk")
 
 
 def test_outside_the_main_thread_signals_are_left_alone():
     seen = []
-    thread = threading.Thread(target=lambda: seen.append(StopRequest().__enter__().received))
+
+    def enter():
+        with Signals() as signals:
+            seen.append(signals.received)
+
+    thread = threading.Thread(target=enter)
     thread.start()
     thread.join()
     assert seen == [None]
-
-
-def test_sigterm_outside_the_loop_ends_the_run_in_order():
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as end, terminated_as_exit():
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert end.value.code == 128 + signal.SIGTERM
-    assert signal.getsignal(signal.SIGTERM) is before

@@ -132,7 +132,10 @@ def race(
     started = time.perf_counter()
     job = Job(run)
     spent_s = time.perf_counter() - started
-    validation = Validation(env, job.algorithm, "validation", run.evaluation.error_draws)
+    settings = run.evaluation
+    validation = Validation(
+        env, job.algorithm, "validation", settings.error_draws, max_episode_steps=settings.max_episode_steps
+    )
 
     def train() -> None:
         for _ in range(run.training.eval_every // run.training.log_every):

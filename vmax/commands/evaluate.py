@@ -82,6 +82,7 @@ def _evaluate(folder: RunFolder, config: Any, checkpoint: Which, split: Split, s
         bootstrap=settings.bootstrap,
         days=settings.days,
         seed=config.seed,
+        max_episode_steps=settings.max_episode_steps,
     )
     trained = json.loads(folder.result.read_text(encoding="utf-8")) if folder.result.exists() else {}
     facts = {**trained.get("run", {}), "folder": str(folder.path), "checkpoint": checkpoint, "checkpoint_step": step}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from vmax import devices
+from vmax.activity import Watchdog, doing
 from vmax.commands.check import before_training
 from vmax.commands.cli import hydra_main, typed
 from vmax.config import RunConfig, check_devices, compose, load, to_mapping
@@ -20,11 +22,12 @@ from vmax.conversion import convert, show
 from vmax.errors import UserError
 from vmax.files import held, write_json
 from vmax.run_folder import RunFolder
+from vmax.training.signals import Signals, as_exit
 
 LENGTH = {"steps": "total_steps", "epochs": "training.epochs"}
 """What a resumed run may change, by its schedule: the key that says how long it is."""
 
-CHANGEABLE = ("time_budget_s", "stopping.")
+CHANGEABLE = ("time_budget_s", "watchdog_s", "stopping.")
 """What it may change besides, whatever its schedule: a key, or all that begins so."""
 
 UNCHOSEN = ("mode", "experiment")
@@ -53,9 +56,17 @@ def run(composed: DictConfig) -> float | None:
 
 
 def run_from_python(overrides: Sequence[str], folder: str | None) -> dict[str, Any]:
-    """What the command does with these overrides; returns the run's result. The folder is a new one by default."""
+    """What the command does with these overrides; returns the run's result. The folder is a new one by default.
+
+    Raises KeyboardInterrupt after a run that Ctrl-C stopped and saved, SystemExit after another signal: a loop around
+    it then ends too.
+    """
     fresh = datetime.now().strftime("outputs/%Y-%m-%d/%H-%M-%S-%f")
-    return train(compose(overrides), Path(folder or fresh), overrides)
+    result = train(compose(overrides), Path(folder or fresh), overrides)
+    name = str(result["run"]["reason"]).partition(" ")[0]
+    if result["run"]["status"] == "interrupted" and name in signal.Signals.__members__:
+        raise as_exit(name)
+    return result
 
 
 def train(composed: DictConfig, path: Path, overrides: Sequence[str]) -> dict[str, Any]:
@@ -75,7 +86,9 @@ def train(composed: DictConfig, path: Path, overrides: Sequence[str]) -> dict[st
     if resume is not None:
         with held(Path(resume), f"resume={resume}"):
             return _train(config, RunFolder(resume), mapping)
-    checks = before_training(config, placed(mapping))
+    with Signals(), Watchdog(path, config.watchdog_s, lambda line: print(f"warning: {line}", flush=True)):
+        doing("checks of the environment")
+        checks = before_training(config, placed(mapping))
     with held(path, f"hydra.run.dir={path}"):
         return _new(config, RunFolder(path), mapping, overrides, checks)
 

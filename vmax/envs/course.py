@@ -16,6 +16,7 @@ import numpy as np
 from flax import struct
 
 from vmax import remembered
+from vmax.activity import doing
 from vmax.files import DiskFull, atomic
 
 Array = jax.Array
@@ -77,6 +78,7 @@ def follow(env: Any, planner: Planner, params: Any, starts: Any) -> Course:
     states, view = _begin(env, planner, params, starts)
     actions = []
     for t in range(int(steps.max())):
+        doing("planner", f"{type(planner).__name__}, step {t} of {int(steps.max())}")
         decision = planner.decide(jax.tree.map(np.asarray, view), t < steps, memory)
         states, view, action = _advance(env, planner, params, states, np.asarray(decision, np.float32))
         actions.append(np.asarray(action))

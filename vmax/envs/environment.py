@@ -109,7 +109,7 @@ class Checks:
 
 
 class Environment(Protocol):
-    """What every environment offers. What is optional, the last nine, is explained and has its default in `Plain`."""
+    """What every environment offers. What is optional, the last ten, is explained and has its default in `Plain`."""
 
     @property
     def name(self) -> str: ...
@@ -166,6 +166,9 @@ class Environment(Protocol):
     def allowed(self) -> tuple[str, ...]: ...
 
     @property
+    def max_episode_steps(self) -> int | None: ...
+
+    @property
     def days(self) -> Days | None: ...
 
     def natural(self, params: Params) -> Natural | None: ...
@@ -218,6 +221,11 @@ class Plain:
 
         A learner then asks for no other; `step` takes any and does what it says of those that are not allowed."""
         return ()
+
+    @property
+    def max_episode_steps(self) -> int | None:
+        """No episode has more steps; None: that is not known, and evaluations cut episodes at a setting."""
+        return None
 
     @property
     def days(self) -> Days | None:

@@ -68,6 +68,12 @@ class FromGymnax(Plain):
     def min_episode_steps(self) -> int:
         return self.shortest or int(getattr(self.numbers, "max_steps_in_episode", 1))
 
+    @property
+    def max_episode_steps(self) -> int | None:
+        """What Gymnax's params say; None where they say nothing."""
+        steps = getattr(self.numbers, "max_steps_in_episode", None)
+        return None if steps is None else int(steps)
+
     def params(self, split: str) -> Any:
         """Gymnax's params, their numbers as arrays."""
         return _strong(self.numbers)

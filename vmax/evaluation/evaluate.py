@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import jax
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from vmax.data.days import DayGroups
-from vmax.envs.rollout import Column, Record, greedy_episodes, rollout
+from vmax.envs.rollout import Column, Record, rollout
+from vmax.evaluation.episodes import by_episodes
 from vmax.evaluation.groups import QUIET, grouped
 from vmax.evaluation.statistics import block_resamples, interval
 from vmax.evaluation.trials import run_trials
@@ -27,7 +27,6 @@ NOTHINGS, OPTIMUM = ("do_nothing", "no_control"), "perfect_foresight"
 """What capture is measured between: an environment has one of the first among its baselines."""
 IDLE, RESERVE_RULE = "idle", "uplift_eur minus that of idle / the same of perfect_foresight; null where not above 0"
 """Sells reserve and does not trade; among the baselines only where reserve is sold."""
-EPISODES = 100
 RULES = {
     "draws": "how often the period was passed, each time with other forecast errors; money and energy are those of a "
     "mean draw, violations are counted in all of them",
@@ -168,16 +167,18 @@ def evaluate(
     days: int | None = None,
     seed: int = 0,
     planning: bool = True,
+    max_episode_steps: int,
 ) -> Evaluation:
     """Evaluate learned policies by name, and all baselines of the environment, on `train`, `validation` or `test`.
 
     `days`: only the first so many days of the split. Without `planning` only those baselines between which capture is
-    measured, which takes seconds.
+    measured, which takes seconds. `max_episode_steps`: where an environment judged by episodes does not say how long
+    they are at most, they are cut there. `seed` draws the resamples of the intervals, never what is simulated.
     """
     if env.assessment is None and env.trials is not None:
         return Evaluation(**vars(run_trials(env, learned, split, bootstrap, seed)))
     if env.assessment is None:
-        return _episodes(env, learned, split, seed)
+        return Evaluation(*by_episodes(env, learned, split, max_episode_steps))
     judge: Assessment = env.assessment
     params = env.params(split)
     starts = judge.starts(params, split, error_draws, days)
@@ -315,23 +316,6 @@ def _lanes(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         profit_eur=("profit_eur", "sum"),
         terminal_value_eur=("terminal_value_eur", "sum"),
     ).reset_index()
-
-
-def _episodes(env: Any, learned: Mapping[str, Any], split: str, seed: int) -> Evaluation:
-    params, figures, rows = env.params(split), {}, []
-    for name, policy in learned.items():
-        returns, lengths = (
-            np.asarray(x, np.float64) for x in greedy_episodes(env, policy, params, jax.random.key(seed), EPISODES)
-        )
-        figures[name] = {
-            "return_mean": float(returns.mean()),
-            "return_std": float(returns.std()),
-            "episodes": EPISODES,
-            "length_mean": float(lengths.mean()),
-        }
-        rows.append(pd.DataFrame({"policy": name, "episode": range(EPISODES), "return": returns, "steps": lengths}))
-    result = {"split": split, "start": None, "end": None, "policies": figures}
-    return Evaluation(result, pd.concat(rows, ignore_index=True) if rows else pd.DataFrame())
 
 
 def _stamp(time: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from vmax.evaluation.episodes import cut_message
 from vmax.evaluation.evaluate import NOTHINGS, OPTIMUM
 
 LEARNED = ("best", "last")
@@ -25,6 +26,11 @@ def print_comparison(evaluation: Mapping[str, Any], currency: str = "EUR") -> No
     console = Console()
     console = console if console.is_terminal else Console(width=WIDTH)
     console.print(_table(evaluation, currency))
+    for name, figures in evaluation["policies"].items():
+        if figures.get("episodes_cut"):
+            print(
+                f"warning: {name}: {cut_message(figures['episodes_cut'], evaluation['max_episode_steps'])}", flush=True
+            )
 
 
 def print_groups(evaluation: Mapping[str, Any]) -> None:

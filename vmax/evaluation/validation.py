@@ -9,9 +9,10 @@ import jax
 import numpy as np
 
 from vmax.algorithms.algorithm import Spec, Valuing
-from vmax.envs.rollout import Record, greedy_episodes, rollout, trace_episodes
+from vmax.envs.rollout import Record, rollout, trace_episodes
 from vmax.evaluation.calibration import Calibration, calibration
-from vmax.evaluation.evaluate import EPISODES, OPTIMUM, nothing_of
+from vmax.evaluation.episodes import EPISODES, figures_of, longest_episode, split_episodes, split_key
+from vmax.evaluation.evaluate import OPTIMUM, nothing_of
 from vmax.evaluation.policies import Learned
 
 REFERENCES = ("mpc", "gated_two_cycle", "level")
@@ -23,6 +24,7 @@ class Validation:
     Attributes:
       references: the score of `perfect_foresight`, of doing nothing and of the baselines named by `REFERENCES`, for the
         learning curve; computed once. Empty for an environment that is judged by episodes.
+      longest: steps after which an episode is cut, where the split is judged by episodes.
       calibration: the values that the critics gave in the last call, and the returns that followed; None without.
     """
 
@@ -35,9 +37,12 @@ class Validation:
         days: int | None = None,
         references: tuple[str, ...] = REFERENCES,
         spec: Spec | None = None,
+        *,
+        max_episode_steps: int,
     ) -> None:
-        """With a `spec`, an algorithm that can value its decisions is asked to."""
+        """With a `spec`, an algorithm that can value its decisions is asked to. `max_episode_steps`: as `evaluate`."""
         self.env, self.algorithm, self.params = env, algorithm, env.params(split)
+        self.split, self.longest = split, longest_episode(env, max_episode_steps)
         self.calibration: Calibration | None = None
         self._value: Any = None
         if spec is not None and isinstance(algorithm, Valuing):
@@ -87,17 +92,16 @@ class Validation:
         return {"score": capture, "capture": capture, **figures}
 
     def _by_episodes(self, policy: Learned, critics: Any) -> dict[str, float]:
-        key = jax.random.key(0)
-        returns, lengths = greedy_episodes(self.env, policy, self.params, key, EPISODES)
+        found = split_episodes(self.env, policy, self.params, self.split, self.longest)
         if critics is not None:
-            longest = 2 ** math.ceil(math.log2(float(np.max(lengths))))  # few lengths, so few compilations
-            record = trace_episodes(self.env, policy, self.params, key, EPISODES, longest)
+            longest = 2 ** math.ceil(math.log2(float(np.max(found.lengths))))  # few lengths, so few compilations
+            record = trace_episodes(self.env, policy, self.params, split_key(self.split), EPISODES, longest)
             steps = np.asarray(record.steps)
             ended = np.asarray(record.trace["terminated"])[steps - 1, np.arange(EPISODES)]
             first = np.tile(np.arange(longest)[:, None] == 0, EPISODES)
             self._calibrate(critics, record, ended, first)
-        values = np.asarray(returns, np.float64)
-        return {"score": float(values.mean()), "return_mean": float(values.mean()), "return_std": float(values.std())}
+        figures = figures_of(found)
+        return {"score": figures["return_mean"], **figures}
 
     def _calibrate(self, critics: Any, record: Record, ended: np.ndarray, asked: np.ndarray) -> None:
         trace = record.trace

@@ -49,7 +49,7 @@ def orthonormal_columns(matrix: Array) -> Array:
         vector = basis[:, index]
         for _ in range(2):
             vector = vector - _product(finished, _product(finished.T, vector))
-        return basis.at[:, index].set(vector / jnp.linalg.norm(vector))
+        return basis.at[:, index].set(vector / jnp.sqrt(jnp.square(vector).sum()))
 
     return jax.lax.fori_loop(0, count, column, matrix)
 

@@ -15,13 +15,15 @@ from typing import Any
 import jax
 
 from vmax import devices
+from vmax.activity import doing
 from vmax.algorithms.algorithm import Valuing
 from vmax.errors import UserError
+from vmax.evaluation.episodes import cut_message
 from vmax.files import DiskFull
 from vmax.training.program import DAYS, RunState
 from vmax.training.progress import ProgressReport
 from vmax.training.run import Counters, Run
-from vmax.training.signals import StopRequest
+from vmax.training.signals import Stopped
 from vmax.training.stopping import Deadline, Ending, early_ending
 
 
@@ -45,20 +47,25 @@ class Chunks:
         self.rescued, self.pending = rescued, None
         self.unread: Pending | None = None
         self.before: Counters | None = None
+        self.told_of_cuts = False
         self.started = time.monotonic()
 
     def go(self) -> Ending:
         """Chunks until the planned steps are done or something ends them before."""
         run, counters, end = self.run, self.run.counters, self.run.config.planned_steps
         deadline = Deadline(run.config.time_budget_s, run.process_began)
-        with StopRequest() as stop, ProgressReport(end) as report:
+        with run.signals.saved_first(), ProgressReport(end) as report:
             try:
                 self.started, ending = time.monotonic(), self._look_again()
                 while ending is None and counters.step < end:
+                    doing("chunk", f"after step {counters.step}")
                     late = self._advance()
                     self._read(late)
-                    ending = self._look(stop.received, deadline)
+                    ending = self._look(run.signals.received, deadline)
                     report.update(counters.step, counters.updates, self._note())
+            except Stopped as stopped:
+                self._keep()
+                return Ending("interrupted", stopped.args[0])
             except (UserError, DiskFull):
                 raise
             except Exception:
@@ -170,11 +177,16 @@ class Chunks:
             run.logger.days(run.days.rows(pending.step, devices.gather(pending.record[DAYS])))
 
     def _evaluate(self) -> dict[str, float]:
-        """Figures of the current policy on the validation split; the best one is saved. Raises UserError."""
+        """Figures of the current policy on the validation split; the best one is saved. Raises UserError, Stopped."""
         run, learner = self.run, self.state.learner
+        doing("evaluation on the validation split", f"step {run.counters.step}")
         policy = devices.fetch(run.algorithm.policy(learner, averaged=True))
         valuing = isinstance(run.algorithm, Valuing)
-        figures = run.validation(policy, devices.fetch(run.algorithm.critics(learner)) if valuing else None)
+        with run.signals.cut_short():
+            figures = run.validation(policy, devices.fetch(run.algorithm.critics(learner)) if valuing else None)
+        if figures.get("episodes_cut") and not self.told_of_cuts:
+            self.told_of_cuts = True
+            run.say(f"warning: {cut_message(int(figures['episodes_cut']), run.validation.longest)}")
         if run.validation.calibration is not None:
             run.validation.calibration.write(run.folder.calibration)
         score, counters = figures["score"], run.counters
@@ -196,6 +208,7 @@ class Chunks:
     def _save(self, meta: dict[str, Any]) -> None:
         """A checkpoint from which the run goes on exactly as if it had not stopped."""
         run = self.run
+        doing("checkpoint", f"step {run.counters.step}")
         run.counters.wall_time_s = time.monotonic() - run.began
         meta = {**meta, "counters": asdict(run.counters), "log_bytes": run.folder.log_bytes()}
         run.checkpoints.save(run.counters.step, items(run, self.state), meta)
@@ -206,11 +219,16 @@ class Chunks:
         with suppress(Exception):
             if self.pending is None or self.unread is not None:  # saved already, or a row of metrics would be missing
                 return
-            run.counters = self.before or run.counters  # as before an evaluation that broke off
-            figures = self._figures(self.pending)
-            self._log_days(self.pending)
-            self._save({"rescued": figures})
+            self._keep()
             run.say(f"saved at step {run.counters.step}; go on with resume={run.folder.path}")
+
+    def _keep(self) -> None:
+        """Saves the chunk that is still to be looked at: a resume evaluates and logs it first."""
+        assert self.pending is not None
+        self.run.counters = self.before or self.run.counters  # as before an evaluation that broke off
+        figures = self._figures(self.pending)
+        self._log_days(self.pending)
+        self._save({"rescued": figures})
 
 
 def items(run: Run, state: RunState) -> dict[str, Any]:

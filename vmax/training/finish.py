@@ -11,6 +11,7 @@ import jax
 from matplotlib.figure import Figure
 
 from vmax import envs
+from vmax.activity import doing
 from vmax.algorithms import make_algorithm
 from vmax.algorithms.algorithm import Spec
 from vmax.checkpoint import Checkpoints
@@ -61,6 +62,7 @@ def conclude(run: Run, ending: Ending) -> dict[str, Any]:
 
     An interrupted run is on record before it is evaluated, beside the optimum alone: whoever stopped it may not wait.
     """
+    doing("final evaluation")
     if ending.status == "interrupted":
         return _interrupted(run, ending)
     evaluation = _evaluate(run, ("best", "last"), planning=True)
@@ -132,6 +134,7 @@ def _evaluate(run: Run, checkpoints: Sequence[Which], planning: bool) -> Evaluat
         days=settings.days,
         seed=run.config.seed,
         planning=planning,
+        max_episode_steps=settings.max_episode_steps,
     )
 
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from omegaconf import DictConfig
 
 from vmax import devices, envs
+from vmax.activity import Watchdog, doing, under_way
 from vmax.algorithms import make_algorithm
 from vmax.checkpoint import Checkpoints, disk_need
 from vmax.config import RunConfig
@@ -31,7 +32,7 @@ from vmax.training.logger import Logger
 from vmax.training.program import RunState
 from vmax.training.run import Counters, Run, Stages, trace
 from vmax.training.seasons import season_log
-from vmax.training.signals import terminated_as_exit
+from vmax.training.signals import Signals
 from vmax.training.stopping import early_ending
 from vmax.training.trackers import tracker
 from vmax.training.warm_start import begin_with, networks_of
@@ -57,30 +58,51 @@ def train(config: RunConfig, folder_path: Path, composed: DictConfig) -> dict[st
     Raises: UserError (bad input, or a run that went non-finite), DiskFull. The folder's run.json says how it ended.
     """
     process_began, folder = time.monotonic(), RunFolder(folder_path)
+    signals = Signals(lambda reason: _ended(folder, reason))
+    with signals, Watchdog(folder_path, config.watchdog_s, lambda line: _warn(folder, line)):
+        return _train_watched(config, folder, composed, signals, process_began)
+
+
+def _ended(folder: RunFolder, reason: str) -> None:
+    """Puts on record that a run under way was ended."""
+    if folder.record().get("status") == "running":
+        folder.finish("interrupted", reason)
+
+
+def _train_watched(
+    config: RunConfig, folder: RunFolder, composed: DictConfig, signals: Signals, process_began: float
+) -> dict[str, Any]:
+    """As `train`, with signals taken over and something that notices where nothing moves."""
+    doing("environment and data")
     env = envs.make(config.env)
     config = in_days(config, env)
     algorithm = make_algorithm(config.algorithm, config.network)
+    doing("tracing the training program")
     stages = trace(config, env, algorithm)  # mistakes that only tracing finds, before anything is written
     checkpoints = _checkpoints(config, folder)
     beginning = _beginning(config, folder, checkpoints, stages, composed)
     folder.start(config.seed, devices.hardware(), name=config.name)
     run = None
     try:
-        with terminated_as_exit():
-            settings, spec, counters = config.evaluation, stages.program.spec, beginning.counters
-            validation = Validation(env, algorithm, "validation", settings.error_draws, settings.days, spec=spec)
-            told = tracker(config.logging.tracker, folder, config.logging.project, lambda line: _warn(folder, line))
-            logger, days = Logger(folder, config.logging.jsonl, told), DayCount.of(config, env)
-            seasons = season_log(config, env, algorithm, folder, logger)
-            began = process_began - counters.wall_time_s
-            run = Run(
-                config, folder, env, algorithm, stages, validation, checkpoints, logger, counters, began,
-                process_began, days, seasons,
-            )  # fmt: skip
-            return _train(run, beginning)
+        doing("baselines on the validation split")
+        settings, spec, counters = config.evaluation, stages.program.spec, beginning.counters
+        validation = Validation(
+            env, algorithm, "validation", settings.error_draws, settings.days, spec=spec,
+            max_episode_steps=settings.max_episode_steps,
+        )  # fmt: skip
+        told = tracker(config.logging.tracker, folder, config.logging.project, lambda line: _warn(folder, line))
+        logger, days = Logger(folder, config.logging.jsonl, told), DayCount.of(config, env)
+        seasons = season_log(config, env, algorithm, folder, logger)
+        began = process_began - counters.wall_time_s
+        run = Run(
+            config, folder, env, algorithm, stages, validation, checkpoints, logger, counters, began, process_began,
+            days, seasons, signals,
+        )  # fmt: skip
+        return _train(run, beginning)
     except (KeyboardInterrupt, SystemExit):
-        if folder.record().get("status") == "running":
-            folder.finish("interrupted", "ended by a signal without saving")
+        saved = checkpoints.steps()
+        how = f"go on with resume= from step {saved[-1]}" if saved else "nothing was saved before"
+        _ended(folder, f"ended by a signal during: {under_way()}; {how}")
         raise
     except Exception as error:
         with suppress(DiskFull):  # a full disk may not take this record either
@@ -111,23 +133,24 @@ def _beginning(
 
 def _train(run: Run, beginning: Beginning) -> dict[str, Any]:
     """Everything from the warm-up to result.json."""
-    counters = run.counters
     state, chunk = _prepare(run, beginning)
     run.say(_introduction(run, state))
     ending = Chunks(run, state, chunk, beginning.rescued).go()
-    counters.wall_time_s = time.monotonic() - run.began
+    run.counters.wall_time_s = time.monotonic() - run.began
     return conclude(run, ending)
 
 
 def _prepare(run: Run, beginning: Beginning) -> tuple[RunState, Any]:
     """The warmed-up state (fresh, or restored) and the compiled chunk."""
     stages, fresh = run.stages, beginning.state is None
+    doing("first state and warm-up")
     state: Any = stages.initialise(stages.keys, stages.params) if fresh else beginning.state
     if fresh and beginning.learned is not None:
         state = begin_with(state, beginning.learned)
     if fresh or not run.config.checkpoint.save_replay:
         state = stages.warm_up(state, stages.params)
         run.counters.step = run.config.training.warmup_steps if fresh else run.counters.step
+    doing("compiling the training program")
     started = time.monotonic()
     chunk = stages.chunk.compile()
     run.counters.compile_time_s += stages.lowering_s + time.monotonic() - started

@@ -22,6 +22,7 @@ from vmax.training.day_plan import DayCount, day_schedule
 from vmax.training.logger import Logger
 from vmax.training.program import Guide, Program, RunState, Sizes
 from vmax.training.seasons import SeasonLog
+from vmax.training.signals import Signals
 from vmax.training.stopping import Improvement
 
 
@@ -86,6 +87,7 @@ class Run:
     process_began: float
     days: DayCount | None
     seasons: SeasonLog | None
+    signals: Signals
 
     def say(self, line: str) -> None:
         """Tells the user and train.log."""

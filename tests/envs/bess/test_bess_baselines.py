@@ -126,7 +126,7 @@ def leaking() -> Any:
 
 @pytest.mark.parametrize("make", [WORLDS["bess_pv"], leaking])
 def test_no_policy_earns_more_than_the_optimum_or_breaks_a_law(make):
-    policies = evaluate(make(), {}, "test", error_draws=1, bootstrap=5).result["policies"]
+    policies = evaluate(make(), {}, "test", error_draws=1, bootstrap=5, max_episode_steps=1000).result["policies"]
     for policy, figures in policies.items():
         assert figures["capture"] <= 1.0 + 1e-3, policy
         assert figures["violations"] == 0 and figures["max_energy_residual_mwh"] < 1e-5, policy

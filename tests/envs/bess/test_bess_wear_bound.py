@@ -139,10 +139,10 @@ def test_result_and_table_say_bound_or_optimum(monkeypatch):
         ([], "optimum", RULES["capture"], "capture"),
     ):
         env = bess_on(wavy_prices(30), *overrides, FEW)
-        result = evaluate(env, {}, "test", error_draws=1, bootstrap=10).result
+        result = evaluate(env, {}, "test", error_draws=1, bootstrap=10, max_episode_steps=1000).result
         assert (result["optimum"]["kind"], result["rules"]["capture"]) == (kind, rule)
         assert heading in [column.header for column in _table(result, "EUR").columns]
         assert result["policies"]["perfect_foresight"]["capture"] <= 1.0
         assert (kind == "optimum") == (result["policies"]["perfect_foresight"]["capture"] == 1.0)
-        score = Validation(env, None, "test", 1)
+        score = Validation(env, None, "test", 1, max_episode_steps=1)
         assert score.best_eur == pytest.approx(result["optimum"]["uplift_eur"], rel=1e-4)

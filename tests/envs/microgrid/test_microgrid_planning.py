@@ -91,7 +91,7 @@ def test_every_baseline_can_be_carried_out_as_an_import_target():
 
 def test_what_is_reported_follows_from_the_written_rows():
     env = site("env.data.test_years=2")
-    found = evaluate(env, {}, "test", error_draws=1, bootstrap=200, days=7)
+    found = evaluate(env, {}, "test", error_draws=1, bootstrap=200, max_episode_steps=1000, days=7)
     policies, rows = found.result["policies"], found.timeseries
     assert list(policies) == ["no_control", "greedy", "level", "constant_targets", "priority_rules", "time_of_use",
                               "mpc", "perfect_foresight"]  # fmt: skip

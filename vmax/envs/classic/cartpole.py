@@ -90,6 +90,10 @@ class CartPole(Plain):
         return self.config.max_steps
 
     @property
+    def max_episode_steps(self) -> int:
+        return self.config.max_steps
+
+    @property
     def checks(self) -> Checks:
         """The end of the track is out of reach of runs without good control."""
         return Checks(exempt={"param_live/max_position_m": "the pole falls before the cart leaves the track"})

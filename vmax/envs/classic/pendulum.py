@@ -87,6 +87,10 @@ class Pendulum(Plain):
         return self.config.max_steps
 
     @property
+    def max_episode_steps(self) -> int:
+        return self.config.max_steps
+
+    @property
     def checks(self) -> Checks:
         """The terms of its reward."""
         return Checks(reward_terms=tuple(feature.name for feature in self.info_space))

@@ -65,6 +65,10 @@ class Probe(Plain):
     def min_episode_steps(self) -> int:
         return self.steps
 
+    @property
+    def max_episode_steps(self) -> int:
+        return self.steps
+
     def params(self, split: str) -> tuple[()]:
         """A probe has no numbers."""
         return ()
