@@ -35,7 +35,8 @@ def calls(monkeypatch, tmp_path):
             raise FAILURES[config.seed]
         RunFolder(folder).start(config.seed, {})
         stopped = config.seed == 15
-        about = {"status": "interrupted" if stopped else "completed", "reason": "SIGINT" if stopped else None}
+        reason = "SIGINT at step 700; go on with resume=here" if stopped else None
+        about = {"status": "interrupted" if stopped else "completed", "reason": reason}
         return {"run": {**about, "best_validation_score": 0.5}}
 
     stub = ModuleType("vmax.training.loop")
@@ -140,6 +141,12 @@ def test_hydra_shows_what_is_its_own(invoke):
 
 def test_ctrl_c_is_one_line(invoke):
     assert invoke("seed=14")[::2] == (130, "interrupted\n")
+
+
+def test_ctrl_c_ends_a_loop_of_trainings_in_python(calls):
+    with pytest.raises(KeyboardInterrupt):
+        [command.run_from_python([f"seed={seed}"], None) for seed in (15, 16)]
+    assert [config.seed for config, _, _ in calls] == [15]
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(invoke, calls, tmp_path):

@@ -24,6 +24,7 @@ import vmax
 from vmax import config, devices, envs
 from vmax.activity import Activity
 from vmax.algorithms import make_algorithm
+from vmax.envs import rollout
 from vmax.envs.classic.pendulum import Pendulum
 from vmax.errors import UserError
 from vmax.evaluation.report import write_run_report
@@ -174,6 +175,7 @@ PHASES = {
     "compiling the training program": 0,
     "chunk (after step 600)": 700,
     "evaluation on the validation split (step 600)": 600,
+    "greedy episodes (step 50 of at most 50)": 600,
     "evaluation on the validation split (step 1000)": 1000,
     "final evaluation": 1000,
 }
@@ -200,6 +202,29 @@ def test_a_signal_in_any_phase_ends_the_run_and_resume_completes_it(untouched, t
     assert max(saved) == PHASES[phase]
     vmax.train([f"resume={folder}"])
     tiny.assert_same_run(untouched["pendulum"], folder)
+
+
+def test_an_evaluation_of_episodes_that_never_end_is_cut_and_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Pendulum, "max_episode_steps", None)
+    overrides = (*tiny.PENDULUM, "total_steps=400", "env.max_steps=100000", "evaluation.max_episode_steps=60")
+    result = vmax.train(overrides, str(tmp_path))
+    said = "100 of 100 episodes of the evaluation did not end and were cut after 60 steps"
+    assert said in (tmp_path / "train.log").read_text() and said in capsys.readouterr().out
+    best = result["evaluation"]["policies"]["best"]
+    assert (best["episodes_cut"], best["length_mean"]) == (100, 60.0)
+
+
+def test_what_a_policy_was_chosen_on_is_not_what_it_is_tested_on(untouched):
+    result = tiny.read_json(untouched["pendulum"] / "result.json")
+    assert result["run"]["best_validation_score"] != result["evaluation"]["policies"]["best"]["return_mean"]
+
+
+def test_a_run_leaves_no_arrays_and_no_programs_to_the_next_one(tmp_path):
+    vmax.train([*tiny.PENDULUM, "total_steps=300"], str(tmp_path / "first"))
+    arrays = len(jax.live_arrays())
+    vmax.train([*tiny.PENDULUM, "total_steps=300", "seed=4"], str(tmp_path / "second"))
+    assert len(jax.live_arrays()) <= arrays
+    assert rollout._go_on._cache_size() == rollout._begin_episodes._cache_size() == 0
 
 
 def test_where_nothing_moves_the_watchdog_says_what_is_waited_for(tmp_path, monkeypatch, capsys):

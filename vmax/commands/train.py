@@ -114,7 +114,10 @@ def _new(
 def _train(config: RunConfig, folder: RunFolder, mapping: Mapping[str, Any]) -> dict[str, Any]:
     from vmax.training.loop import train as train_loop
 
-    return train_loop(config, folder.path, OmegaConf.create(dict(mapping)))
+    try:
+        return train_loop(config, folder.path, OmegaConf.create(dict(mapping)))
+    finally:
+        devices.drop_programs()
 
 
 def placed(mapping: Mapping[str, Any]) -> dict[str, Any]:
