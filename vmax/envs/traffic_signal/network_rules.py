@@ -71,7 +71,7 @@ def _ways(network: Description) -> Iterator[str]:
         if name not in reached:
             yield f"links.{name}: no vehicle ever comes here; it needs demand or a turn to it"
         elif name not in leads_out:
-            ring = sorted(_closure([name], lambda name: network.links[name].turns))
+            ring = sorted(_closure(network.links[name].turns, lambda name: network.links[name].turns))
             yield (
                 f"links.{name}: no way out of the network from here, turns lead only to {_some(ring)}; one of them needs "
                 "a turn to a link without turns"

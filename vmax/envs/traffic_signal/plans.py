@@ -125,13 +125,13 @@ class _Stop:
 
 def _ways(network: Description, flows: Mapping[str, float]) -> list[tuple[float, _Stop, _Stop, Link]]:
     """Turns from one signal's stop line to a link that leads to another: vehicles a second, both, and that link."""
-    stops = {
-        link: _Stop(s.name, p)
-        for s in network.signals.values()
-        for p, links in reversed(list(enumerate(phases := list(s.phases.values()))))
-        for link in links
-        if link not in phases[p - 1] or all(link in others for others in phases)  # its green begins here
-    }
+    stops: dict[str, _Stop] = {}
+    for signal in network.signals.values():
+        phases = list(signal.phases.values())
+        for p, links in enumerate(phases):
+            for link in links:
+                if link not in phases[p - 1] or link not in stops:
+                    stops[link] = _Stop(signal.name, p)
     return [
         (flows[name] * share, stops[name], stops[to], network.links[to])
         for name, link in network.links.items()
