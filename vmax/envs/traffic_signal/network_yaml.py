@@ -49,3 +49,11 @@ def _repeated(node: Any, where: str, seen: set[int]) -> Iterator[tuple[str, int,
                 yield place, lines[key.value], line
             lines[key.value] = line
             yield from _repeated(value, place, seen)
+
+
+def values_below(text: str, key: str) -> list[Any]:
+    """The values of a mapping at the top, one for each time that a name stands there, in order. Raises
+    yaml.YAMLError."""
+    root, loader = yaml.compose(text, _AsText), _AsText("")
+    found = next(value for name, value in root.value if name.value == key)
+    return [loader.construct_document(value) for _, value in found.value]

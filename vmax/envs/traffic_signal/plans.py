@@ -130,8 +130,9 @@ def _ways(network: Description, flows: Mapping[str, float]) -> list[tuple[float,
         phases = list(signal.phases.values())
         for p, links in enumerate(phases):
             for link in links:
-                if link not in phases[p - 1] or link not in stops:
-                    stops[link] = _Stop(signal.name, p)
+                begins = link not in phases[p - 1]
+                if link not in stops or (begins and link in phases[stops[link].phase - 1]):
+                    stops[link] = _Stop(signal.name, p)  # where its green begins
     return [
         (flows[name] * share, stops[name], stops[to], network.links[to])
         for name, link in network.links.items()
