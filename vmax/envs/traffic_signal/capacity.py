@@ -48,7 +48,9 @@ class Capacities:
     def kept(self, network: Description) -> Description:
         """The network with no more saturation flow than its lanes carry; says on standard error which carry less."""
         carried = {name: self.carried_per_h(network, link) for name, link in network.links.items()}
-        less = [name for name, most in carried.items() if most < (1.0 - ROUNDING) * network.links[name].saturation_per_h]
+        less = [
+            name for name, most in carried.items() if most < (1.0 - ROUNDING) * network.links[name].saturation_per_h
+        ]
         if not less:
             return network
         first = network.links[less[0]]

@@ -196,7 +196,8 @@ class Flow:
     def _entering(self, roads: Roads, here: Ends, waiting: Array, crossed: Array) -> Array:
         """Vehicles of each class that find a place on their source link, share of a cell, `[K, L]`."""
         wanted = waiting / roads.holds_veh * roads.source
-        room = _room(crossed, _capped(self.model.admitted(here.r_first, here.w_first), here.most), here)
+        admitted = self.model.admitted(here.r_first, here.w_first, roads.limit)
+        room = _room(crossed, _capped(admitted, here.most), here)
         return wanted * _at_most(room, wanted.sum(axis=0))
 
 

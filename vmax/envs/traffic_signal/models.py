@@ -60,7 +60,7 @@ class Model(Protocol):
         """The most that a first cell at (r, w_here) takes of vehicles of w, `[K, ...]`; infinity: see `slowed`."""
         ...
 
-    def admitted(self, r: Array, w_here: Array) -> Array:
+    def admitted(self, r: Array, w_here: Array, limit: Array | None) -> Array:
         """The most that a first cell takes from outside the network, `[K, ...]`."""
         ...
 
@@ -116,7 +116,7 @@ class OneClass:
     def taken(self, w: Array, r: Array, w_here: Array) -> Array:
         return supply(self.diagram, w, self.diagram.speed(r, w_here))
 
-    def admitted(self, r: Array, w_here: Array) -> Array:
+    def admitted(self, r: Array, w_here: Array, limit: Array | None) -> Array:
         return self.taken(jnp.ones_like(r), r, w_here)
 
     def adapt(self, r: Array, y: Array, fading: Array) -> Array:
@@ -173,9 +173,18 @@ class TwoClass:
     def taken(self, w: Array, r: Array, w_here: Array) -> Array:
         return jnp.full(w.shape, jnp.inf)
 
-    def admitted(self, r: Array, w_here: Array) -> Array:
-        """As from a half full cell before the first: of the linear class as much as a road carries at most."""
-        return 0.5 * (1.0 - self._pressure(r))
+    def admitted(self, r: Array, w_here: Array, limit: Array | None) -> Array:
+        """As from a half full cell before the first: of the linear class as much as a road carries at most; under a limit
+        of speed as from a cell with the density at which that class's road carries most."""
+        speed = 1.0 - self._pressure(r)
+        if limit is None:
+            return 0.5 * speed
+        free = jnp.ones_like(limit[0])
+        most = [
+            jnp.maximum(self.curve(k).density(free, limit[k]), self.curve(k).critical(free))
+            for k in range(len(self.betas))
+        ]
+        return jnp.where(limit < 1.0, jnp.stack(most), 0.5) * jnp.minimum(speed, limit)
 
     def adapt(self, r: Array, y: Array, fading: Array) -> Array:
         pressure = self._pressure(r)
