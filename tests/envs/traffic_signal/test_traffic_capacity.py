@@ -1,4 +1,4 @@
-"""What passes stop lines, counted there: the saturation flow of the file at any speed, or what is said to be carried."""
+"""What passes stop lines, counted there: the file's saturation flow at any speed, or what is said to be carried."""
 
 from dataclasses import replace
 
@@ -100,10 +100,10 @@ def test_what_cannot_be_carried_is_said_once_and_counted_on_nowhere(streets, cap
     slow = replace(streets.links["thirty"], speed_m_per_s=15 / 3.6)
     network = replace(streets, name="slow", links={**streets.links, "thirty": slow})
     capacities = Capacities(LWR, CAR_ONLY, 15.0, 1.0)
-    kept = [capacities.kept(network) for _ in range(2)][0]
+    kept, _ = capacities.kept(network), capacities.kept(network)
     assert capsys.readouterr().err == (
-        "warning: network slow: links.thirty: at 15 km/h a lane carries 1,625 vehicles an hour with env.flow.dt_s=1, less "
-        "than saturation_per_h=1800; queues discharge at that\n"
+        "warning: network slow: links.thirty: at 15 km/h a lane carries 1,625 vehicles an hour with env.flow.dt_s=1, "
+        "less than saturation_per_h=1800; queues discharge at that\n"
     )
     assert kept.links["thirty"].saturation_per_h == pytest.approx(1625.0)
     assert kept.links["fifty"] == network.links["fifty"]

@@ -1,7 +1,7 @@
 """The known bugs of junctions under control, each built in on purpose: the checks find it by what happens."""
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -174,7 +174,7 @@ demand: {10: {per_h: 300}, 1_0: {per_h: 300}}
 class OneName(TrafficSignal):
     """`1_0` and `10` are one number to YAML, so one of the two is lost with its demand."""
 
-    @property
+    @cached_property
     def descriptions(self):
         (network,) = super().descriptions
         return (replace(network, demand={"10": network.demand["10"]}),)
@@ -183,7 +183,7 @@ class OneName(TrafficSignal):
 class FewDraws(TrafficSignal):
     """Arrivals of a sub-step are one draw, which stops at 12."""
 
-    @property
+    @cached_property
     def arrivals(self):
         return replace(super().arrivals, draws=1)
 

@@ -183,10 +183,8 @@ demand:
 
 def test_anchors_and_merges_of_yaml_keep_their_meaning(tmp_path):
     path = tmp_path / "own.yaml"
-    path.write_text(
-        GOOD.replace("a: {from: x, to: y, length_m: 200, speed_kmh: 50,", "a: {from: x, <<: &street {to: y, length_m: 70},"
-        " speed_kmh: 50,").replace("c: {from: z, to: y, length_m: 200,", "c: {from: z, <<: *street, length_m: 90,")
-    )  # fmt: skip
+    text = GOOD.replace("a: {from: x, to: y, length_m: 200,", "a: {from: x, <<: &street {to: y, length_m: 70},")
+    path.write_text(text.replace("c: {from: z, to: y, length_m: 200,", "c: {from: z, <<: *street, length_m: 90,"))
     links = read(path).links
     assert (links["a"].length_m, links["c"].length_m, links["c"].end) == (70.0, 90.0, "y")
 
@@ -194,14 +192,14 @@ def test_anchors_and_merges_of_yaml_keep_their_meaning(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("town.net.xml", "<net/>", "a SUMO network; vmax reads its own YAML (docs/traffic.md)"),
-        ("town.net.xml.gz", "packed", "a SUMO network; vmax reads its own YAML (docs/traffic.md)"),
-        ("town.yaml", f"<?xml?>\n<net>{'<edge/>' * 9999}</net>", "a SUMO network; vmax reads its own YAML (docs/traffic.md)"),
-        ("town.osm", "<osm></osm>", "an XML file; vmax reads its own YAML (docs/traffic.md)"),
+        ("town.net.xml", "<net/>", "a SUMO network"),
+        ("town.net.xml.gz", "packed", "a SUMO network"),
+        ("town.yaml", f"<?xml?>\n<net>{'<edge/>' * 9999}</net>", "a SUMO network"),
+        ("town.osm", "<osm></osm>", "an XML file"),
     ],
 )  # fmt: skip
 def test_a_network_of_another_program_is_told_in_a_short_line(tmp_path, name, text, message):
-    assert told(tmp_path, text, name) == message
+    assert told(tmp_path, text, name) == f"{message}; vmax reads its own YAML (docs/traffic.md)"
 
 
 LONG = "long " * 9999
@@ -210,9 +208,10 @@ LONG = "long " * 9999
 @pytest.mark.parametrize(
     "text",
     [
-        LONG, f"- {LONG}", f"{{{LONG}: 1}}", f"links: {LONG}", f"name: [{LONG}]\n{GOOD}", GOOD.replace("b: {from", f"{LONG}: {{from"),
-        GOOD.replace("200", LONG), GOOD.replace("one: [a]", f"one: [{LONG}]"), GOOD.replace("a: {per", f"{LONG}: {{per"),
-        f"{GOOD}  {LONG}: {{per_h: 3}}", f"a: &a [*a]\n{GOOD}", f"? [{LONG}]\n: 1", f"a: !!{LONG.split()[0] * 999} 1", "[" * 5000,
+        LONG, f"- {LONG}", f"{{{LONG}: 1}}", f"links: {LONG}", f"name: [{LONG}]\n{GOOD}", GOOD.replace("200", LONG),
+        GOOD.replace("b: {from", f"{LONG}: {{from"), GOOD.replace("one: [a]", f"one: [{LONG}]"),
+        GOOD.replace("a: {per", f"{LONG}: {{per"), f"{GOOD}  {LONG}: {{per_h: 3}}", f"a: &a [*a]\n{GOOD}",
+        f"? [{LONG}]\n: 1", f"a: !!{LONG.split()[0] * 999} 1", "[" * 5000,
     ],
 )  # fmt: skip
 def test_no_message_quotes_a_whole_file(tmp_path, text):
@@ -232,19 +231,19 @@ signals:
   t: {phases: {main: [through, back], left: [through, left], side: [side]}}
 demand: {through: {per_h: 550}, left: {per_h: 130}, back: {per_h: 700}, side: {per_h: 240}}
 """
-FOUR_WAY = "links:\n" + "".join(
-    f"  {arm}_through: {{from: {arm}, to: t, length_m: 140, speed_kmh: 50.04, turns: {{to_{ahead}: 0.6, to_{right}: 0.4}}}}\n"
-    f"  {arm}_left: {{from: {arm}, to: t, length_m: 140, speed_kmh: 50.04, turns: {{to_{left}: 1.0}}}}\n"
-    f"  to_{arm}: {{from: t, to: {arm}, length_m: 140, lanes: 2, speed_kmh: 50.04}}\n"
-    for arm, ahead, right, left in ("nswe", "snew", "ewns", "wesn")
-) + """
+ARM = """
+  {arm}_on: {{from: {arm}, to: t, length_m: 140, speed_kmh: 50.04, turns: {{to_{on}: 0.6, to_{right}: 0.4}}}}
+  {arm}_left: {{from: {arm}, to: t, length_m: 140, speed_kmh: 50.04, turns: {{to_{left}: 1.0}}}}
+  to_{arm}: {{from: t, to: {arm}, length_m: 140, lanes: 2, speed_kmh: 50.04}}"""
+FOUR_WAY = f"""
+links:                       # straight on or right from one lane, left from another
+{"".join(ARM.format(arm=a, on=on, right=right, left=left) for a, on, right, left in ("nswe", "snew", "ewns", "wesn"))}
 signals:
-  t: {phases: {ns: [n_through, s_through], ns_left: [n_left, s_left], ew: [e_through, w_through], ew_left: [e_left, w_left]}}
-demand:
-""" + "".join(
-    f"  {arm}_through: {{per_h: 430, swing: [150, 700], phase: {phase}}}\n  {arm}_left: {{per_h: 170, swing: [50, 300]}}\n"
-    for arm, phase in (("n", 0.0), ("s", 0.0), ("e", 0.5), ("w", 0.5))
-)  # fmt: skip
+  t: {{phases: {{ns: [n_on, s_on], ns_left: [n_left, s_left], ew: [e_on, w_on], ew_left: [e_left, w_left]}}}}
+demand: {{
+{", ".join(f"{a}_on: {{per_h: 430, swing: [150, 700]}}, {a}_left: {{per_h: 170, swing: [50, 300]}}" for a in "nsew")}
+}}
+"""
 TWO_BY_TWO = """
 links:                       # one-way streets; nobody turns, demand does not swing
   a0: {from: w1, to: k11, length_m: 140, speed_kmh: 50, turns: {a1: 1.0}}

@@ -117,8 +117,8 @@ def check_cfl(
 def build(
     network: Description, sizes: Sizes, classes: Sequence[VehicleClass], dx_m: float, steepness: Any = None
 ) -> Network:
-    """The arrays of one network, float32. `steepness`: how many times its own speed the curve of each class on each link
-    begins at, `[K, L]` (see capacity.py); None: once."""
+    """The arrays of one network, float32. `steepness`: at how many times its own speed the curve of each class on each
+    link begins, `[K, L]` (see capacity.py); None: at once."""
     names = list(network.links)
     index = {name: i for i, name in enumerate(names)}
     by_link = lambda values: _padded(np.asarray(values, np.float64), (sizes.links,))  # noqa: E731

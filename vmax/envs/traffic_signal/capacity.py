@@ -10,9 +10,9 @@ sub-step, as waves in dense traffic are faster then; what cannot be carried is s
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -55,8 +55,8 @@ class Capacities:
             return network
         first = network.links[less[0]]
         _say(
-            f"warning: network {network.name}: links.{first.name}: at {first.speed_m_per_s * 3.6:g} km/h a lane carries "
-            f"{carried[first.name]:,.0f} vehicles an hour with env.flow.dt_s={self.dt_s:g}, less than "
+            f"warning: network {network.name}: links.{first.name}: at {first.speed_m_per_s * 3.6:g} km/h a lane "
+            f"carries {carried[first.name]:,.0f} vehicles an hour with env.flow.dt_s={self.dt_s:g}, less than "
             f"saturation_per_h={first.saturation_per_h:g}; queues discharge at that"
             + (f" (and {len(less) - 1} more links)" if len(less) > 1 else "")
         )
@@ -89,7 +89,7 @@ def _first(holds: Callable[[float], bool]) -> float:
     return high
 
 
-@lru_cache(maxsize=None)
+@cache
 def _say(line: str) -> None:
     """Once a process: environments are made many times."""
     print(line, file=sys.stderr, flush=True)

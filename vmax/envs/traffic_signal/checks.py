@@ -23,7 +23,7 @@ MOST_EASED = 4
 
 
 def of(env: TrafficSignal) -> Checks:
-    """The delay is what counts; queues are the load; no vehicle may be made or lost, and all that the file asks for come;
+    """The delay is what counts; queues are the load; no vehicle may be made or lost, and all that files ask for come;
     signals have to reach traffic."""
     lost = undrawn(env)
 

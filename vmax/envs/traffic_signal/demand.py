@@ -41,8 +41,8 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Arrivals:
-    """How vehicles arrive. `draws`: independent ones that make the arrivals of a sub-step, so many that each has a mean of
-    at most 1."""
+    """How vehicles arrive. `draws`: independent ones that make the arrivals of a sub-step, so many that each has a mean
+    of at most 1."""
 
     pattern: Pattern
     period_s: float
@@ -73,7 +73,7 @@ class Arrivals:
 
 
 def draws(networks: Sequence[Description], level: float, busiest: float, dt_s: float) -> int:
-    """How many draws the arrivals of a sub-step need at this level, in an hour with `busiest` times the steady demand."""
+    """How many draws the arrivals of a sub-step need at this level, `busiest` the hour's share of steady demand."""
     demands = [demand for network in networks for demand in network.demand.values()]
     per_h = max(max(demand.swing[1], busiest * demand.per_h) for demand in demands)
     return max(1, math.ceil(level * per_h / 3600.0 * dt_s))

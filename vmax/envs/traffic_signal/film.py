@@ -72,7 +72,7 @@ def film(env: TrafficSignal, policy: Any, params: Any, start: Start) -> Film:
 
 
 def lights(shown: Film, signal: int, phases: Array) -> Array:
-    """0 red, 1 green, 2 clearance at a stop line, `[T]`; `phases` says which phases of its signal give it green. Who has
-    green before and after a change keeps it."""
+    """0 red, 1 green, 2 clearance at a stop line, `[T]`; `phases` says which phases of its signal give it green. Who
+    has green before and after a change keeps it."""
     lit, was = phases[shown.phase[:, signal]], phases[shown.before[:, signal]]
     return np.where(shown.clearing[:, signal] & ~(lit & was), 2, np.where(lit, 1, 0))

@@ -91,7 +91,7 @@ class Passed:
 
 @struct.dataclass
 class Ends:
-    """The last and the first cells of links, `[K, L]`; `most`: what they carry under limits of speed, None: no limits."""
+    """The last and the first cells of links, `[K, L]`; `most`: what they carry under limits of speed, if there are."""
 
     r_last: Array
     w_last: Array

@@ -174,8 +174,8 @@ class TwoClass:
         return jnp.full(w.shape, jnp.inf)
 
     def admitted(self, r: Array, w_here: Array, limit: Array | None) -> Array:
-        """As from a half full cell before the first: of the linear class as much as a road carries at most; under a limit
-        of speed as from a cell with the density at which that class's road carries most."""
+        """As from a half full cell before the first: of the linear class as much as a road carries at most; under a
+        limit of speed as from a cell with the density at which the road carries most of that class."""
         speed = 1.0 - self._pressure(r)
         if limit is None:
             return 0.5 * speed

@@ -23,7 +23,7 @@ class Demand:
 
 @dataclass(frozen=True)
 class Link:
-    """A road in one direction. `saturation_per_h`: vehicles that pass its stop line, of each lane. `turns`: share of its
+    """A road in one direction. `saturation_per_h`: vehicles that pass the stop line of a lane. `turns`: share of its
     vehicles that goes on to each link, by name; none for an exit."""
 
     name: str

@@ -1,5 +1,5 @@
-"""What has to hold between the parts of a network. Each rule yields a line for each fault; links whose file does not say
-where they begin or end are taken to fit."""
+"""What has to hold between the parts of a network. Each rule yields a line for each fault; links whose file does not
+say where they begin or end are taken to fit."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def _ways(network: Description) -> Iterator[str]:
         elif name not in leads_out:
             ring = sorted(_closure(network.links[name].turns, lambda name: network.links[name].turns))
             yield (
-                f"links.{name}: no way out of the network from here, turns lead only to {_some(ring)}; one of them needs "
-                "a turn to a link without turns"
+                f"links.{name}: no way out of the network from here, turns lead only to {_some(ring)}; one of them "
+                "needs a turn to a link without turns"
             )
 
 
@@ -105,8 +105,8 @@ def _phases(network: Description, signal: Signal) -> Iterator[str]:
         for other, others in signal.phases.items():
             if other != phase and set(links) <= set(others):
                 yield (
-                    f"{where}.{phase}: all its links have green in {other} too, so nobody ever needs it; leave it out, or "
-                    f"give it a link that {other} has not"
+                    f"{where}.{phase}: all its links have green in {other} too, so nobody ever needs it; leave it out, "
+                    f"or give it a link that {other} has not"
                 )
 
 
@@ -122,8 +122,8 @@ def _approaches(network: Description, signal: Signal) -> Iterator[str]:
     for link, end in ends.items():
         if end == signal.name and link not in signalled and link not in signal.uncontrolled:
             yield (
-                f"{where}: link {link} ends here and stands in no phase, so it would always be open; add it to a phase, "
-                f"or say uncontrolled: [{link}] if that is meant"
+                f"{where}: link {link} ends here and stands in no phase, so it would always be open; add it to a "
+                f"phase, or say uncontrolled: [{link}] if that is meant"
             )
 
 
