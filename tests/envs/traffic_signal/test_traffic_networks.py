@@ -86,6 +86,8 @@ def test_a_network_of_ones_own_is_read_and_padded_beside_others(tmp_path):
         ("a: {per_h: 300}\n  c: {per_h: 300}", "a: {per_h: 0}\n  c: {per_h: 0}", r"demand: nobody comes"),
         ("a: {from: x", "a: {lanes: 0, from: x", r"links\.a\.lanes=0: must be at least 1"),
         ("a: {from: x", "a: {lanes: 1.5, from: x", r"links\.a\.lanes=1\.5: must be whole"),
+        ("a: {from: x", "a: {lanes: 33, from: x", r"links\.a\.lanes=33: must be at most 20"),
+        ("length_m: 200", "length_m: 2e6", r"links\.a\.length_m=2e\+06: must be at most 100000"),
         ("links:", "name: [a]\nlinks:", r"name=\['a'\]: must be text"),
         ("links:\n", "links:\n  '': {}\n", r"links: '' is no name"),
         ("signals:\n  y: {phases: {one: [a], two: [c]}}", "signals:", r"signals: missing"),

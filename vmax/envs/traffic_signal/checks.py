@@ -25,11 +25,12 @@ MOST_EASED = 4
 def of(env: TrafficSignal) -> Checks:
     """The delay is what counts; queues are the load; no vehicle may be made or lost, and all that files ask for come;
     signals have to reach traffic."""
-    lost = undrawn(env)
 
     def residual(state: Any, step: Step, params: Any) -> dict[str, Array]:
         """Vehicles that came, less those that left and those that are more than before, over those there are; and the
         account of demand."""
+        with jax.ensure_compile_time_eval():  # it is a number, and only a random run asks for it
+            lost = undrawn(env)
         before = vehicles(env.network(state, params).roads, state.traffic).sum() + state.traffic.outside_veh.sum()
         info = step.info
         after = info["inside_veh"] + info["outside_veh"]

@@ -16,6 +16,7 @@ from vmax.errors import UserError
 
 MOST_QUOTED, MOST_LINE = 40, 300
 """Characters of a value that a message quotes, and of what it says beside the file's name."""
+MOST_LANES, MOST_LENGTH_M = 20, 100_000
 OURS = "vmax reads its own YAML (docs/traffic.md)"
 SUMO_FILES = (".net.xml", ".net.xml.gz")
 
@@ -69,7 +70,7 @@ class Reader:
         for key in ("length_m", "speed_kmh"):
             if key not in values:
                 self.fail(f"{where}.{key}: missing")
-        lanes = self._number(values.get("lanes", 1), f"{where}.lanes", least=1)
+        lanes = self._number(values.get("lanes", 1), f"{where}.lanes", least=1, most=MOST_LANES)
         if lanes != int(lanes):
             self.fail(f"{where}.lanes={lanes:g}: must be whole")
         turns = {
@@ -80,7 +81,7 @@ class Reader:
             name,
             self._text(values.get("from", ""), f"{where}.from"),
             self._text(values.get("to", ""), f"{where}.to"),
-            self._number(values["length_m"], f"{where}.length_m", above=0),
+            self._number(values["length_m"], f"{where}.length_m", above=0, most=MOST_LENGTH_M),
             int(lanes),
             self._number(values["speed_kmh"], f"{where}.speed_kmh", above=0) / 3.6,
             self._number(values.get("saturation_per_h", 1800), f"{where}.saturation_per_h", above=0),
