@@ -1,7 +1,7 @@
 """The known bugs of junctions under control, each built in on purpose: the checks find it by what happens."""
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from vmax.checks.registry import BY_ID
 from vmax.checks.settings import SizesConfig, thresholds_of
 from vmax.checks.subject import Subject
 from vmax.config import compose, to_mapping
+from vmax.envs.traffic_signal import account
 from vmax.envs.traffic_signal.environment import TrafficSignal
 from vmax.envs.traffic_signal.signals import Signals
 
@@ -157,3 +158,69 @@ def test_the_junction_without_it_passes(town, check):
     demand = LOADED if check == "agreement" else RANGE
     told = found(check, TrafficSignal, town, demand, "env.reward.weights={delay: 1.0, throughput: 5.0}")
     assert told.status == "PASS", told
+
+
+STEADY = """
+links:
+  10: {from: w, to: x, length_m: 150, speed_kmh: 50, turns: {out: 1.0}}
+  1_0: {from: s, to: x, length_m: 150, speed_kmh: 50, turns: {out: 1.0}}
+  out: {from: x, to: e, length_m: 150, speed_kmh: 50}
+signals:
+  x: {phases: {west: [10], south: [1_0]}}
+demand: {10: {per_h: 300}, 1_0: {per_h: 300}}
+"""
+
+
+class OneName(TrafficSignal):
+    """`1_0` and `10` are one number to YAML, so one of the two is lost with its demand."""
+
+    @cached_property
+    def descriptions(self):
+        (network,) = super().descriptions
+        return (replace(network, demand={"10": network.demand["10"]}),)
+
+
+class FewDraws(TrafficSignal):
+    """Arrivals of a sub-step are one draw, which stops at 12."""
+
+    @cached_property
+    def arrivals(self):
+        return replace(super().arrivals, draws=1)
+
+
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory):
+    file = tmp_path_factory.mktemp("steady") / "steady.yaml"
+    file.write_text(STEADY)
+    return f"env.network={file}"
+
+
+@pytest.mark.parametrize("pattern", ["steady", "swinging", "time_of_day"])
+@pytest.mark.parametrize(
+    ("kind", "come", "off"),
+    [(TrafficSignal, 1.0, (0.0, 0.0)), (OneName, 1.0, (0.5, 0.0)), (TrafficSignal, 0.5, (0.0, 0.5))],
+    ids=["all come", "a name is lost", "half of them stay away"],
+)
+def test_vehicles_that_a_file_asks_for_and_that_do_not_come_are_missed(steady, pattern, kind, come, off):
+    env = kind(vmax.make_env("traffic_signal", [steady, f"env.demand.pattern={pattern}", "env.demand.level=9"]).config)
+    params = env.params("train")
+    state, _ = env.reset(jax.random.key(0), params)
+    arriving = env.arrivals.of_step(env.network(state, params), state.drawn, state.time, 5, 1.0)
+    told = account.residuals(env, state, {"arrived_veh": come * arriving.sum()}, params)
+    assert [float(told[law]) for law in ("demand of the file", "arrivals")] == pytest.approx(off, abs=1e-5)
+
+
+def test_arrivals_that_draws_cut_off_are_missed(steady):
+    """300 vehicles an hour at level 100 and sub-steps of 2 s: 21.7 in each at the most."""
+    long = (steady, "env.flow.dt_s=2", "env.flow.dx_m=30", "env.signals.decide_s=10", "env.demand.level=100")
+    config = vmax.make_env("traffic_signal", long).config
+    assert TrafficSignal(config).arrivals.draws == 22 and account.undrawn(TrafficSignal(config)) == 0.0
+    assert account.undrawn(FewDraws(config)) > 0.2
+
+
+def test_the_check_of_conservation_misses_lost_demand_and_numbers_of_a_swing_that_is_none_are_exempt(steady):
+    assert found("conservation", OneName, steady).status == "FAIL"
+    told = found("conservation", TrafficSignal, steady)
+    assert told.status == "PASS" and "demand of the file" in told.detail and "draws" in told.detail
+    told = found("param_live", TrafficSignal, steady)
+    assert told.status == "PASS" and "networks.swing_phase: no demand swings" in told.detail

@@ -13,7 +13,8 @@ from vmax.envs.traffic_signal import validation
 from vmax.envs.traffic_signal.arrays import Sizes, build
 from vmax.envs.traffic_signal.diagram import PowerLaw, demand, supply
 from vmax.envs.traffic_signal.flow import Flow
-from vmax.envs.traffic_signal.network import find, read
+from vmax.envs.traffic_signal.network import find
+from vmax.envs.traffic_signal.network_file import read
 from vmax.envs.traffic_signal.riemann import Side, solve
 from vmax.envs.traffic_signal.validation import (
     ARZ,

@@ -1,4 +1,4 @@
-"""The clock of signals, plans by Webster, arrivals, and files of networks."""
+"""The clock of signals, plans by Webster, and arrivals."""
 
 from dataclasses import replace
 
@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmax.envs.traffic_signal.arrays import CAR_ONLY, Sizes, build, check_cfl, stack
-from vmax.envs.traffic_signal.demand import Arrivals, Drawn, poisson
-from vmax.envs.traffic_signal.network import find, read
+from vmax.envs.traffic_signal.arrays import CAR_ONLY, Sizes, build, check_cfl
+from vmax.envs.traffic_signal.demand import Arrivals, Drawn, draws, poisson
+from vmax.envs.traffic_signal.network import Description, Link, Signal, find
+from vmax.envs.traffic_signal.network_file import read
 from vmax.envs.traffic_signal.plans import coordinated, critical_ratios, green_begins, link_flows, webster
 from vmax.envs.traffic_signal.signals import Signals, Timing, allowed, gates, request, tick
 from vmax.errors import UserError
@@ -41,6 +42,17 @@ def test_a_change_takes_the_clearance_and_then_the_least_green():
     assert opened == [0.0] * 5 + [1.0] * 11
 
 
+def test_a_link_with_green_before_and_after_a_change_stays_open_through_the_clearance():
+    """a in both phases, b in the first, c in the second."""
+    green = jnp.array([[[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]])
+    signals = request(seconds(Signals.fresh(jnp.zeros(1, jnp.int32)), 10), jnp.array([1]), PHASES, TIMING)
+    opened = []
+    for _ in range(6):
+        opened.append(gates(signals, green, jnp.zeros(3)).tolist())
+        signals = tick(signals, 1.0)
+    assert opened == [[1.0, 0.0, 0.0]] * 5 + [[1.0, 0.0, 1.0]]
+
+
 def test_after_the_most_green_another_phase_follows_whatever_is_wished_for():
     signals = seconds(Signals.fresh(jnp.zeros(1, jnp.int32)), 60)
     assert allowed(signals, PHASES, TIMING).tolist() == [[False, True]]
@@ -63,6 +75,24 @@ def test_websters_example():
     fine = webster([0.4, 0.2], TIMING, 0.1)
     assert fine.green_s == pytest.approx((26.7, 13.3), abs=0.051)
     assert webster([0.7, 0.6], TIMING, 5.0).green_s[0] == 60.0  # beyond capacity: as long as may be
+
+
+@pytest.mark.parametrize(
+    ("phases", "flows", "ratios"),
+    [
+        (("a", "b", "c"), (900, 600, 300), [1 / 2, 1 / 3, 1 / 6]),
+        (("ab", "ac", "c"), (900, 300, 600), [1 / 6, 1 / 3, 0.0]),
+        (("ab", "bc", "ca"), (600, 600, 600), [1 / 6, 1 / 6, 1 / 6]),
+        (("a", "ab", "bc"), (1200, 300, 300), [1 / 3, 1 / 3, 1 / 6]),
+    ],
+)
+def test_a_link_with_green_in_several_phases_counts_once_in_websters_ratios(phases, flows, ratios):
+    """By hand: shares of 1,800 vehicles an hour, the least that all phases of a link together have to give it."""
+    links = {name: Link(name, "", "y", 200.0, 1, 13.9, 1800.0, {}) for name in "abc"}
+    signal = Signal("y", {str(number): tuple(names) for number, names in enumerate(phases)}, ())
+    network = Description("own", 150.0, {}, links, {"y": signal}, {})
+    found = critical_ratios(network, "y", dict(zip("abc", (flow / 3600 for flow in flows), strict=True)))
+    assert found == pytest.approx(ratios, abs=1e-6)
 
 
 def test_flows_follow_turns_and_plans_make_a_green_wave():
@@ -95,8 +125,20 @@ def simple(**changes):
     network = read(find("simple"))
     arrays = build(network, Sizes.of([network], 15.0), CAR_ONLY, 15.0)
     drawn = Drawn(jnp.float32(1.0), jnp.float32(0.0), jnp.float32(7.0), jnp.ones(1), jax.random.key(0))
-    given = {"pattern": "swinging", "period_s": 1200.0, "by_hour": (1.0,) * 24, "poisson": False}
+    given = {"pattern": "swinging", "period_s": 1200.0, "by_hour": (1.0,) * 24, "poisson": False, "draws": 1}
     return arrays, drawn, Arrivals(**{**given, **changes})
+
+
+@pytest.mark.parametrize(("dt_s", "level"), [(1.0, 1.0), (5.0, 3.0), (10.0, 8.0), (60.0, 4.0)])
+def test_long_sub_steps_lose_no_arrivals(dt_s, level):
+    """Up to 58 vehicles in a sub-step, where a single draw stops at 12."""
+    network = read(find("simple"))
+    arrays, drawn, arrivals = simple(poisson=True, pattern="steady", draws=draws([network], level, 1.0, dt_s))
+    drawn = replace(drawn, level=jnp.float32(level))
+    came = jax.vmap(lambda step: arrivals.of_step(arrays, drawn, step, 1, dt_s))(jnp.arange(4000))
+    per_sub_step = level * dt_s * np.array([720, 720, 360, 360]) / 3600
+    np.testing.assert_allclose(came[:, 0, 0].mean(axis=0), per_sub_step, atol=5 * np.sqrt(per_sub_step.max() / 4000))
+    np.testing.assert_allclose(came[:, 0, 0].var(axis=0), per_sub_step, rtol=0.15)
 
 
 def test_demand_swings_between_least_and_greatest_and_the_streets_take_turns():
@@ -121,57 +163,6 @@ def test_arrivals_depend_on_the_episode_and_the_time_alone_and_add_up_to_the_rat
     assert not np.array_equal(came[100], came[101])
     per_h = np.asarray(came).sum(axis=(0, 1, 2))
     assert np.all(np.abs(per_h - [720, 720, 360, 360]) < 5 * np.sqrt([720, 720, 360, 360]))
-
-
-GOOD = """
-links:
-  a: {from: x, to: y, length_m: 200, speed_kmh: 50, turns: {b: 1.0}}
-  c: {from: z, to: y, length_m: 200, speed_kmh: 50, turns: {b: 1.0}}
-  b: {from: y, to: w, length_m: 200, speed_kmh: 50}
-signals:
-  y: {phases: {one: [a], two: [c]}}
-demand:
-  a: {per_h: 300}
-  c: {per_h: 300}
-"""
-
-
-def test_a_network_of_ones_own_is_read_and_padded_beside_others(tmp_path):
-    path = tmp_path / "own.yaml"
-    path.write_text(GOOD)
-    own, shipped = read(path), read(find("simple"))
-    sizes = Sizes.of([own, shipped], 15.0)
-    both = stack([build(network, sizes, CAR_ONLY, 15.0) for network in (own, shipped)])
-    assert both.roads.cells.shape == (2, 4, 20) and both.green.shape == (2, 1, 2, 4)
-    assert both.roads.cells.sum(axis=2).tolist() == [[13.0, 13.0, 13.0, 0.0], [20.0] * 4]
-    assert own.demand["a"].swing == (300.0, 300.0)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("turns: {b: 1.0}}\n  c", "turns: {b: 0.9}}\n  c", r"links\.a\.turns: add up to 0\.9, must be 1"),
-        ("{b: 1.0}}\n  c", "{d: 1.0}}\n  c", r"links\.a\.turns\.d: no such link; links are a, c, b"),
-        ("length_m: 200, speed_kmh: 50}", "length_m: -1, speed_kmh: 50}", r"links\.b\.length_m=-1: must be above 0"),
-        ("length_m: 200, speed_kmh: 50}", "speed_kmh: 50}", r"links\.b\.length_m: missing"),
-        ("length_m: 200, speed_kmh: 50}", "length: 2}", r"links\.b: unknown key 'length'; allowed: from, lanes"),
-        ("two: [c]", "two: [d]", r"signals\.y\.phases\.two: no link 'd'"),
-        (", two: [c]", "", r"signals\.y\.phases: 1 given, at least 2 needed"),
-        ("  c: {per_h: 300}\n", "", r"links\.c: no vehicle ever comes here"),
-        ("c: {per_h: 300}", "c: {per_h: x}", r"demand\.c\.per_h='x': must be a number"),
-        ("c: {per_h: 300}", "c: {per_h: 300}\n  b: {per_h: 3}", r"demand\.b: other links turn into it"),
-        ("demand:", "demnd:", r"the file: unknown key 'demnd'"),
-        ("links:\n", "links: [\n", r"no readable YAML"),
-        (GOOD, "", r"empty; see docs/traffic\.md"),
-    ],
-)
-def test_a_mistake_in_a_network_is_one_line_that_names_the_place(tmp_path, old, new, message):
-    path = tmp_path / "own.yaml"
-    assert old in GOOD
-    path.write_text(GOOD.replace(old, new, 1))
-    with pytest.raises(UserError, match=message) as found:
-        read(path)
-    assert str(found.value).startswith(str(path)) and "\n" not in str(found.value)
 
 
 def test_a_missing_file_and_a_step_too_long_are_named():

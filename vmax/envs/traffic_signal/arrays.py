@@ -89,6 +89,11 @@ def cell_count(link: Link, dx_m: float) -> int:
     return max(1, round(link.length_m / dx_m))
 
 
+def cell_length_m(link: Link, dx_m: float) -> float:
+    """Metres of each of its cells."""
+    return link.length_m / cell_count(link, dx_m)
+
+
 def free_speed(link: Link, kind: VehicleClass) -> float:
     """Metres a second: what the link allows and the vehicle can."""
     return min(link.speed_m_per_s, kind.speed_kmh / 3.6)
@@ -100,7 +105,7 @@ def check_cfl(
     """Raises UserError where a wave crosses more than a cell in a sub-step: dt V fastest_wave <= dx."""
     for network in networks:
         for link in network.links.values():
-            cell_m = link.length_m / cell_count(link, dx_m)
+            cell_m = cell_length_m(link, dx_m)
             speed = max(free_speed(link, kind) for kind in classes)
             if dt_s * speed * fastest_wave > cell_m * (1.0 + 1e-9):
                 raise UserError(
@@ -109,14 +114,17 @@ def check_cfl(
                 )
 
 
-def build(network: Description, sizes: Sizes, classes: Sequence[VehicleClass], dx_m: float) -> Network:
-    """The arrays of one network, float32."""
+def build(
+    network: Description, sizes: Sizes, classes: Sequence[VehicleClass], dx_m: float, steepness: Any = None
+) -> Network:
+    """The arrays of one network, float32. `steepness`: at how many times its own speed the curve of each class on each
+    link begins, `[K, L]` (see capacity.py); None: at once."""
     names = list(network.links)
     index = {name: i for i, name in enumerate(names)}
     by_link = lambda values: _padded(np.asarray(values, np.float64), (sizes.links,))  # noqa: E731
     links = list(network.links.values())
     counts = [cell_count(link, dx_m) for link in links]
-    cell_m = np.array([link.length_m / n for link, n in zip(links, counts, strict=True)])
+    cell_m = np.array([cell_length_m(link, dx_m) for link in links])
     pce_per_m = network.jam_per_km / 1000.0 * np.array([link.lanes for link in links])
 
     cells, entry = np.zeros((2, sizes.links, sizes.cells))
@@ -135,7 +143,8 @@ def build(network: Description, sizes: Sizes, classes: Sequence[VehicleClass], d
             entry=leaf(entry),
             first=jnp.asarray(entry.argmax(axis=1), jnp.int32),
             dx_m=leaf(_padded(cell_m, (sizes.links,), 1.0)),
-            free_m_per_s=leaf(_padded(free, (len(classes), sizes.links))),
+            free_m_per_s=leaf(_padded(free if steepness is None else free * steepness, (len(classes), sizes.links))),
+            limit=None if steepness is None else leaf(_padded(1.0 / steepness, (len(classes), sizes.links), 1.0)),
             holds_veh=leaf(_padded(holds, (len(classes), sizes.links), 1.0)),
             saturation=leaf(by_link(saturation)),
             **_turns(network, sizes, index),

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from vmax.envs.environment import Checks, Step
+from vmax.envs.traffic_signal.account import residuals, undrawn
 from vmax.envs.traffic_signal.measures import vehicles
 from vmax.envs.traffic_signal.rules import Actuated, LongestQueue, MaxPressure
 from vmax.envs.traffic_signal.settings import TERMS
@@ -22,14 +23,22 @@ MOST_EASED = 4
 
 
 def of(env: TrafficSignal) -> Checks:
-    """The delay is what counts; queues are the load; no vehicle may be made or lost; signals have to reach traffic."""
+    """The delay is what counts; queues are the load; no vehicle may be made or lost, and all that files ask for come;
+    signals have to reach traffic."""
 
     def residual(state: Any, step: Step, params: Any) -> dict[str, Array]:
-        """Vehicles that came, less those that left and those that are more than before, over those there are."""
+        """Vehicles that came, less those that left and those that are more than before, over those there are; and the
+        account of demand."""
+        with jax.ensure_compile_time_eval():  # it is a number, and only a random run asks for it
+            lost = undrawn(env)
         before = vehicles(env.network(state, params).roads, state.traffic).sum() + state.traffic.outside_veh.sum()
         info = step.info
         after = info["inside_veh"] + info["outside_veh"]
-        return {"vehicles": (before + info["arrived_veh"] - info["left_veh"] - after) / jnp.maximum(after, 1.0)}
+        return {
+            "vehicles": (before + info["arrived_veh"] - info["left_veh"] - after) / jnp.maximum(after, 1.0),
+            **residuals(env, state, info, params),
+            "draws": jnp.float32(lost),
+        }
 
     weights = zip(TERMS, env.config.reward.weights.vector, strict=True)
     return Checks(
@@ -71,6 +80,8 @@ def _exempt(env: TrafficSignal) -> dict[str, str]:
     swings = config.demand.pattern == "swinging"
     idle = ("steady_per_s",) if swings else ("low_per_s", "high_per_s", "swing_phase")
     found |= {f"param_live/networks.{name}": f"demand is {config.demand.pattern}" for name in idle}
+    if all(low == high for network in env.descriptions for low, high in (d.swing for d in network.demand.values())):
+        found["param_live/networks.swing_phase"] = "no demand swings"
     if config.flow.model != "arz" or config.flow.pressure_scale == 1.0:
         found["param_live/fading"] = "all want free speed, so speeds are those of their density and need not adapt"
     if config.demand.train_spread:

@@ -7,6 +7,8 @@ depends on the episode's own key and the time alone, never on what signals did.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,13 +17,14 @@ import jax.numpy as jnp
 from flax import struct
 
 from vmax.envs.traffic_signal.arrays import Network
+from vmax.envs.traffic_signal.network import Description
 
 Array = jax.Array
 Key = jax.Array
 
 Pattern = Literal["steady", "swinging", "time_of_day"]
 MOST = 12
-"""Arrivals of one class at one source in a sub-step that can be drawn; at a mean of 1 more come once in 10^10."""
+"""Arrivals that one draw can give; at a mean of 1, which no draw goes beyond, more come once in 10^10."""
 
 
 @struct.dataclass
@@ -38,12 +41,14 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Arrivals:
-    """How vehicles arrive."""
+    """How vehicles arrive. `draws`: independent ones that make the arrivals of a sub-step, so many that each has a mean
+    of at most 1."""
 
     pattern: Pattern
     period_s: float
     by_hour: tuple[float, ...]
     poisson: bool
+    draws: int
 
     def rates(self, network: Network, drawn: Drawn, time_s: Array) -> Array:
         """Vehicles of all classes a second, `[L]`."""
@@ -64,13 +69,20 @@ class Arrivals:
         if not self.poisson:
             return mean
         key = jax.random.fold_in(drawn.key, step)
-        return poisson(jax.random.uniform(key, mean.shape), mean)
+        return poisson(jax.random.uniform(key, (self.draws, *mean.shape)), mean / self.draws).sum(axis=0)
+
+
+def draws(networks: Sequence[Description], level: float, busiest: float, dt_s: float) -> int:
+    """How many draws the arrivals of a sub-step need at this level, `busiest` the hour's share of steady demand."""
+    demands = [demand for network in networks for demand in network.demand.values()]
+    per_h = max(max(demand.swing[1], busiest * demand.per_h) for demand in demands)
+    return max(1, math.ceil(level * per_h / 3600.0 * dt_s))
 
 
 def poisson(uniform: Array, mean: Array) -> Array:
     """Poisson numbers by inversion, for means up to about 1: how many of the probabilities P(n <= k) lie below.
 
-    The draw stops at `MOST`. No loop whose length depends on the draw, so it is quick for many at once.
+    A draw stops at `MOST`. No loop whose length depends on the draw, so it is quick for many at once.
     """
     term = jnp.exp(-mean)
     below, found = term, jnp.zeros_like(mean)

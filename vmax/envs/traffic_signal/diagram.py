@@ -42,9 +42,12 @@ class Diagram(Protocol):
         """The speed that drivers of r adapt to."""
         ...
 
-    @property
-    def fastest_wave(self) -> float:
-        """Bound of all wave speeds, share of free speed."""
+    def fastest_wave(self, limit: float) -> float:
+        """Bound of all wave speeds, share of free speed, where nobody goes faster than `limit`."""
+        ...
+
+    def capacity(self, limit: float) -> float:
+        """The largest flow in equilibrium where nobody goes faster than `limit`: max r min(u(r), limit)."""
         ...
 
 
@@ -87,10 +90,15 @@ class PowerLaw:
     def equilibrium(self, r: Array) -> Array:
         return jnp.maximum(1.0 - power(r, self.exponent), 0.0)
 
-    @property
-    def fastest_wave(self) -> float:
+    def fastest_wave(self, limit: float) -> float:
         """|λ1| = |u - r p'(r)| <= γ w."""
-        return max(1.0, self.exponent)
+        return max(limit, self.exponent)
+
+    def capacity(self, limit: float) -> float:
+        """At the density with the largest r (1 - r^γ), or at the one from which on drivers go slower than `limit`."""
+        best = (1.0 / (1.0 + self.exponent)) ** (1.0 / self.exponent)
+        r = max(best, (1.0 - limit) ** (1.0 / self.exponent))
+        return r * min(limit, 1.0 - r**self.exponent)
 
 
 @dataclass(frozen=True)
@@ -118,9 +126,11 @@ class Triangular:
     def equilibrium(self, r: Array) -> Array:
         return self.speed(r, jnp.ones_like(r))
 
-    @property
-    def fastest_wave(self) -> float:
-        return max(1.0, self.backward_wave)
+    def fastest_wave(self, limit: float) -> float:
+        return max(limit, self.backward_wave)
+
+    def capacity(self, limit: float) -> float:
+        return limit * self.backward_wave / (limit + self.backward_wave)
 
 
 def flow(diagram: Diagram, r: Array, w: Array) -> Array:
@@ -143,3 +153,10 @@ def supply(diagram: Diagram, w: Array, u_ahead: Array) -> Array:
     """
     ahead = diagram.density(w, u_ahead)
     return flow(diagram, jnp.maximum(ahead, diagram.critical(w)), w)
+
+
+def carried(diagram: Diagram, limit: Array) -> Array:
+    """The most that a place carries where nobody goes faster than `limit`; infinity where the curve's own largest flow
+    is reached below it, and `demand` and `supply` know it, `[...]`."""
+    r = jnp.minimum(diagram.density(jnp.ones_like(limit), limit), 1.0)
+    return jnp.where(r > diagram.critical(jnp.ones_like(limit)), r * limit, jnp.inf)

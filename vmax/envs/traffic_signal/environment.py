@@ -13,10 +13,12 @@ import numpy as np
 from vmax.envs.environment import Checks, Plain, Step
 from vmax.envs.traffic_signal import actions, checks, observation
 from vmax.envs.traffic_signal.arrays import Network, Sizes, build, check_cfl, stack
-from vmax.envs.traffic_signal.demand import Arrivals, Drawn
+from vmax.envs.traffic_signal.capacity import Capacities
+from vmax.envs.traffic_signal.demand import Arrivals, Drawn, draws
 from vmax.envs.traffic_signal.flow import JAMMED, Flow, Passed, Traffic
 from vmax.envs.traffic_signal.measures import Measures, measure, pressure, vehicles
-from vmax.envs.traffic_signal.network import Description, find, read
+from vmax.envs.traffic_signal.network import Description, find
+from vmax.envs.traffic_signal.network_file import read
 from vmax.envs.traffic_signal.settings import TERMS, TrafficSignalConfig
 from vmax.envs.traffic_signal.signals import Signals, gates, request, tick
 from vmax.envs.traffic_signal.state import INFO, Start, State, TrafficParams
@@ -49,11 +51,16 @@ class TrafficSignal(Plain):
         """The networks as their files say. Raises UserError."""
         found = tuple(read(find(name)) for name in self.config.networks)
         flow = self.config.flow
-        check_cfl(found, self.config.vehicles, flow.dx_m, flow.dt_s, self.flow.model.fastest_wave)
+        check_cfl(found, self.config.vehicles, flow.dx_m, flow.dt_s, self.flow.model.fastest_wave())
         for network in found:
             if not network.signals:
                 raise UserError(f"env.network={network.name}: has no signals, so there is nothing to decide")
-        return found
+        return tuple(self.capacities.kept(network) for network in found)
+
+    @cached_property
+    def capacities(self) -> Capacities:
+        """What links carry."""
+        return Capacities(self.flow.model, self.config.vehicles, self.config.flow.dx_m, self.config.flow.dt_s)
 
     @cached_property
     def sizes(self) -> Sizes:
@@ -69,7 +76,9 @@ class TrafficSignal(Plain):
     def arrivals(self) -> Arrivals:
         """How vehicles arrive."""
         demand = self.config.demand
-        return Arrivals(demand.pattern, demand.period_s, demand.by_hour, demand.poisson)
+        level = max(*demand.levels, *demand.train_levels, *self.config.episode.other_levels)
+        count = draws(self.descriptions, level, max(demand.by_hour), self.config.flow.dt_s)
+        return Arrivals(demand.pattern, demand.period_s, demand.by_hour, demand.poisson, count)
 
     @cached_property
     def approaches(self) -> observation.Approaches:
@@ -147,7 +156,12 @@ class TrafficSignal(Plain):
         """Networks and numbers of `train`, `validation` or `test`; splits differ in their demand seeds."""
         config = self.config
         tau = np.array([kind.tau_s for kind in config.vehicles])
-        networks = [build(n, self.sizes, config.vehicles, config.flow.dx_m) for n in self.descriptions]
+        steepness = [self.capacities.steepness(n) for n in self.descriptions]
+        fitted = any((steep > 1.0).any() for steep in steepness)
+        networks = [
+            build(n, self.sizes, config.vehicles, config.flow.dx_m, steep if fitted else None)
+            for n, steep in zip(self.descriptions, steepness, strict=True)
+        ]
         return TrafficParams(
             networks=stack(networks),
             fading=jnp.asarray(np.exp(-config.flow.dt_s / tau), jnp.float32),
@@ -301,8 +315,7 @@ class TrafficSignal(Plain):
 
     def measures(self, network: Network, traffic: Traffic) -> Measures:
         """What is seen of links."""
-        model = self.flow.model
-        return measure(network.roads, traffic, model.speed(traffic.r, model.wanted(traffic.r, traffic.y)))
+        return measure(network.roads, traffic, self.flow.speed(network.roads, traffic))
 
     def observe(self, state: State, params: TrafficParams) -> Array:
         """The observation `[D]`: a block for each signal."""

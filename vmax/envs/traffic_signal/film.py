@@ -22,14 +22,15 @@ class Film:
 
     Attributes:
       occupied: share of jam density of every cell, `[T, L, N]`; the last cell is at the stop line.
-      phase, clearing: of every signal the phase that is or comes next, `[T, J]`, and whether nobody had green yet since
-        it changed.
+      phase, before, clearing: of every signal the phase that is or comes next, `[T, J]`, the one before it, and whether
+        the clearance between the two lasted until now.
       queue_veh: vehicles that stand on each link or wait outside for it, `[T, L]`.
       arrived_veh, left_veh: so far, `[T]`.
     """
 
     occupied: Array
     phase: Array
+    before: Array
     clearing: Array
     queue_veh: Array
     arrived_veh: Array
@@ -55,6 +56,7 @@ def film(env: TrafficSignal, policy: Any, params: Any, start: Start) -> Film:
             shown = (
                 state.traffic.r.sum(axis=0),
                 state.signals.phase,
+                state.signals.before,
                 state.signals.green_s <= 0.0,
                 seen.halted_veh + seen.outside_veh,
                 step.info["arrived_veh"][0],
@@ -65,5 +67,12 @@ def film(env: TrafficSignal, policy: Any, params: Any, start: Start) -> Film:
         begin = (states, observation, policy.initial(env, params, start))
         return jax.lax.scan(one, begin, jax.random.split(jax.random.key(1), length))[1]
 
-    occupied, phase, clearing, queue, arrived, left = (np.asarray(leaf) for leaf in run())
-    return Film(occupied, phase, clearing, queue, arrived.cumsum(), left.cumsum())
+    occupied, phase, before, clearing, queue, arrived, left = (np.asarray(leaf) for leaf in run())
+    return Film(occupied, phase, before, clearing, queue, arrived.cumsum(), left.cumsum())
+
+
+def lights(shown: Film, signal: int, phases: Array) -> Array:
+    """0 red, 1 green, 2 clearance at a stop line, `[T]`; `phases` says which phases of its signal give it green. Who
+    has green before and after a change keeps it."""
+    lit, was = phases[shown.phase[:, signal]], phases[shown.before[:, signal]]
+    return np.where(shown.clearing[:, signal] & ~(lit & was), 2, np.where(lit, 1, 0))

@@ -25,7 +25,8 @@ class Roads:
       cells: 1 where there is a cell, `[L, N]`.
       entry: 1 at the first cell of each link, `[L, N]`; first: its place, `[L]` int32.
       dx_m: length of a cell, `[L]`.
-      free_m_per_s: free speed, `[K, L]`.
+      free_m_per_s: free speed of the curve of speed over density, `[K, L]`.
+      limit: share of it that the link allows, `[K, L]`; None where every link allows all of it.
       holds_veh: vehicles of the class alone that fill a cell, `[K, L]`.
       saturation: the most that passes the stop line, share of jam occupancy of a cell a second, `[L]`.
       ahead, turns: the up to D links that follow each, `[L, D]` int32, and the share of its vehicles that goes to each,
@@ -39,6 +40,7 @@ class Roads:
     first: Array
     dx_m: Array
     free_m_per_s: Array
+    limit: Array | None
     holds_veh: Array
     saturation: Array
     ahead: Array
@@ -89,12 +91,13 @@ class Passed:
 
 @struct.dataclass
 class Ends:
-    """The last and the first cells of links, `[K, L]`."""
+    """The last and the first cells of links, `[K, L]`; `most`: what they carry under limits of speed, if there are."""
 
     r_last: Array
     w_last: Array
     r_first: Array
     w_first: Array
+    most: Array | None
 
 
 JAMMED = 0.6
@@ -125,12 +128,14 @@ class Flow:
           fading: exp(-dt / τ) of each class, `[K]`.
         """
         model, w = self.model, self.model.wanted(traffic.r, traffic.y)
-        crossed = roads.free_m_per_s * dt_s / roads.dx_m  # share of a cell that free vehicles cross, [K, L]
+        crossed = roads.free_m_per_s * dt_s / roads.dx_m  # share of a cell that the curve's free vehicles cross, [K, L]
+        free = crossed if roads.limit is None else crossed * roads.limit
         between = model.passing(traffic.r[..., :-1], w[..., :-1], traffic.r[..., 1:], w[..., 1:])
-        between = between * crossed[..., None] * roads.cells[:, :-1]
+        most = None if roads.limit is None else model.carried(roads.limit)
+        between = _limited(roads, most, between, traffic.r[..., :-1]) * crossed[..., None] * roads.cells[:, :-1]
         r_last, r_first = traffic.r[..., -1], roads.of_first(traffic.r)
         w_last, w_first = model.wanted(r_last, traffic.y[..., -1]), model.wanted(r_first, roads.of_first(traffic.y))
-        here = Ends(r_last, w_last, r_first, w_first)
+        here = Ends(r_last, w_last, r_first, w_first, most)
         onward, leaving = self._leaving(roads, here, gate * crossed, crossed, dt_s)
         waiting = traffic.outside_veh + arriving_veh
         entering = self._entering(roads, here, waiting, crossed)
@@ -148,10 +153,15 @@ class Flow:
         return moved, Passed(
             entered_veh=entered_veh,
             left_veh=leaving * roads.holds_veh,
-            free_veh_s=((between.sum(axis=2) + out) * roads.holds_veh * dt_s / jnp.maximum(crossed, TINY)).sum(axis=0),
+            free_veh_s=((between.sum(axis=2) + out) * roads.holds_veh * dt_s / jnp.maximum(free, TINY)).sum(axis=0),
             stopped_veh=into_jam.sum(axis=1) + jnp.maximum(arriving_veh - entered_veh, 0.0).sum(axis=0),
             through_veh=(out * roads.holds_veh).sum(axis=0),
         )
+
+    def speed(self, roads: Roads, traffic: Traffic) -> Array:
+        """Share of the speed that vehicles have on an empty link, `[K, L, N]`."""
+        curve = self.model.speed(traffic.r, self.model.wanted(traffic.r, traffic.y))
+        return curve if roads.limit is None else jnp.minimum(curve / roads.limit[..., None], 1.0)
 
     def _leaving(self, roads: Roads, here: Ends, opened: Array, crossed: Array, dt_s: float) -> tuple[Array, Array]:
         """What goes on from last cells, by turn `[K, L, D]`, and what leaves the network `[K, L]`; shares of a cell.
@@ -160,10 +170,13 @@ class Flow:
         Source: Daganzo (1995); Lebacque (1996); that w mixes in proportion: Herty and Rascle (2006).
         """
         goes = (roads.turns > 0.0)[None]
-        wants = opened * self.model.sent(here.r_last, here.w_last)
+        sent = self.model.sent(here.r_last, here.w_last)
         slowed = self.model.slowed(here.w_last[:, :, None], here.r_first[:, roads.ahead])
-        onward = wants[..., None] * roads.turns * self._as_turns_let(slowed, goes)
-        leaving = wants * roads.sink
+        if roads.limit is not None:
+            by_turn = _limited(roads, here.most, sent[..., None] * slowed, here.r_last[..., None])
+            slowed = by_turn / jnp.maximum(sent[..., None], TINY)
+        onward = (opened * sent)[..., None] * roads.turns * self._as_turns_let(slowed, goes)
+        leaving = opened * _limited(roads, here.most, sent, here.r_last) * roads.sink
         scale = _at_most(roads.saturation * dt_s, onward.sum(axis=(0, 2)) + leaving.sum(axis=0))
         onward, leaving = onward * scale[:, None], leaving * scale
 
@@ -171,7 +184,7 @@ class Flow:
         total = roads.arriving(arriving)
         mixed = roads.arriving(arriving * here.w_last[..., None]) / jnp.maximum(total, TINY)
         supply = self.model.taken(jnp.where(total > TINY, mixed, 1.0), here.r_first, here.w_first)
-        room = _room(crossed, supply, here)
+        room = _room(crossed, _capped(supply, here.most), here)
         fits = _at_most(room, total.sum(axis=0))
         return onward * self._as_turns_let(fits[roads.ahead], goes), leaving
 
@@ -183,7 +196,8 @@ class Flow:
     def _entering(self, roads: Roads, here: Ends, waiting: Array, crossed: Array) -> Array:
         """Vehicles of each class that find a place on their source link, share of a cell, `[K, L]`."""
         wanted = waiting / roads.holds_veh * roads.source
-        room = _room(crossed, self.model.admitted(here.r_first, here.w_first), here)
+        admitted = self.model.admitted(here.r_first, here.w_first, roads.limit)
+        room = _room(crossed, _capped(admitted, here.most), here)
         return wanted * _at_most(room, wanted.sum(axis=0))
 
 
@@ -193,6 +207,18 @@ TINY = 1e-12
 def _at_most(limit: Array, wanted: Array) -> Array:
     """The share of what is wanted that the limit lets pass."""
     return jnp.minimum(1.0, limit / jnp.maximum(wanted, TINY))
+
+
+def _limited(roads: Roads, most: Array | None, flow: Array, r: Array) -> Array:
+    """Flows `[K, L, ...]` of vehicles of occupancy r: no more than moves at the limit of speed, and than is carried."""
+    if roads.limit is None or most is None:
+        return flow
+    of_link = (..., *(None,) * (r.ndim - 2))
+    return jnp.minimum(flow, jnp.minimum(roads.limit[of_link] * r, most[of_link]))
+
+
+def _capped(flow: Array, most: Array | None) -> Array:
+    return flow if most is None else jnp.minimum(flow, most)
 
 
 def _room(crossed: Array, supply: Array, here: Ends) -> Array:

@@ -14,7 +14,7 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 
-from vmax.envs.traffic_signal.diagram import Diagram, demand, power, supply
+from vmax.envs.traffic_signal.diagram import Diagram, PowerLaw, carried, demand, power, supply
 
 Array = jax.Array
 
@@ -22,9 +22,18 @@ Array = jax.Array
 class Model(Protocol):
     """Shapes: `[K, ...]` of a class, `[...]` of all classes together."""
 
-    @property
-    def fastest_wave(self) -> float:
-        """Bound of all wave speeds, share of the largest free speed: the CFL bound is dt V <= dx / fastest_wave."""
+    def curve(self, kind: int) -> Diagram:
+        """The fundamental diagram of a class alone on the road."""
+        ...
+
+    def fastest_wave(self, limit: float = 1.0) -> float:
+        """Bound of all wave speeds, share of the largest free speed V, where nobody goes faster than `limit` of it: the
+        CFL bound is dt V <= dx / fastest_wave."""
+        ...
+
+    def carried(self, limit: Array) -> Array:
+        """The most that a place carries under a limit of speed that the rest does not know of, `[K, ...]`; infinity: no
+        less than without."""
         ...
 
     def wanted(self, r: Array, y: Array) -> Array:
@@ -51,7 +60,7 @@ class Model(Protocol):
         """The most that a first cell at (r, w_here) takes of vehicles of w, `[K, ...]`; infinity: see `slowed`."""
         ...
 
-    def admitted(self, r: Array, w_here: Array) -> Array:
+    def admitted(self, r: Array, w_here: Array, limit: Array | None) -> Array:
         """The most that a first cell takes from outside the network, `[K, ...]`."""
         ...
 
@@ -79,9 +88,14 @@ class OneClass:
     diagram: Diagram
     adapts: bool
 
-    @property
-    def fastest_wave(self) -> float:
-        return self.diagram.fastest_wave
+    def curve(self, kind: int) -> Diagram:
+        return self.diagram
+
+    def fastest_wave(self, limit: float = 1.0) -> float:
+        return self.diagram.fastest_wave(limit)
+
+    def carried(self, limit: Array) -> Array:
+        return carried(self.diagram, limit)
 
     def wanted(self, r: Array, y: Array) -> Array:
         return empty_as_free(r, y) if self.adapts else jnp.ones_like(r)
@@ -102,7 +116,7 @@ class OneClass:
     def taken(self, w: Array, r: Array, w_here: Array) -> Array:
         return supply(self.diagram, w, self.diagram.speed(r, w_here))
 
-    def admitted(self, r: Array, w_here: Array) -> Array:
+    def admitted(self, r: Array, w_here: Array, limit: Array | None) -> Array:
         return self.taken(jnp.ones_like(r), r, w_here)
 
     def adapt(self, r: Array, y: Array, fading: Array) -> Array:
@@ -125,10 +139,16 @@ class TwoClass:
 
     betas: tuple[float, ...]
 
-    @property
-    def fastest_wave(self) -> float:
+    def curve(self, kind: int) -> Diagram:
+        return PowerLaw(self.betas[kind])
+
+    def fastest_wave(self, limit: float = 1.0) -> float:
         """dt V <= dx keeps r_k >= 0, dt V beta <= dx the sum of all at most 1; 2 bounds u + r |u_e'| of beta = 1."""
-        return max(2.0, *self.betas)
+        return max(limit + 1.0, *self.betas)
+
+    def carried(self, limit: Array) -> Array:
+        """Nothing in this flux knows a largest flow: where one is, it comes about."""
+        return jnp.full_like(limit, jnp.inf)
 
     def wanted(self, r: Array, y: Array) -> Array:
         return empty_as_free(r, y)
@@ -153,9 +173,18 @@ class TwoClass:
     def taken(self, w: Array, r: Array, w_here: Array) -> Array:
         return jnp.full(w.shape, jnp.inf)
 
-    def admitted(self, r: Array, w_here: Array) -> Array:
-        """As from a half full cell before the first: of the linear class as much as a road carries at most."""
-        return 0.5 * (1.0 - self._pressure(r))
+    def admitted(self, r: Array, w_here: Array, limit: Array | None) -> Array:
+        """As from a half full cell before the first: of the linear class as much as a road carries at most; under a
+        limit of speed as from a cell with the density at which the road carries most of that class."""
+        speed = 1.0 - self._pressure(r)
+        if limit is None:
+            return 0.5 * speed
+        free = jnp.ones_like(limit[0])
+        most = [
+            jnp.maximum(self.curve(k).density(free, limit[k]), self.curve(k).critical(free))
+            for k in range(len(self.betas))
+        ]
+        return jnp.where(limit < 1.0, jnp.stack(most), 0.5) * jnp.minimum(speed, limit)
 
     def adapt(self, r: Array, y: Array, fading: Array) -> Array:
         pressure = self._pressure(r)

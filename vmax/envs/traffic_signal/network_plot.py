@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vmax.envs.traffic_signal.arrays import cell_count
-from vmax.envs.traffic_signal.film import Film
+from vmax.envs.traffic_signal.film import Film, lights
 from vmax.envs.traffic_signal.plots import GREEN, NOBODY, RED, clock_minutes
 from vmax.plotting import Moving, canvas
 
@@ -75,8 +75,7 @@ class Map:
         for number, drawn in self.cells:
             drawn.set_array(self.film.occupied[step, number, -len(drawn.get_offsets()) :])
         for signal, phases, point in self.stops:
-            lit = phases[self.film.phase[step, signal]]
-            point.set_color(NOBODY if self.film.clearing[step, signal] else GREEN if lit else RED)
+            point.set_color((RED, GREEN, NOBODY)[lights(self.film, signal, phases)[step]])
         seconds = round(60.0 * clock_minutes(self.env, self.film)[step])
         title = f"{self.name}, {seconds // 60:02d}:{seconds % 60:02d}"
         self.axes.set_title(title, loc="left", fontweight="bold", fontsize=11)

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import linprog
 
 from vmax.envs.traffic_signal.network import Description, Link
 from vmax.envs.traffic_signal.signals import Timing
 
 MAX_CYCLE_S = 150.0
 """No plan has a longer cycle; where demand is beyond what signals can serve, Webster's formula has no bound."""
+ROUNDING = 1e-12
+SECOND = 1e-3
+"""Weight of the largest ratio beside the sum of all."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,27 @@ def link_flows(network: Description, entering_per_s: Mapping[str, float]) -> dic
 
 
 def critical_ratios(network: Description, signal: str, flows: Mapping[str, float]) -> list[float]:
-    """y of each phase: the largest flow over saturation flow among its links."""
+    """y of each phase: the largest flow over saturation flow among its links; a link with green in several phases needs
+    its ratio of all of them together, and ratios are the least that give it."""
+    phases = list(network.signals[signal].phases.values())
+    names = sorted({link for links in phases for link in links})
+    green = np.array([[name in links for links in phases] for name in names], float)
     saturation = {n: link.saturation_per_h * link.lanes / 3600.0 for n, link in network.links.items()}
-    return [max(flows[link] / saturation[link] for link in links) for links in network.signals[signal].phases.values()]
+    needed = np.array([flows[name] / saturation[name] for name in names])
+    alone = green.sum(axis=1) == 1.0
+    ratios = (green[alone] * needed[alone, None]).max(axis=0, initial=0.0)
+    return ratios.tolist() if np.all(green @ ratios >= needed - ROUNDING) else _least_sum(green, needed)
+
+
+def _least_sum(green: np.ndarray, needed: np.ndarray) -> list[float]:
+    """Ratios `[P]` with the least sum that give each link what it needs, `green` `[L, P]`; of several such the ones
+    whose largest is least."""
+    count = green.shape[1]
+    largest = np.column_stack([np.eye(count), -np.ones(count)])  # y_p - (the largest) <= 0
+    serves = np.column_stack([-green, np.zeros(len(green))])
+    bounds = np.concatenate([-needed, np.zeros(count)])
+    solved = linprog(np.append(np.ones(count), SECOND), np.concatenate([serves, largest]), bounds)
+    return solved.x[:count].tolist()
 
 
 def webster(ratios: list[float], timing: Timing, grid_s: float, cycle_s: float | None = None) -> Plan:
@@ -103,12 +125,14 @@ class _Stop:
 
 def _ways(network: Description, flows: Mapping[str, float]) -> list[tuple[float, _Stop, _Stop, Link]]:
     """Turns from one signal's stop line to a link that leads to another: vehicles a second, both, and that link."""
-    stops = {
-        link: _Stop(s.name, p)
-        for s in network.signals.values()
-        for p, links in reversed(list(enumerate(s.phases.values())))
-        for link in links
-    }
+    stops: dict[str, _Stop] = {}
+    for signal in network.signals.values():
+        phases = list(signal.phases.values())
+        for p, links in enumerate(phases):
+            for link in links:
+                begins = link not in phases[p - 1]
+                if link not in stops or (begins and link in phases[stops[link].phase - 1]):
+                    stops[link] = _Stop(signal.name, p)  # where its green begins
     return [
         (flows[name] * share, stops[name], stops[to], network.links[to])
         for name, link in network.links.items()

@@ -10,7 +10,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from vmax.envs.traffic_signal.arrays import cell_count
-from vmax.envs.traffic_signal.film import Film
+from vmax.envs.traffic_signal.film import Film, lights
 from vmax.plotting import canvas, colour
 
 if TYPE_CHECKING:
@@ -53,9 +53,8 @@ def _signal_bar(
     if signal is None:
         return
     number = list(network.signals).index(signal)
-    phases = [link in links for links in network.signals[signal].phases.values()]
-    lit = np.array(phases)[shown.phase[steps, number]]
-    state = np.where(shown.clearing[steps, number], 2, np.where(lit, 1, 0))
+    phases = np.array([link in links for links in network.signals[signal].phases.values()])
+    state = lights(shown, number, phases)[steps]
     axis.imshow(
         state[None], aspect="auto", cmap=ListedColormap([RED, GREEN, NOBODY]), vmin=0, vmax=2, interpolation="nearest",
         extent=(minutes[0], minutes[-1], 0.0, height), origin="lower",

@@ -33,18 +33,20 @@ class Timing:
 
     @property
     def clearance_s(self) -> float:
-        """Seconds without green for anybody when the phase changes."""
+        """Seconds between two greens when the phase changes; who has green before and after keeps it."""
         return self.yellow_s + self.all_red_s
 
 
 @struct.dataclass
 class Signals:
-    """Of J signals, `[J]`: the phase that is or comes next, seconds of its green so far, of the clearance that is left.
+    """Of J signals, `[J]`: the phase that is or comes next, the one that was before it, seconds of green so far, of the
+    clearance that is left.
 
     `switches` counts changes of phase.
     """
 
     phase: Array
+    before: Array
     green_s: Array
     clear_s: Array
     switches: Array
@@ -53,7 +55,8 @@ class Signals:
     def fresh(cls, phase: Array, dtype: jnp.dtype | None = None) -> Signals:
         """Green has just begun in these phases, `[J]`."""
         zero = jnp.zeros(phase.shape, dtype or jnp.float32)
-        return cls(phase.astype(jnp.int32), zero, zero, zero)
+        phase = phase.astype(jnp.int32)
+        return cls(phase, phase, zero, zero, zero)
 
 
 def allowed(signals: Signals, phases: Array, timing: Timing) -> Array:
@@ -78,6 +81,7 @@ def request(signals: Signals, wish: Array, phases: Array, timing: Timing) -> Sig
     changes = phase != signals.phase
     return Signals(
         phase=phase,
+        before=jnp.where(changes, signals.phase, signals.before),
         green_s=jnp.where(changes, 0.0, signals.green_s),
         clear_s=jnp.where(changes, timing.clearance_s, signals.clear_s),
         switches=signals.switches + changes,
@@ -94,6 +98,8 @@ def tick(signals: Signals, dt_s: float) -> Signals:
 
 
 def gates(signals: Signals, green: Array, unsignalled: Array) -> Array:
-    """Share of each stop line that is open, `[L]`: at green of its signal, 0 in the clearance."""
-    lit = (jnp.arange(green.shape[1]) == signals.phase[:, None]) & (signals.clear_s <= 0.0)[:, None]
-    return jnp.einsum("jp,jpl->l", lit.astype(green.dtype), green) + unsignalled
+    """Share of each stop line that is open, `[L]`: at green of its signal; in the clearance where it has green before
+    and after it."""
+    of = lambda phase: jnp.take_along_axis(green, phase[:, None, None], axis=1)[:, 0]  # noqa: E731
+    clearing = (signals.clear_s > 0.0)[:, None]
+    return (of(signals.phase) * jnp.where(clearing, of(signals.before), 1.0)).sum(axis=0) + unsignalled

@@ -18,7 +18,8 @@ from vmax.envs.traffic_signal.diagram import PowerLaw, Triangular
 from vmax.envs.traffic_signal.flow import Flow, Traffic
 from vmax.envs.traffic_signal.measures import vehicles
 from vmax.envs.traffic_signal.models import Model, OneClass, TwoClass
-from vmax.envs.traffic_signal.network import Demand, Description, Link, find, read
+from vmax.envs.traffic_signal.network import Demand, Description, Link, find
+from vmax.envs.traffic_signal.network_file import read
 from vmax.envs.traffic_signal.riemann import Pressure, Side, cell_means
 
 Array = np.ndarray
@@ -104,7 +105,7 @@ def solved(model: Model, case: Case, cells: int) -> tuple[Array, Array]:
     without relaxation."""
     dx_m = LENGTH_M / cells
     network = in_float64(one_road(LENGTH_M, dx_m))
-    steps = int(np.ceil(SECONDS / (0.9 * dx_m / FREE / model.fastest_wave)))
+    steps = int(np.ceil(SECONDS / (0.9 * dx_m / FREE / model.fastest_wave())))
     share = SECONDS / steps * FREE / dx_m
 
     def one(state: Any, _: None) -> tuple[Any, None]:
@@ -152,7 +153,7 @@ def delay_at_signal_s(
     """Seconds per vehicle that a signal with red first costs a steady stream, over the last ten of thirty cycles,
     beside the same road without a signal."""
     network = in_float64(one_road(1500.0, dx_m))
-    steps = 2 * int(np.ceil(cycle_s / (0.9 * dx_m / FREE / model.fastest_wave) / 2))
+    steps = 2 * int(np.ceil(cycle_s / (0.9 * dx_m / FREE / model.fastest_wave()) / 2))
     dt_s, flow = cycle_s / steps, Flow(model)
     arriving = jnp.full((1, 1), arriving_per_s * dt_s)
 
