@@ -25,6 +25,7 @@ CONFIG = DQNConfig(
     name="dqn", learning_rate=3e-3, learning_rate_schedule="constant", schedule_constant_share=0.0, adam_eps=1e-8,
     max_grad_norm=None, discount=0.9, n_step=1, double=True, dueling=False, huber_delta=None, polyak=0.05,
     target_every=None, epsilon_start=1.0, epsilon_end=0.1, epsilon_steps=100, normalise_observations=False,
+    normalize_rewards=False,
 )  # fmt: skip
 LEVELS = np.array([-0.5, 0.0, 0.5])
 """What the three choices are to a probe."""

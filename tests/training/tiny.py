@@ -48,7 +48,7 @@ def pendulum(algorithm: str) -> tuple[str, ...]:
         return (f"algorithm={algorithm}", *world, *SIZES)
     if algorithm not in PARTS:
         return (*PENDULUM, f"algorithm={algorithm}")
-    scaled = ("algorithm.normalise_rewards=true", "training.unroll=5", *PARTS[algorithm])
+    scaled = ("algorithm.normalize_rewards=true", "training.unroll=5", *PARTS[algorithm])
     return (f"algorithm={algorithm}", *WORLD, *LENGTHS, *scaled)
 
 

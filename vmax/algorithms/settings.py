@@ -64,6 +64,8 @@ def check(config: Any) -> None:
     check_ranges(config)
     if config.post_decision_critic and config.normalise_observations:
         raise UserError("algorithm.normalise_observations=true: must be false with algorithm.post_decision_critic=true")
+    if config.post_decision_critic and config.normalize_rewards:
+        raise UserError("algorithm.normalize_rewards=true: must be false with algorithm.post_decision_critic=true")
     if config.counterfactuals and not (config.post_decision_critic and config.n_step == 1):
         raise UserError(
             f"algorithm.counterfactuals={config.counterfactuals}: needs algorithm.post_decision_critic=true and "

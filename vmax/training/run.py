@@ -20,7 +20,8 @@ from vmax.evaluation.validation import Validation
 from vmax.run_folder import RunFolder
 from vmax.training.day_plan import DayCount, day_schedule
 from vmax.training.logger import Logger
-from vmax.training.program import Guide, Program, RunState, Sizes
+from vmax.training.guide import Guide
+from vmax.training.program import Program, RunState, Sizes
 from vmax.training.seasons import SeasonLog
 from vmax.training.stopping import Improvement
 
@@ -131,6 +132,7 @@ def build_program(config: RunConfig, env: Environment, algorithm: Any) -> Progra
         ),
         news_moves=env.news_moves,
         allowed=env.observation_space.entries(env.allowed),
+        blocks=env.blocks,
     )
     sizes = Sizes(
         num_envs=t.num_envs // n,
