@@ -123,9 +123,9 @@ def test_random_choices_become_fewer_with_the_environment_steps():
     assert float((drawn != best).mean()) == pytest.approx(0.1 * 3 / 4, abs=0.02)
 
 
-def test_several_choices_share_a_network_and_their_values_add_up():
+def test_choices_that_share_a_network_read_their_blocks_and_their_values_add_up():
     """Three blocks of two numbers: each choice reads its own."""
-    told, given = spec(observations=6, choices=2, count=3), batch(1, 8, 6, 2, 3)
+    told, given = spec(observations=6, choices=2, count=3, blocks=True), batch(1, 8, 6, 2, 3)
     algorithm = make()
     state = algorithm.init(jax.random.key(0), told)
     chosen, _, _ = algorithm.act(algorithm.policy(state), given.observation[0], (), jax.random.key(1), False)
@@ -142,7 +142,7 @@ def test_several_choices_share_a_network_and_their_values_add_up():
 )
 def test_what_an_environment_lacks_is_named(space, size, message):
     with pytest.raises(UserError, match=f"algorithm=dqn: {message}"):
-        make().init(jax.random.key(0), Spec(Box((Feature("seen", size=size),)), space, 1))
+        make().init(jax.random.key(0), Spec(Box((Feature("seen", size=size),)), space, 1, blocks=True))
 
 
 def test_settings_out_of_range_are_named():

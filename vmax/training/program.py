@@ -272,7 +272,7 @@ class Program:
         record = {name: values.mean() for name, values in metrics.items() if name not in SUMS}
         given = {name: None for name in ("hyper", "context") if hasattr(state.learner, name)}
         learned = state.learner.replace(**given)  # numbers that were given may be infinite
-        transitions_seen = iterations * self.sizes.unroll * self.sizes.num_envs * jax.lax.psum(1, AXIS)
+        transitions_seen = float(iterations * self.sizes.unroll * self.sizes.num_envs * jax.lax.psum(1, AXIS))
         record |= {
             "episodes": metrics["episodes"].sum(),
             "episode_return": metrics["episode_return"].sum() / episodes,
