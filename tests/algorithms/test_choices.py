@@ -37,13 +37,11 @@ def dqn(**changes):
 @pytest.mark.parametrize(
     ("algorithm", "count", "guide"),
     [
-        (dqn(), 1, None),
         (dqn(), 3, Guide(Stubborn(), 0.1)),
-        (make("ppo", entropy_weight=0.1, epochs=2, minibatches=2), 1, None),
-        (make("ppo", LSTM, epochs=1, minibatches=2), 1, None),
+        (make("ppo", LSTM, entropy_weight=0.1, epochs=1, minibatches=2), 1, None),
         (make("a2c"), 1, None),
     ],
-    ids=["dqn", "dqn-three-guided", "ppo", "ppo-lstm", "a2c"],
+    ids=["dqn-three-guided", "ppo-lstm", "a2c"],
 )
 def test_a_choice_that_is_not_allowed_is_never_made_in_training_nor_in_its_warm_up(algorithm, count, guide):
     """A forbidden choice costs 1 and nothing else counts: rewards tell how many were made."""
@@ -53,10 +51,11 @@ def test_a_choice_that_is_not_allowed_is_never_made_in_training_nor_in_its_warm_
         assert int(state.replay.filled[0]) == 40 and not np.asarray(state.replay.reward).any()
 
 
-def test_forbidden_choices_are_made_where_nobody_says_which_they_are():
+def test_the_rule_of_the_warm_up_above_asks_for_what_is_forbidden():
     """So the test above can fail."""
-    blind = type("Blind", (Masked,), {"allowed": ()})()
-    assert trained(make("a2c"), blind, 2)[1]["reward"] < -0.1
+    state, _ = jax.vmap(lambda key: Masked().reset(key, ()))(jax.random.split(jax.random.key(0), 100))
+    step = lambda key, state: Masked().step(key, state, jnp.int32(3), ())[1].reward  # noqa: E731
+    assert jax.vmap(step)(jax.random.split(jax.random.key(1), 100), state).mean() < -0.3
 
 
 @pytest.mark.parametrize("name", ["ppo", "a2c"])
@@ -70,10 +69,10 @@ def test_a_choice_that_is_the_only_one_allowed_is_certain_and_teaches_nothing(na
 
     def said(actor):
         kind, parameters = algorithm._parameters(actor, ALONE, None, algorithm._may(state.allowed, ALONE))
-        return kind.log_prob(parameters, chosen).sum(), kind.entropy(parameters).sum()
+        return (kind.log_prob(parameters, chosen) + 2.0 * kind.entropy(parameters)).sum()
 
-    both, slopes = said(state.networks.params["actor"]), jax.jacobian(said)(state.networks.params["actor"])
-    assert [float(x) for x in both] == [0.0, 0.0]
+    told, slopes = jax.value_and_grad(said)(state.networks.params["actor"])
+    assert float(told) == 0.0
     assert all((np.asarray(leaf) == 0.0).all() for leaf in jax.tree.leaves(slopes))
 
 

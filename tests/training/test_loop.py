@@ -31,7 +31,8 @@ from vmax.evaluation.validation import Validation
 from vmax.files import write_json
 from vmax.run_folder import RunFolder, read_metrics
 from vmax.training.progress import ProgressReport
-from vmax.training.run import build_program
+from vmax.training.run import build_program, trace
+from vmax.training.warm_start import networks_of
 
 
 @pytest.fixture(scope="module")
@@ -307,10 +308,11 @@ def test_learning_that_diverges_is_not_blamed_on_the_world_and_may_begin_again_e
         )
         with pytest.raises(UserError, match=said):
             vmax.train([*tiny.PENDULUM, *more], str(folder))
-    again = vmax.train(
-        [*tiny.PENDULUM, "total_steps=300", f"init_from={folder}", "algorithm.learning_rate=1e-4"], str(tmp_path / "new")
-    )
-    assert again["run"]["status"] == "completed"
+    again = [*tiny.PENDULUM, f"init_from={folder}", "algorithm.learning_rate=1e-4"]
+    settings = config.load(config.compose(again))
+    env, algorithm = envs.make(settings.env), make_algorithm(settings.algorithm, settings.network)
+    learned = networks_of(settings, trace(settings, env, algorithm))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(learned.actor.params))
 
 
 def test_a_score_that_is_not_finite_is_not_the_best(tmp_path, monkeypatch):
