@@ -58,13 +58,14 @@ def test_the_longest_fall_of_randomness_that_can_be_set_ends_where_the_counter_d
 
 
 def test_statistics_stay_right_when_their_count_no_longer_rises():
-    """At 2^24 one more frame is lost in a float32. A hundred thousand frames as before leave mean and variance alone."""
+    """At 2^24 one more frame is lost in a float32. A hundred thousand frames like those before move nothing."""
     frames = jnp.asarray(np.random.default_rng(0).normal(3.0, 2.0, (100_000, 1, 1)), jnp.float32)
     begun = normaliser.Normaliser(jnp.float32(2**24), jnp.array([3.0]), jnp.array([4.0]))
     run = jax.jit(lambda: jax.lax.scan(lambda s, x: (normaliser.observe(s, x, None), None), begun, frames)[0])
     ended = run()
     assert float(ended.count) == 2**24
-    assert float(ended.mean[0]) == pytest.approx(3.0, abs=0.01) and float(ended.variance[0]) == pytest.approx(4.0, abs=0.1)
+    assert float(ended.mean[0]) == pytest.approx(3.0, abs=0.01)
+    assert float(ended.variance[0]) == pytest.approx(4.0, abs=0.1)
 
 
 def test_the_length_of_an_endless_episode_is_never_negative():
@@ -87,7 +88,9 @@ def test_environment_steps_beyond_32_bits_are_planned():
 
 
 def test_more_updates_than_can_be_counted_are_refused_with_the_longest_run():
-    said = r"total_steps: 100000\d+ environment steps make 15625\d+ updates; at most 2147483647 can be counted, those of "
+    said = (
+        r"total_steps: 100000\d+ environment steps make 15625\d+ updates; at most 2147483647 can be counted, those of "
+    )
     with pytest.raises(UserError, match=said) as refused:
         program("total_steps=1000000000000")
     most = int(str(refused.value).partition("those of ")[2].split()[0])
@@ -97,5 +100,7 @@ def test_more_updates_than_can_be_counted_are_refused_with_the_longest_run():
 
 
 def test_a_replay_with_more_places_than_can_be_counted_is_refused():
-    with pytest.raises(UserError, match=r"training\.replay_capacity=2147483648 \(a device\): needs \d+ places; at most"):
+    with pytest.raises(
+        UserError, match=r"training\.replay_capacity=2147483648 \(a device\): needs \d+ places; at most"
+    ):
         transitions.init(2**31, 1, jnp.zeros(3), jnp.zeros(1), 100)

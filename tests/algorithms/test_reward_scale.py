@@ -59,7 +59,9 @@ def learned(name, scale, normalized):
         state, _ = algorithm.update(state, Batch(seen, done, paid, jnp.zeros(paid.shape), seen), keys[3], told)
         fresh = jax.random.uniform(keys[4], (1, 500, 2), minval=-1.0)
         chosen, _, _ = algorithm.act(algorithm.policy(state), fresh[0], (), keys[4], False)
-        values = jnp.zeros(()) if name == "dqn" else algorithm.value(algorithm.critics(state), fresh, chosen[None], told)
+        values = (
+            jnp.zeros(()) if name == "dqn" else algorithm.value(algorithm.critics(state), fresh, chosen[None], told)
+        )
         return reward(fresh[0], chosen).mean(), values.mean() / scale
 
     return tuple(float(x) for x in run())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
@@ -97,7 +97,7 @@ class ActorCritic:
         return initial_carry(self.network, batch)
 
     def observe(self, state: Any, observation: Array, spec: Spec, discounted: Array | None = None) -> Any:
-        """Takes fresh observations `[N, D]`, and discounted rewards `[N]`, into the statistics that the config wants."""
+        """Takes fresh observations `[N, D]` and discounted rewards `[N]` into the statistics that the config wants."""
         return normaliser.taken_in(state, observation, discounted, spec.axis)
 
     def fresh(self, key: Key, spec: Spec, make_actor: Callable[[NetworkConfig, int], nn.Module]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ evenly with the environment steps. With `dueling` Q = V + A - mean A. Source: Mn
 through deep reinforcement learning; van Hasselt et al. (2016), Double Q-learning; Wang et al. (2016), Dueling networks.
 
 Several choices at once: their values add up, Q = Σ_c Q_c(s, a_c). One network reads the whole observation and values
-every one of them. Where the environment says that the observation is as many blocks of equal build (`Spec.blocks`), such
-as one for each signal, one network reads each block and all choices share it. Source: Sunehag et al. (2018),
+every one of them. Where the environment says that the observation is as many blocks of equal build (`Spec.blocks`),
+such as one for each signal, one network reads each block and all choices share it. Source: Sunehag et al. (2018),
 Value-decomposition networks; Tavakoli et al. (2018), Action branching architectures.
 """
 

@@ -51,7 +51,9 @@ def observe(normaliser: Normaliser, observation: Array, axis: str | None) -> Nor
     count = normaliser.count + frames
     mean = normaliser.mean + total(observation - normaliser.mean) / count
     squares = total((observation - normaliser.mean) * (observation - mean))
-    variance = jnp.where(normaliser.count > 0.0, normaliser.variance, 0.0)  # the 1 of no frames would swallow small ones
+    variance = jnp.where(
+        normaliser.count > 0.0, normaliser.variance, 0.0
+    )  # the 1 of no frames would swallow small ones
     return Normaliser(count, mean, variance + (squares - frames * variance) / count)
 
 

@@ -271,9 +271,7 @@ class OnPolicy:
         """Which choices are allowed, `[..., P]`, from observations as the world gives them; None: all."""
         return None if entries is None else choosable(entries, observation, len(entries))[..., 0, :]
 
-    def _parameters(
-        self, actor: Any, seen: Array, memory: Array | None, may: Array | None
-    ) -> tuple[Distribution, Any]:
+    def _parameters(self, actor: Any, seen: Array, memory: Array | None, may: Array | None) -> tuple[Distribution, Any]:
         """What actions are drawn from, by the kind of actor; of choices those that `may` be made."""
         if "logits" in actor["params"]:
             logits: Any = CategoricalPolicy(self.network, action_size(actor)).apply(actor, seen, memory)

@@ -5,6 +5,8 @@ The first of them is noted for good, so that what follows from it (actions, loss
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,7 +55,7 @@ def noted(fault: Fault, observation: Array, action: Array, step: Step) -> Fault:
         before = (source < observation.shape[1] + parts[1].shape[1]).astype(jnp.int32)
         return Fault(source, steps - before, jnp.int32(1))
 
-    later = fault.replace(since=counted(fault.since, known.astype(jnp.int32)))
+    later = replace(fault, since=counted(fault.since, known.astype(jnp.int32)))
     return jax.lax.cond(known | whole, lambda: later, find)
 
 
@@ -64,7 +66,7 @@ def first(fault: Fault, axis: str) -> Fault:
 
 
 def in_words(fault: Fault, observation: Box, actions: int) -> str | None:
-    """What the environment gave that is not finite; None where there was nothing, or the learner's action came first."""
+    """What the environment gave that is not finite; None where that is nothing, or the action came first."""
     source, size = int(fault.source), observation.size
     if source == NONE or size <= source < size + actions:
         return None

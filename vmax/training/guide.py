@@ -18,7 +18,7 @@ Array = jax.Array
 
 @dataclass(frozen=True)
 class Guide:
-    """A rule, with noise of this standard deviation added to its actions; of choices the probability of a random one."""
+    """A rule, with noise of this standard deviation added to its actions; of choices, the share of random ones."""
 
     rule: Policy
     noise: float

@@ -165,9 +165,8 @@ class Program:
             act_key, env_key = jax.random.split(step_key)
             action, following_memory, extras = self.algorithm.act(policy, observation, memory, act_key, explore=True)
             if warming_up and not self.learned:
-                action = first_actions(
-                    self.guide, self.environment, self.spec, environment.inner, observation, params, act_key
-                )
+                states = environment.inner
+                action = first_actions(self.guide, self.environment, self.spec, states, observation, params, act_key)
             moved, following, step = self.wrapped.step(env_key, environment, action, params)
             fault = noted(fault, observation, action, step)
             days = {} if self.schedule is None else {DAYS: self.wrapped.told(environment, moved, step)}
@@ -199,8 +198,9 @@ class Program:
         return replace(state, learner=self.algorithm.observe(learner, frames, self.spec, **more))
 
     def _discounted(self, state: RunState, block: Any) -> tuple[RunState, Array]:
-        """The discounted sums of rewards so far at each step of a block, `[T, N]`, and the state that adds on to them."""
+        """The discounted sums of rewards so far at each step of a block, `[T, N]`, and the state that adds on."""
         _, _, reward, terminated, truncated, *_ = block
+        assert state.discounted is not None
         adding = jax.vmap(discounted_so_far, in_axes=(1, 1, None, 0), out_axes=(1, 0))
         so_far, kept = adding(reward, terminated | truncated, state.learner.hyper.discount, state.discounted)
         return replace(state, discounted=kept), so_far
@@ -264,7 +264,7 @@ class Program:
 
         return jax.lax.scan(one, state, None, length=iterations)[0]
 
-    def chunk(self, state: RunState, params: Any, iterations: int) -> tuple[RunState, dict[str, Array]]:
+    def chunk(self, state: RunState, params: Any, iterations: int) -> tuple[RunState, dict[str, Any]]:
         """Several iterations; the record is reduced to scalars: sums over episodes, means of learning metrics."""
         state, metrics = jax.lax.scan(lambda s, _: self.iteration(s, params), state, None, length=iterations)
         told = metrics.pop(DAYS, None)

@@ -20,8 +20,8 @@ from vmax.evaluation.validation import Validation
 from vmax.run_folder import RunFolder
 from vmax.spaces import Discrete
 from vmax.training.day_plan import DayCount, day_schedule
-from vmax.training.logger import Logger
 from vmax.training.guide import Guide
+from vmax.training.logger import Logger
 from vmax.training.program import Program, RunState, Sizes
 from vmax.training.schedules import total_updates
 from vmax.training.seasons import SeasonLog
@@ -151,13 +151,13 @@ def build_program(config: RunConfig, env: Environment, algorithm: Any) -> Progra
 
 
 def _allowed(env: Environment) -> tuple[int, ...]:
-    """The entries of the observation that say which choices are allowed. Raises UserError unless each choice has one."""
+    """The entries of the observation that say which choices are allowed. Raises UserError unless each has one."""
     space, entries = env.action_space, env.observation_space.entries(env.allowed)
     needed = space.size * space.count if isinstance(space, Discrete) else 0
     if entries and len(entries) != needed:
         raise UserError(
-            f"env={env.name}: `allowed` names {len(entries)} entries of the observation; its actions need {needed}, one "
-            "for each choice"
+            f"env={env.name}: `allowed` names {len(entries)} entries of the observation; must be {needed}, one for "
+            "each choice"
         )
     return entries
 

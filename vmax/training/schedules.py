@@ -20,8 +20,8 @@ def total_updates(config: RunConfig) -> int:
         length = "total_steps" if t.schedule == "steps" else "training.epochs"
         most = t.warmup_steps + MOST // a_chunk * t.log_every
         raise UserError(
-            f"{length}: {config.planned_steps} environment steps make {updates} updates; at most {MOST} can be counted, "
-            f"those of {most} steps: lower {length} or training.updates_per_iteration"
+            f"{length}: {config.planned_steps} environment steps make {updates} updates; at most {MOST} can be "
+            f"counted, those of {most} steps: lower {length} or training.updates_per_iteration"
         )
     return updates
 
@@ -31,17 +31,19 @@ def new_rate(config: RunConfig, learner: Any, hyper: Any, step: int) -> str | No
 
     Args: the learner as it was saved, on all devices, and the numbers `hyper` that it goes on with.
     """
-    schedule = getattr(config.algorithm, "learning_rate_schedule", "constant")
-    if schedule == "constant":
+    schedule = getattr(config.algorithm, "learning_rate_schedule", None)
+    if schedule != "linear":
         return None
-    before, after = (devices.fetch((numbers, learner.updates)) for numbers in (learner.hyper, hyper))
-    then, now = (
-        float(numbers.learning_rate * rate_share(schedule, done, numbers.total_updates, numbers.schedule_constant_share))
-        for numbers, done in (before, after)
-    )
+    saved, going, updates = devices.fetch((learner.hyper, hyper, learner.updates))
+
+    def rate(numbers: Any) -> float:
+        share = rate_share("linear", updates, numbers.total_updates, numbers.schedule_constant_share)
+        return float(numbers.learning_rate * share)
+
+    then, now = rate(saved), rate(going)
     if abs(now - then) <= 1e-6 * max(now, then):
         return None
     return (
-        f"the learning rate is {now:.3g} from step {step} on, not {then:.3g}: algorithm.learning_rate_schedule="
-        f"{schedule} now ends at step {config.planned_steps}"
+        f"the learning rate is {now:.3g} from step {step} on, not {then:.3g}: algorithm.learning_rate_schedule=linear "
+        f"now ends at step {config.planned_steps}"
     )
