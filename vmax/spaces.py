@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 Number = float | tuple[float, float]
@@ -97,8 +99,27 @@ class Discrete:
         return self.names or tuple(str(i) for i in range(self.size))
 
 
-def random_actions(space: Box | Discrete, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Uniform actions `[*shape, A]`; of a discrete space choices, int32, `[*shape]` or `[*shape, count]`."""
-    if isinstance(space, Discrete):
+def choosable(entries: Sequence[int] | jax.Array, observation: jax.Array, size: int) -> jax.Array:
+    """Which choices are allowed, `[..., count, size]` bool, from raw observations `[..., D]`.
+
+    `entries`: those of the observation that say so, above 0.5 where a choice is allowed; `size` for each choice at
+    once, in turn. Where none is allowed all are: something has to be chosen.
+    """
+    may = observation[..., jnp.asarray(entries, jnp.int32)] > 0.5
+    may = may.reshape(*observation.shape[:-1], -1, size)
+    return may | ~may.any(axis=-1, keepdims=True)
+
+
+def random_actions(
+    space: Box | Discrete, key: jax.Array, shape: tuple[int, ...], may: jax.Array | None = None
+) -> jax.Array:
+    """Uniform actions `[*shape, A]`; of a discrete space choices, int32, `[*shape]` or `[*shape, count]`.
+
+    `may`: which choices are allowed, `[*shape, count, size]`, from `choosable`; None: all are.
+    """
+    if not isinstance(space, Discrete):
+        return jax.random.uniform(key, (*shape, space.size), minval=-1.0, maxval=1.0)
+    if may is None:
         return jax.random.randint(key, (*shape, *space.shape), 0, space.size)
-    return jax.random.uniform(key, (*shape, space.size), minval=-1.0, maxval=1.0)
+    drawn = jax.random.categorical(key, jnp.where(may, 0.0, -jnp.inf))
+    return drawn.astype(jnp.int32).reshape(*shape, *space.shape)

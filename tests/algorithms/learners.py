@@ -34,6 +34,7 @@ COMMON: dict[str, Any] = {
     "counterfactual_actor": False,
     "average_actor": 0.9,
     "normalise_observations": False,
+    "normalize_rewards": False,
 }
 SAC = SACConfig(
     name="sac", alpha_learning_rate=3e-3, target_entropy=None, initial_temperature=0.1, learn_temperature=True, **COMMON
@@ -56,7 +57,7 @@ ROLLOUTS: dict[str, Any] = {
     "initial_std": 1.0,
     "normalise_advantages": True,
     "normalise_observations": False,
-    "normalise_rewards": False,
+    "normalize_rewards": False,
 }
 PPO = PPOConfig(name="ppo", clip_ratio=0.2, value_clip=None, epochs=4, minibatches=4, target_kl=None, **ROLLOUTS)
 A2C = A2CConfig(name="a2c", **ROLLOUTS)

@@ -25,6 +25,7 @@ CONFIG = DQNConfig(
     name="dqn", learning_rate=3e-3, learning_rate_schedule="constant", schedule_constant_share=0.0, adam_eps=1e-8,
     max_grad_norm=None, discount=0.9, n_step=1, double=True, dueling=False, huber_delta=None, polyak=0.05,
     target_every=None, epsilon_start=1.0, epsilon_end=0.1, epsilon_steps=100, normalise_observations=False,
+    normalize_rewards=False,
 )  # fmt: skip
 LEVELS = np.array([-0.5, 0.0, 0.5])
 """What the three choices are to a probe."""
@@ -122,9 +123,9 @@ def test_random_choices_become_fewer_with_the_environment_steps():
     assert float((drawn != best).mean()) == pytest.approx(0.1 * 3 / 4, abs=0.02)
 
 
-def test_several_choices_share_a_network_and_their_values_add_up():
+def test_choices_that_share_a_network_read_their_blocks_and_their_values_add_up():
     """Three blocks of two numbers: each choice reads its own."""
-    told, given = spec(observations=6, choices=2, count=3), batch(1, 8, 6, 2, 3)
+    told, given = spec(observations=6, choices=2, count=3, blocks=True), batch(1, 8, 6, 2, 3)
     algorithm = make()
     state = algorithm.init(jax.random.key(0), told)
     chosen, _, _ = algorithm.act(algorithm.policy(state), given.observation[0], (), jax.random.key(1), False)
@@ -141,7 +142,7 @@ def test_several_choices_share_a_network_and_their_values_add_up():
 )
 def test_what_an_environment_lacks_is_named(space, size, message):
     with pytest.raises(UserError, match=f"algorithm=dqn: {message}"):
-        make().init(jax.random.key(0), Spec(Box((Feature("seen", size=size),)), space, 1))
+        make().init(jax.random.key(0), Spec(Box((Feature("seen", size=size),)), space, 1, blocks=True))
 
 
 def test_settings_out_of_range_are_named():

@@ -192,7 +192,7 @@ def test_the_objective_gains_nothing_from_a_ratio_beyond_the_bound(advantage, sl
 
 
 def test_rewards_are_scaled_by_the_spread_of_their_discounted_sums():
-    algorithm, state, rollout = begun("ppo", normalise_rewards=True)
+    algorithm, state, rollout = begun("ppo", normalize_rewards=True)
     after, lesson = algorithm.lesson(state, rollout, spec())
     plain, _, _ = begun("ppo")
     scale = float(np.std(rollout.discounted))
@@ -206,7 +206,7 @@ def test_rewards_are_scaled_by_the_spread_of_their_discounted_sums():
 @pytest.mark.parametrize(("name", "network"), [("ppo", LSTM), ("a2c", NETWORK)], ids=["ppo-lstm", "a2c-mlp"])
 def test_two_devices_with_half_the_environments_each_do_what_one_does(name, network):
     changes = {"epochs": 2, "minibatches": 1, "target_kl": 0.5} if name == "ppo" else {}
-    more = {"normalise_rewards": True, "normalise_advantages": True, "normalise_observations": True}
+    more = {"normalize_rewards": True, "normalise_advantages": True, "normalise_observations": True}
     algorithm, state, rollout = begun(name, network, max_grad_norm=0.3, **more, **changes)
     one = updating(algorithm)(state, rollout, jax.random.key(4))
     split = lambda axis, leaf: jnp.stack(jnp.split(leaf, 2, axis))  # noqa: E731

@@ -3,6 +3,7 @@
 import math
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ import vmax
 from vmax import config, devices, envs
 from vmax.activity import Activity
 from vmax.algorithms import make_algorithm
+from vmax.algorithms.sac import SAC
 from vmax.envs import rollout
 from vmax.envs.classic.pendulum import Pendulum
 from vmax.errors import UserError
@@ -32,7 +34,8 @@ from vmax.evaluation.validation import Validation
 from vmax.files import write_json
 from vmax.run_folder import RunFolder, read_metrics
 from vmax.training.progress import ProgressReport
-from vmax.training.run import build_program
+from vmax.training.run import build_program, trace
+from vmax.training.warm_start import networks_of
 
 
 @pytest.fixture(scope="module")
@@ -300,8 +303,10 @@ def test_resume_of_a_completed_run_is_refused_and_leaves_it_as_it_was(finished):
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
 
 
-def test_more_total_steps_go_on_with_a_completed_run_and_still_learn(finished):
+def test_more_total_steps_go_on_with_a_completed_run_and_still_learn(finished, capsys):
     result = vmax.train([f"resume={finished}", "total_steps=1400"])
+    said = r"the learning rate is 0.000476 from step 1000 on, not 0: .*schedule=linear now ends at step 1400"
+    assert re.search(said, capsys.readouterr().out)
     assert (result["run"]["env_steps"], result["run"]["gradient_updates"]) == (1400, 600)
     columns, rows = read_metrics(finished / "metrics.csv")
     assert [int(row[0]) for row in rows] == list(range(300, 1401, 100))
@@ -336,37 +341,65 @@ def test_a_mistake_that_only_tracing_finds_leaves_no_folder_behind(tmp_path, ove
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("after", "step", "kept"),
-    [
-        (80, 400, "there is no checkpoint yet"),  # found one chunk late
-        (140, 600, "the last good checkpoint is 500"),  # found before the first evaluation, which is due then
-    ],
-)
-def test_a_figure_that_is_not_finite_stops_the_run_and_keeps_what_was_good(tmp_path, monkeypatch, after, step, kept):
+BROKEN = {
+    "reward": (80, 324, "the environment's reward", "there is no checkpoint yet"),
+    "observation": (140, 564, "the environment's observation `speed`", "the last good checkpoint is 500"),
+}
+"""What is not finite after so many steps of an episode, the run's step then, and what is said of it."""
+
+
+@pytest.mark.parametrize("part", BROKEN)
+def test_what_a_world_gives_and_is_not_finite_ends_the_run_and_is_named(tmp_path, monkeypatch, part):
+    after, step, what, kept = BROKEN[part]
     original = Pendulum.step
 
     def broken(self, key, state, action, params):
-        """From this step of an episode on, which is the run's step four times as high, the reward is not a number."""
+        """From this step of an episode on, which is the run's step four times as high, something is not a number."""
         state, seen = original(self, key, state, action, params)
-        return state, replace(seen, reward=jax.numpy.where(state.time > after, jax.numpy.nan, seen.reward))
+        value = getattr(seen, part)
+        last = value if part == "reward" else value[..., -1]
+        last = jax.numpy.where(state.time > after, jax.numpy.nan, last)
+        return state, replace(seen, **{part: last if part == "reward" else value.at[..., -1].set(last)})
 
     monkeypatch.setattr(Pendulum, "step", broken)
     folder = tmp_path / "broken"
-    with pytest.raises(
-        UserError, match=rf"step {step}: train/\w+ is not finite; {kept}; try a smaller algorithm\.learn"
-    ):
+    said = rf"step {step}: {what} is not finite \(first in episode step {after + 1}\); {kept}"
+    with pytest.raises(UserError, match=f"{said}$"):
         vmax.train([*tiny.PENDULUM, "env.max_steps=190"], str(folder))
     record = RunFolder(folder).record()
-    assert record["status"] == "failed" and record["reason"].startswith(f"step {step}: train/")
-    assert [path.name for path in folder.glob("checkpoints/*")] == (["500"] if step == 600 else [])
+    assert record["status"] == "failed" and re.match(said, record["reason"])
+    assert [path.name for path in folder.glob("checkpoints/*")] == (["500"] if step > 500 else [])
     result = tiny.read_json(folder / "result.json")
     assert result.keys() == {"run"} and result["run"]["reason"] == record["reason"]  # no figure of what it failed at
 
 
+def test_learning_that_diverges_is_not_blamed_on_the_world_and_may_begin_again_elsewhere(tmp_path, monkeypatch):
+    """From its 200th update on the target is not a number; so then are parameters, actions and what they lead to."""
+    target = SAC._target
+
+    def diverging(self, state, *inputs):
+        return jax.numpy.where(state.updates >= 200, jax.numpy.nan, target(self, state, *inputs))
+
+    folder, more = tmp_path / "diverged", ["env.max_steps=190", "total_steps=700"]
+    with monkeypatch.context() as patch:
+        patch.setattr(SAC, "_target", diverging)
+        said = (
+            r"step 700: train/\w+ is not finite; the last good checkpoint is 500; begin a new run with "
+            rf"init_from={folder} and a smaller algorithm\.learning_rate"
+        )
+        with pytest.raises(UserError, match=said):
+            vmax.train([*tiny.PENDULUM, *more], str(folder))
+    again = [*tiny.PENDULUM, f"init_from={folder}", "algorithm.learning_rate=1e-4"]
+    settings = config.load(config.compose(again))
+    env, algorithm = envs.make(settings.env), make_algorithm(settings.algorithm, settings.network)
+    learned = networks_of(settings, trace(settings, env, algorithm))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(learned.actor.params))
+
+
 def test_a_score_that_is_not_finite_is_not_the_best(tmp_path, monkeypatch):
     monkeypatch.setattr(Validation, "__call__", lambda self, *_: {"score": math.nan})
-    with pytest.raises(UserError, match=r"step 600: eval/score is not finite; the last good checkpoint is 500"):
+    said = r"step 600: eval/score is not finite, .*on the validation split; the last good checkpoint is 500"
+    with pytest.raises(UserError, match=said):
         vmax.train(tiny.PENDULUM, str(tmp_path / "broken"))
     assert tiny.checkpoint_names(tmp_path / "broken") == ["500"]
 

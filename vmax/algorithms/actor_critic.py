@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
@@ -46,6 +46,7 @@ class ActorCriticConfig:
     counterfactual_actor: bool
     average_actor: float
     normalise_observations: bool
+    normalize_rewards: bool
 
     def __post_init__(self) -> None:
         settings.check(self)
@@ -73,6 +74,7 @@ class Critics:
 
     params: Any
     normaliser: normaliser.Normaliser | None
+    reward_scale: normaliser.Normaliser | None
     watched: Array | None
     context: Any
     discount: Array
@@ -94,11 +96,9 @@ class ActorCritic:
         """What an acting policy remembers before an episode, leaves `[batch, units]`; a feed-forward one nothing."""
         return initial_carry(self.network, batch)
 
-    def observe(self, state: Any, observation: Array, spec: Spec) -> Any:
-        """Takes fresh observations `[N, D]` into the running statistics, if the config wants them."""
-        if state.normaliser is None:
-            return state
-        return replace(state, normaliser=normaliser.observe(state.normaliser, observation, spec.axis))
+    def observe(self, state: Any, observation: Array, spec: Spec, discounted: Array | None = None) -> Any:
+        """Takes fresh observations `[N, D]` and discounted rewards `[N]` into the statistics that the config wants."""
+        return normaliser.taken_in(state, observation, discounted, spec.axis)
 
     def fresh(self, key: Key, spec: Spec, make_actor: Callable[[NetworkConfig, int], nn.Module]) -> dict[str, Any]:
         """Random networks, targets and averaged actor as copies of them, and what else both learners' states hold.
@@ -121,6 +121,7 @@ class ActorCritic:
             "critic": trainable(critic),
             "target_critic": jax.tree.map(jnp.copy, critic),
             "normaliser": normaliser.init(spec.observation_space.size) if config.normalise_observations else None,
+            "reward_scale": normaliser.init(1) if config.normalize_rewards else None,
             "watched": self._watched(spec),
             "context": context,
             "updates": jnp.zeros((), jnp.int32),
@@ -157,21 +158,28 @@ class ActorCritic:
 
     def critics(self, state: Any) -> Critics:
         """What `value` needs of a state."""
-        return Critics(state.critic.params, state.normaliser, state.watched, state.context, state.hyper.discount)
+        return Critics(
+            state.critic.params, state.normaliser, state.reward_scale, state.watched, state.context,
+            state.hyper.discount,
+        )  # fmt: skip
 
     def value(self, critics: Critics, observation: Array, action: Array, spec: Spec) -> Array:
-        """The least Q of decisions along N trajectories from their beginnings, `[T, N, D]`, `[T, N, A]` -> `[T, N]`."""
+        """The least Q of decisions along N trajectories from their beginnings, `[T, N, D]`, `[T, N, A]` -> `[T, N]`.
+
+        In units of the environment's reward, also where critics learn from normalized ones.
+        """
         critic, count = self.critic(spec), action.shape[0] * action.shape[1]
         seen = normaliser.normalise(critics.normaliser, observation)
         memory = None if critics.watched is None else critic.remember(critics.params, seen * critics.watched)
         memory = None if memory is None else memory.reshape(len(memory), count, -1)
         seen, done = (leaf.reshape(count, -1) for leaf in (seen, action))
         values = critic.values(critics.params, seen, done, critics.context, memory)
-        return jnp.min(values, axis=0).reshape(action.shape[:2])
+        unit = 1.0 if critics.reward_scale is None else normaliser.reward_unit(critics.reward_scale)
+        return unit * jnp.min(values, axis=0).reshape(action.shape[:2])
 
     def normalised(self, state: Any, batch: Batch) -> Batch:
         """The batch as the networks see it."""
-        return as_seen(batch, state.normaliser, state.watched)
+        return as_seen(batch, state, state.watched)
 
     def rate_share(self, state: Any) -> Array:
         """Share of all learning rates that is in force."""
@@ -216,7 +224,10 @@ class ActorCritic:
         return jnp.concatenate([batch.observation, others.reshape(-1, others.shape[-1])]), copies
 
 
-def summarised(metrics: dict[str, Array], batch: Batch, axis: str | None) -> dict[str, Array]:
-    """The metrics of U updates as means over them and the devices, but for this device's `TD_ERROR`, if it is there."""
+def summarised(metrics: dict[str, Array], batch: Batch, state: Any, axis: str | None) -> dict[str, Array]:
+    """The metrics of U updates as means over them and the devices, but for this device's `TD_ERROR`, if it is there;
+    and the unit that values are in, where rewards are normalized."""
     means = device_mean(jax.tree.map(jnp.mean, {k: v for k, v in metrics.items() if k != TD_ERROR}), axis)
+    if state.reward_scale is not None:
+        means["reward_unit"] = normaliser.reward_unit(state.reward_scale)
     return means if batch.place is None else {**means, TD_ERROR: metrics[TD_ERROR].reshape(batch.reward.shape)}

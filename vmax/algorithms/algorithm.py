@@ -34,7 +34,8 @@ class Spec:
     `context` is a pytree of numbers that it reads (kept in the learner's state, so no value is compiled in).
     `controlled` are the entries of the observation that only decisions move, such as the charge of a store: whatever
     their values, all others go the same way. `news_moves` tells that what happens after a decision moves them as well.
-    `allowed` are the entries of the observation that say which choices are allowed, above 0.5 where one is.
+    `allowed` are the entries of the observation that say which choices are allowed, above 0.5 where one is. `blocks`
+    tells that the observation is as many blocks of equal build as there are choices at once, one for each.
     `axis` names the mapped device axis; gradients are averaged over it. `total_updates` sets learning-rate schedules.
     """
 
@@ -47,6 +48,7 @@ class Spec:
     controlled: Controlled = ()
     news_moves: bool = False
     allowed: tuple[int, ...] = ()
+    blocks: bool = False
 
 
 @struct.dataclass
@@ -101,7 +103,11 @@ class Algorithm(Protocol):
         ...
 
     def observe(self, state: Any, observation: Array, spec: Spec) -> Any:
-        """Takes in fresh observations `[N, D]` once (running statistics of a normaliser)."""
+        """Takes in fresh observations `[N, D]` once (running statistics of a normaliser).
+
+        An off-policy learner whose state has a `reward_scale` that is not None is also given `discounted`, `[N]`: the
+        discounted sum of the rewards of each episode up to and with the step that follows the observation.
+        """
         ...
 
     def policy(self, state: Any, averaged: bool = False) -> Any:

@@ -83,9 +83,14 @@ class Gaussian:
         return jnp.sum(normal + jnp.sum(slopes * WEIGHTS, axis=-1) / np.sqrt(2.0 * np.pi), axis=-1)
 
 
+FORBIDDEN = -1e9
+"""The unnormalised log-probability of a choice that is not allowed: e^-1e9 is 0 in float32. Minus infinity would make
+gradients of the entropy not a number."""
+
+
 @dataclass(frozen=True)
 class Categorical:
-    """One of A choices, by unnormalised log-probabilities."""
+    """One of A choices, by unnormalised log-probabilities; `FORBIDDEN` of those that are not allowed."""
 
     def sample(self, parameters: Array, key: Key) -> Array:
         return jax.random.categorical(key, parameters).astype(jnp.int32)

@@ -9,8 +9,10 @@ G and γ^k are the n-step return and its discount. While learning, a choice is r
 evenly with the environment steps. With `dueling` Q = V + A - mean A. Source: Mnih et al. (2015), Human-level control
 through deep reinforcement learning; van Hasselt et al. (2016), Double Q-learning; Wang et al. (2016), Dueling networks.
 
-Several choices at once, such as one for each signal: the observation is as many blocks of equal build, one network
-reads each, and the values of the choices add up. Source: Sunehag et al. (2018), Value-decomposition networks.
+Several choices at once: their values add up, Q = Σ_c Q_c(s, a_c). One network reads the whole observation and values
+every one of them. Where the environment says that the observation is as many blocks of equal build (`Spec.blocks`),
+such as one for each signal, one network reads each block and all choices share it. Source: Sunehag et al. (2018),
+Value-decomposition networks; Tavakoli et al. (2018), Action branching architectures.
 """
 
 from __future__ import annotations
@@ -28,11 +30,12 @@ from vmax.algorithms.actor_critic import summarised
 from vmax.algorithms.algorithm import TD_ERROR, Batch, Spec
 from vmax.algorithms.memory import Recalled, as_samples, as_seen, recalled, weighted
 from vmax.algorithms.optimiser import Schedule, Trainable, descend, polyak, rate_share, trainable
+from vmax.counters import counted
 from vmax.errors import UserError
 from vmax.networks.heads import ChoiceValues
 from vmax.networks.mlp import NetworkConfig
 from vmax.networks.recurrent import init_memory, initial_carry, remember
-from vmax.spaces import Discrete
+from vmax.spaces import Discrete, choosable
 
 Array = jax.Array
 Key = jax.Array
@@ -59,6 +62,7 @@ class DQNConfig:
     epsilon_end: float
     epsilon_steps: int
     normalise_observations: bool
+    normalize_rewards: bool
 
     def __post_init__(self) -> None:
         settings.check_ranges(self)
@@ -84,14 +88,16 @@ class Hyper:
 
 @struct.dataclass
 class State:
-    """All that a DQN learner knows. `steps`: environment steps seen; `updates` counts, both int32.
+    """All that a DQN learner knows. `steps`: environment steps seen, at most 2^31 - 1; `updates` counts, both int32.
 
     `allowed`: which entries of an observation say what choices are allowed, `[C · P]`, int32; None: all are, always.
+    `reward_scale`: of the discounted rewards so far, `[1]`; None: rewards are learned from as they are.
     """
 
     network: Trainable
     target: Any
     normaliser: normaliser.Normaliser | None
+    reward_scale: normaliser.Normaliser | None
     allowed: Array | None
     hyper: Hyper
     steps: Array
@@ -123,23 +129,26 @@ class DQN:
     def init(self, key: Key, spec: Spec) -> State:
         """A random network; the target is a copy.
 
-        Raises: UserError for continuous actions, or observations that are not as many blocks as there are choices.
+        Raises: UserError for continuous actions, or blocks that are not equal.
         """
         space, size = spec.action_space, spec.observation_space.size
         if not isinstance(space, Discrete):
             raise UserError("algorithm=dqn: needs choices; the actions of this environment are continuous")
-        if size % space.count:
-            raise UserError(f"algorithm=dqn: an observation of {size} numbers is not {space.count} equal blocks")
+        blocks = space.count if spec.blocks else 1
+        if size % blocks:
+            raise UserError(f"algorithm=dqn: an observation of {size} numbers is not {blocks} equal blocks")
         memory = init_memory(self.network, jax.random.fold_in(key, 1), size)
         seen, carry = jnp.zeros((1, size)), initial_carry(self.network, 1)
         remembered = remember(self.network, memory, seen[None], carry)[0]
-        block = jnp.zeros((1, size // space.count))
-        head = self._head(space.size).init(key, block, None if remembered is None else remembered[0])
+        choices = (space.size,) if blocks == space.count else (space.count, space.size)
+        block = jnp.zeros((1, size // blocks))
+        head = self._head(choices).init(key, block, None if remembered is None else remembered[0])
         network = {**head, **memory}
         return State(
             network=trainable(network),
             target=jax.tree.map(jnp.copy, network),
             normaliser=normaliser.init(size) if self.config.normalise_observations else None,
+            reward_scale=normaliser.init(1) if self.config.normalize_rewards else None,
             allowed=jnp.asarray(spec.allowed, jnp.int32) if spec.allowed else None,
             hyper=settings.numbers(Hyper, self.config, total_updates=spec.total_updates),
             steps=jnp.zeros((), jnp.int32),
@@ -150,13 +159,12 @@ class DQN:
         """What an acting policy remembers before an episode, leaves `[batch, units]`; a feed-forward one nothing."""
         return initial_carry(self.network, batch)
 
-    def observe(self, state: State, observation: Array, spec: Spec) -> State:
-        """Counts fresh observations `[N, D]` as steps, and takes them into the running statistics, if there are any."""
+    def observe(self, state: State, observation: Array, spec: Spec, discounted: Array | None = None) -> State:
+        """Counts fresh observations `[N, D]` as steps, and takes them and the discounted rewards `[N]` into the running
+        statistics, if there are any."""
         devices = 1 if spec.axis is None else jax.lax.psum(1, spec.axis)
-        state = replace(state, steps=state.steps + observation.shape[0] * devices)
-        if state.normaliser is None:
-            return state
-        return replace(state, normaliser=normaliser.observe(state.normaliser, observation, spec.axis))
+        state = replace(state, steps=counted(state.steps, observation.shape[0] * devices))
+        return normaliser.taken_in(state, observation, discounted, spec.axis)
 
     def epsilon(self, state: State) -> Array:
         """The probability of a random choice after the steps so far."""
@@ -188,9 +196,9 @@ class DQN:
         """U updates on a batch `[U, B]` or on sequences `[U, L, B]`; metrics are means over updates and devices."""
         del key  # nothing here is drawn
         raw = batch.next_observation
-        inputs = (as_seen(batch, state.normaliser, jnp.ones(raw.shape[-1])), raw)
+        inputs = (as_seen(batch, state, jnp.ones(raw.shape[-1])), raw)
         state, metrics = jax.lax.scan(partial(self._step, spec), state, inputs)
-        found = summarised(metrics, batch, spec.axis)
+        found = summarised(metrics, batch, state, spec.axis)
         return state, {**found, "epsilon": self.epsilon(state)}
 
     def _step(self, spec: Spec, state: State, inputs: tuple[Batch, Array]) -> tuple[State, dict[str, Array]]:
@@ -244,26 +252,27 @@ class DQN:
             return Recalled(None, None)
         return recalled(self.network, params, batch.history, batch.history.carry)
 
-    def _head(self, choices: int) -> ChoiceValues:
+    def _head(self, choices: tuple[int, ...]) -> ChoiceValues:
         return ChoiceValues(self.network, choices, self.config.dueling)
 
     def _values(self, params: Any, seen: Array, memory: Array | None) -> Array:
-        """Q of every choice, `[M, C, P]`; every one of the C choices reads its block and all that is remembered."""
+        """Q of every choice, `[M, C, P]`, and all that is remembered is read with each block; see the top."""
         layers = params["params"]
         first = layers["Torso_0"]["Dense_0"]["kernel"].shape[0]
         block = first - (0 if memory is None else memory.shape[-1])
         blocks = seen.reshape(seen.shape[0], seen.shape[1] // block, block)
         if memory is not None:
             memory = jnp.broadcast_to(memory[:, None], (*blocks.shape[:2], memory.shape[-1]))
-        head = self._head(layers["advantage"]["bias"].shape[-1])
-        return head.apply({"params": layers}, blocks, memory)  # pyright: ignore[reportReturnType]
+        choices = layers["advantage"]["bias"].shape
+        values = self._head(choices).apply({"params": layers}, blocks, memory)
+        return values.reshape(seen.shape[0], -1, choices[-1])  # pyright: ignore[reportAttributeAccessIssue]
 
     @staticmethod
     def _allowed(entries: Array | None, observation: Array, values: Array) -> Array:
         """Which choices are allowed, `[M, C, P]` bool, from observations as the world gives them."""
         if entries is None:
             return jnp.ones(values.shape, bool)
-        return observation[:, entries].reshape(values.shape) > 0.5
+        return choosable(entries, observation, values.shape[-1])
 
 
 def huber(error: Array, delta: Array) -> Array:

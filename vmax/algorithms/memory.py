@@ -49,15 +49,20 @@ def as_samples(batch: Batch, axis: str | None) -> Batch:
     return replace(batch, weight=batch.weight / share)
 
 
-def as_seen(batch: Batch, statistics: normaliser.Normaliser | None, watched: Array | None) -> Batch:
-    """The batch as networks see it; a memory reads what is `watched`, 1 or 0 of each entry, `[D]`."""
-    seen = lambda observation: normaliser.normalise(statistics, observation)  # noqa: E731
+def as_seen(batch: Batch, state: Any, watched: Array | None) -> Batch:
+    """The batch as networks see it, by the `normaliser` and the `reward_scale` of a learner's state.
+
+    A memory reads what is `watched`, 1 or 0 of each entry, `[D]`.
+    """
+    seen = lambda observation: normaliser.normalise(state.normaliser, observation)  # noqa: E731
+    scale = state.reward_scale
     history = batch.history
     if history is not None and watched is not None:
         history = replace(history, observation=seen(history.observation) * watched)
     return replace(
         batch,
         observation=seen(batch.observation),
+        reward=batch.reward if scale is None else batch.reward / normaliser.reward_unit(scale),
         next_observation=seen(batch.next_observation),
         history=history,
     )

@@ -17,14 +17,14 @@ from flax import struct
 
 from vmax.algorithms import normaliser, settings
 from vmax.algorithms.algorithm import Rollout, Spec
-from vmax.algorithms.distributions import Categorical, Distribution, Gaussian
+from vmax.algorithms.distributions import FORBIDDEN, Categorical, Distribution, Gaussian
 from vmax.algorithms.optimiser import Schedule, Trainable, descend, device_mean, rate_share, trainable
 from vmax.algorithms.returns import generalised_advantage
 from vmax.errors import UserError
 from vmax.networks.heads import CategoricalPolicy, GaussianPolicy, StateValue, action_size
 from vmax.networks.mlp import NetworkConfig
 from vmax.networks.recurrent import init_memory, initial_carry, remember, remembers
-from vmax.spaces import Discrete
+from vmax.spaces import Discrete, choosable
 
 Array = jax.Array
 Key = jax.Array
@@ -50,7 +50,7 @@ class OnPolicyConfig:
     initial_std: float
     normalise_advantages: bool
     normalise_observations: bool
-    normalise_rewards: bool
+    normalize_rewards: bool
 
     def __post_init__(self) -> None:
         settings.check_ranges(self)
@@ -86,12 +86,14 @@ class State:
     """All that an on-policy learner knows.
 
     `networks` holds `actor` (with its memory) and `critic`; `reward_scale` the variance of discounted rewards, `[1]`;
+    `allowed`: which entries of an observation say what choices are allowed, `[P]`, int32; None: all are, always.
     `updates` counts, int32, those that were skipped among them.
     """
 
     networks: Trainable
     normaliser: normaliser.Normaliser | None
     reward_scale: normaliser.Normaliser | None
+    allowed: Array | None
     hyper: Any
     updates: Array
 
@@ -102,16 +104,19 @@ class Policy:
 
     actor: Any
     normaliser: normaliser.Normaliser | None
+    allowed: Array | None
 
 
 @struct.dataclass
 class Lesson:
     """What a rollout teaches: steps `[B]` or, for a memory, sequences `[T, B]` with the carry before them, `[B, …]`.
 
-    `target` is what the value is to become, `first` where an episode begins.
+    `may`: which choices were allowed, `[…, P]`; None: all. `target` is what the value is to become, `first` where an
+    episode begins.
     """
 
     observation: Array
+    may: Array | None
     raw: Array
     log_prob: Array
     value: Array
@@ -161,7 +166,8 @@ class OnPolicy:
         return State(
             networks=trainable({"actor": actor, "critic": critic}),
             normaliser=normaliser.init(size) if self.config.normalise_observations else None,
-            reward_scale=normaliser.init(1) if self.config.normalise_rewards else None,
+            reward_scale=normaliser.init(1) if self.config.normalize_rewards else None,
+            allowed=jnp.asarray(spec.allowed, jnp.int32) if spec.allowed else None,
             hyper=settings.numbers(self.hyper, self.config, total_updates=spec.total_updates),
             updates=jnp.zeros((), jnp.int32),
         )
@@ -178,7 +184,7 @@ class OnPolicy:
 
     def policy(self, state: State, averaged: bool = False) -> Policy:
         """What `act` needs; there are no averaged parameters."""
-        return Policy(state.networks.params["actor"], state.normaliser)
+        return Policy(state.networks.params["actor"], state.normaliser, state.allowed)
 
     def act(self, params: Policy, observation: Array, carry: Any, key: Key, explore: bool) -> tuple[Array, Any, Any]:
         """`[N, D]` -> actions `[N, A]` in [-1, 1] or choices `[N]`, int32: drawn, or the likeliest without `explore`.
@@ -187,7 +193,8 @@ class OnPolicy:
         """
         seen = normaliser.normalise(params.normaliser, observation)
         memory, carry = remember(self.network, params.actor, seen[None], carry)
-        kind, parameters = self._parameters(params.actor, seen, None if memory is None else memory[0])
+        may = self._may(params.allowed, observation)
+        kind, parameters = self._parameters(params.actor, seen, None if memory is None else memory[0], may)
         if not explore:
             return kind.action(kind.mode(parameters)), carry, ()
         raw = kind.sample(parameters, key)
@@ -201,7 +208,7 @@ class OnPolicy:
         hyper, reward = state.hyper, rollout.reward
         if state.reward_scale is not None:
             scale = normaliser.observe(state.reward_scale, rollout.discounted.reshape(-1, 1), spec.axis)
-            reward = jnp.clip(reward / jnp.sqrt(scale.variance[0] + 1e-8), -normaliser.CLIP, normaliser.CLIP)
+            reward = jnp.clip(reward / normaliser.reward_unit(scale), -normaliser.CLIP, normaliser.CLIP)
             state = replace(state, reward_scale=scale)
         params, seen = state.networks.params, normaliser.normalise(state.normaliser, rollout.observation)
         following = normaliser.normalise(state.normaliser, rollout.next_observation)
@@ -212,8 +219,8 @@ class OnPolicy:
         advantages = jax.vmap(generalised_advantage, in_axes=1, out_axes=1)
         advantage = advantages(reward, discount_t, lambda_t, v_tm1, v_t)
         lesson = Lesson(
-            seen, rollout.extras["raw"], rollout.extras["log_prob"], v_tm1, advantage, advantage + v_tm1,
-            rollout.first, rollout.carry,
+            seen, self._may(state.allowed, rollout.observation), rollout.extras["raw"], rollout.extras["log_prob"],
+            v_tm1, advantage, advantage + v_tm1, rollout.first, rollout.carry,
         )  # fmt: skip
         if remembers(self.network):
             return state, lesson
@@ -222,7 +229,7 @@ class OnPolicy:
     def opinion(self, params: Any, lesson: Lesson) -> Opinion:
         """What the networks say of a lesson; a memory is run over its sequences anew."""
         memory, _ = remember(self.network, params["actor"], lesson.observation, lesson.carry, lesson.first)
-        kind, parameters = self._parameters(params["actor"], lesson.observation, memory)
+        kind, parameters = self._parameters(params["actor"], lesson.observation, memory, lesson.may)
         value = self._value(params, lesson.observation, memory)
         return Opinion(kind.log_prob(parameters, lesson.raw), kind.entropy(parameters), value)
 
@@ -259,10 +266,16 @@ class OnPolicy:
     def _gaussian(self, actions: int) -> GaussianPolicy:
         return GaussianPolicy(self.network, actions, self.config.free_std, self.config.initial_std)
 
-    def _parameters(self, actor: Any, seen: Array, memory: Array | None) -> tuple[Distribution, Any]:
-        """What actions are drawn from, by the kind of actor."""
+    @staticmethod
+    def _may(entries: Array | None, observation: Array) -> Array | None:
+        """Which choices are allowed, `[..., P]`, from observations as the world gives them; None: all."""
+        return None if entries is None else choosable(entries, observation, len(entries))[..., 0, :]
+
+    def _parameters(self, actor: Any, seen: Array, memory: Array | None, may: Array | None) -> tuple[Distribution, Any]:
+        """What actions are drawn from, by the kind of actor; of choices those that `may` be made."""
         if "logits" in actor["params"]:
-            return Categorical(), CategoricalPolicy(self.network, action_size(actor)).apply(actor, seen, memory)
+            logits: Any = CategoricalPolicy(self.network, action_size(actor)).apply(actor, seen, memory)
+            return Categorical(), logits if may is None else jnp.where(may, logits, FORBIDDEN)
         return Gaussian(self.config.distribution == "squashed"), self._gaussian(action_size(actor)).apply(
             actor, seen, memory
         )

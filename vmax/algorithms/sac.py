@@ -54,7 +54,10 @@ class Hyper(ActorCriticHyper):
 
 @struct.dataclass
 class State:
-    """All that a SAC learner knows. `context` is what the post-decision function reads; `updates` counts, int32."""
+    """All that a SAC learner knows. `context` is what the post-decision function reads; `updates` counts, int32.
+
+    `reward_scale`: of the discounted rewards so far, `[1]`; None: rewards are learned from as they are.
+    """
 
     actor: Trainable
     averaged_actor: Any
@@ -62,6 +65,7 @@ class State:
     target_critic: Any
     log_temperature: Trainable
     normaliser: normaliser.Normaliser | None
+    reward_scale: normaliser.Normaliser | None
     hyper: Hyper
     watched: Array | None
     context: Any
@@ -118,7 +122,7 @@ class SAC(ActorCritic):
         elsewhere = draw_elsewhere(elsewhere_key, (updates, self.config.counterfactuals, *samples), spec)
         batch = self.normalised(state, batch)
         state, metrics = jax.lax.scan(partial(self._update_once, spec), state, (batch, noise, elsewhere))
-        return state, summarised(metrics, batch, spec.axis)
+        return state, summarised(metrics, batch, state, spec.axis)
 
     def _distribution(self, actor: Any, observation: Array, memory: Array | None) -> tuple[Array, Array]:
         return GaussianActor(self.network, action_size(actor)).apply(actor, observation, memory)  # pyright: ignore[reportReturnType]

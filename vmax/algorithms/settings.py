@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import jax.numpy as jnp
 
+from vmax.counters import MOST
 from vmax.errors import UserError
 from vmax.spaces import Box
 
@@ -37,7 +38,7 @@ RANGES = {
     "target_every": (1, math.inf),
     "epsilon_start": (0.0, 1.0),
     "epsilon_end": (0.0, 1.0),
-    "epsilon_steps": (0, math.inf),
+    "epsilon_steps": (0, MOST),
     "gae_lambda": (0.0, 1.0),
     "value_weight": (0.0, math.inf),
     "entropy_weight": (0.0, math.inf),
@@ -64,6 +65,8 @@ def check(config: Any) -> None:
     check_ranges(config)
     if config.post_decision_critic and config.normalise_observations:
         raise UserError("algorithm.normalise_observations=true: must be false with algorithm.post_decision_critic=true")
+    if config.post_decision_critic and config.normalize_rewards:
+        raise UserError("algorithm.normalize_rewards=true: must be false with algorithm.post_decision_critic=true")
     if config.counterfactuals and not (config.post_decision_critic and config.n_step == 1):
         raise UserError(
             f"algorithm.counterfactuals={config.counterfactuals}: needs algorithm.post_decision_critic=true and "

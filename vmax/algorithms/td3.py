@@ -58,7 +58,10 @@ class Hyper(ActorCriticHyper):
 
 @struct.dataclass
 class State:
-    """All that a TD3 learner knows. `context` is what the post-decision function reads; `updates` counts, int32."""
+    """All that a TD3 learner knows. `context` is what the post-decision function reads; `updates` counts, int32.
+
+    `reward_scale`: of the discounted rewards so far, `[1]`; None: rewards are learned from as they are.
+    """
 
     actor: Trainable
     target_actor: Any
@@ -66,6 +69,7 @@ class State:
     critic: Trainable
     target_critic: Any
     normaliser: normaliser.Normaliser | None
+    reward_scale: normaliser.Normaliser | None
     hyper: Hyper
     watched: Array | None
     context: Any
@@ -138,7 +142,7 @@ class TD3(ActorCritic):
         rounds = lambda leaf: leaf.reshape(updates // delay, delay, *leaf.shape[1:])  # noqa: E731
         inputs = jax.tree.map(rounds, (batch, noise, elsewhere))
         state, metrics = jax.lax.scan(partial(self._update_round, spec), state, inputs)
-        return state, summarised(metrics, batch, spec.axis)
+        return state, summarised(metrics, batch, state, spec.axis)
 
     def _action(self, actor: Any, observation: Array, memory: Array | None) -> Array:
         return jnp.tanh(self._raw_action(actor, observation, memory))

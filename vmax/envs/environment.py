@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from vmax.counters import counted
 from vmax.envs.natural import Natural
 from vmax.spaces import Box, Discrete, Feature
 
@@ -109,7 +110,7 @@ class Checks:
 
 
 class Environment(Protocol):
-    """What every environment offers. What is optional, the last ten, is explained and has its default in `Plain`."""
+    """What every environment offers. What is optional, the last eleven, is explained and has its default in `Plain`."""
 
     @property
     def name(self) -> str: ...
@@ -169,6 +170,9 @@ class Environment(Protocol):
     def max_episode_steps(self) -> int | None: ...
 
     @property
+    def blocks(self) -> bool: ...
+
+    @property
     def days(self) -> Days | None: ...
 
     def natural(self, params: Params) -> Natural | None: ...
@@ -219,13 +223,21 @@ class Plain:
     def allowed(self) -> tuple[str, ...]:
         """Features of the observation that say which choices are allowed, 1 or 0 for each in turn; none: all are.
 
-        A learner then asks for no other; `step` takes any and does what it says of those that are not allowed."""
+        A learner then asks for no other; `step` takes any and does what it says of those that are not allowed. Where
+        an observation forbids all choices, all count as allowed."""
         return ()
 
     @property
     def max_episode_steps(self) -> int | None:
         """No episode has more steps; None: that is not known, and evaluations cut episodes at a setting."""
         return None
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the observation is as many blocks of equal build as there are choices at once, one for each in turn.
+
+        A learner may then share one network among the choices, each of which reads its own block and no other."""
+        return False
 
     @property
     def days(self) -> Days | None:
@@ -312,7 +324,7 @@ class EpisodeStatistics:
     ) -> tuple[EpisodeState, Array, Step]:
         """One step of all, as `AutoReset.step`."""
         inner, observations, step = self.environment.step(key, state.inner, actions, params, coming)
-        total, length = state.episode_return + step.reward, state.episode_length + 1
+        total, length = state.episode_return + step.reward, counted(state.episode_length, 1)
         info = {**step.info, "episode_return": total, "episode_length": length}
         goes_on = ~(step.terminated | step.truncated)
         state = EpisodeState(inner, jnp.where(goes_on, total, 0.0), jnp.where(goes_on, length, 0))

@@ -100,20 +100,24 @@ class CategoricalPolicy(nn.Module):
 
 
 class ChoiceValues(nn.Module):
-    """The value of each choice: `[..., D]` -> `[..., P]`, float32; `memory` as above. With `dueling` V + A - mean A."""
+    """The value of each choice: `[..., D]` -> `[..., *choices]`, float32; `memory` as above.
+
+    `choices`: (P,), or (C, P) of C choices at once that read the same. With `dueling` V + A - mean A, of each.
+    """
 
     config: NetworkConfig
-    choices: int
+    choices: tuple[int, ...]
     dueling: bool
 
     @nn.compact
     def __call__(self, observation: Array, memory: Array | None = None) -> Array:
         hidden = Torso(self.config, "critic")(joined(observation, memory))
         dtype = jnp.dtype(self.config.dtype)
-        advantage = nn.Dense(self.choices, dtype=dtype, name="advantage")(hidden).astype(jnp.float32)
+        advantage = nn.DenseGeneral(self.choices, dtype=dtype, name="advantage")(hidden).astype(jnp.float32)
         if not self.dueling:
             return advantage
         value = nn.Dense(1, dtype=dtype, name="value")(hidden).astype(jnp.float32)
+        value = value.reshape(*value.shape, *(1,) * (len(self.choices) - 1))
         return value + advantage - advantage.mean(axis=-1, keepdims=True)
 
 

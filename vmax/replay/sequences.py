@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from vmax.counters import counted
 from vmax.errors import UserError
 from vmax.replay import priorities, transitions
 from vmax.replay.settings import PriorityConfig, SequenceConfig
@@ -102,7 +103,7 @@ def _add_row(replay: Replay, step: tuple[Array, ...], carry: Any) -> Replay:
         replay,
         steps=transitions.add(replay.steps, *(leaf[None] for leaf in step)),
         age=jax.lax.dynamic_update_slice_in_dim(replay.age, replay.coming, head * count, axis=0),
-        coming=jnp.where(terminated | truncated, 0, replay.coming + 1),
+        coming=jnp.where(terminated | truncated, 0, counted(replay.coming, 1)),
         carry=_keep(replay, carry),
     )
 

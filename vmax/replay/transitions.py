@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from vmax.counters import MOST
 from vmax.errors import UserError
 from vmax.replay import priorities
 from vmax.replay.settings import PriorityConfig
@@ -142,6 +143,10 @@ def init(
             "at least twice as large"
         )
     places = capacity + finals_needed(capacity, num_envs, min_episode_steps)
+    if places > MOST:
+        raise UserError(
+            f"training.replay_capacity={capacity} (a device): needs {places} places; at most {MOST} can be counted"
+        )
     return Replay(
         observation=jnp.zeros((places, *example_observation.shape), example_observation.dtype),
         action=jnp.zeros((capacity, *example_action.shape), example_action.dtype),

@@ -20,7 +20,8 @@ from vmax.algorithms.algorithm import Valuing
 from vmax.errors import UserError
 from vmax.evaluation.episodes import cut_message
 from vmax.files import DiskFull
-from vmax.training.program import DAYS, RunState
+from vmax.training.finite import Fault, in_words, when
+from vmax.training.program import DAYS, FAULT, RunState
 from vmax.training.progress import ProgressReport
 from vmax.training.run import Counters, Run
 from vmax.training.signals import Stopped
@@ -135,21 +136,37 @@ class Chunks:
         return ", ".join(notes)
 
     def _figures(self, pending: Pending) -> dict[str, float]:
-        """The figures of a chunk; waits until it is computed. Raises UserError for the first that is not finite."""
+        """The figures of a chunk; waits until it is computed.
+
+        Raises UserError for what is not finite: what the environment gave, else the first figure.
+        """
         if pending.figures is not None:
             return pending.figures
-        scalars = {name: value for name, value in pending.record.items() if name != DAYS}
-        figures = {name: float(value) for name, value in devices.fetch(scalars).items()}
+        read = devices.fetch({name: value for name, value in pending.record.items() if name != DAYS})
+        self._check_environment(pending.step, read.pop(FAULT))
+        figures = {name: float(value) for name, value in read.items()}
         finite = figures.pop("finite")
         bad = next((name for name, value in figures.items() if not math.isfinite(value)), None)
         if bad or not finite:
-            raise self._not_finite(pending.step, f"train/{bad}" if bad else "a parameter")
+            raise self._diverged(pending.step, f"train/{bad}" if bad else "a parameter")
         return figures
 
-    def _not_finite(self, step: int, what: str) -> UserError:
+    def _check_environment(self, step: int, fault: Fault) -> None:
+        """Raises UserError if the environment gave something that is not finite, up to this step."""
+        env = self.run.env
+        said = in_words(fault, env.observation_space, math.prod(env.action_space.shape))
+        if said is not None:
+            raise UserError(f"step {when(fault, step, self.run.config.training.num_envs)}: {said}; {self._last_good()}")
+
+    def _diverged(self, step: int, what: str) -> UserError:
+        """What to do about learning that diverged: a resume keeps its settings, a new run may have others."""
+        kept, smaller = self.run.checkpoints.steps(), "a smaller algorithm.learning_rate"
+        begin = f"begin a new run with init_from={self.run.folder.path} and {smaller}" if kept else f"try {smaller}"
+        return UserError(f"step {step}: {what} is not finite; {self._last_good()}; {begin}")
+
+    def _last_good(self) -> str:
         kept = self.run.checkpoints.steps()
-        last = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
-        return UserError(f"step {step}: {what} is not finite; {last}; try a smaller algorithm.learning_rate")
+        return f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
 
     def _lap(self) -> None:
         """Counts the time since the last lap as training."""
@@ -191,7 +208,10 @@ class Chunks:
             run.validation.calibration.write(run.folder.calibration)
         score, counters = figures["score"], run.counters
         if not math.isfinite(score):
-            raise self._not_finite(counters.step, "eval/score")
+            raise UserError(
+                f"step {counters.step}: eval/score is not finite, though all parameters are: the environment gives "
+                f"something that is not on the validation split; {self._last_good()}"
+            )
         counters.last_score = score
         counters.improvement.note(score, run.config.stopping.min_improvement)
         if counters.best_score is None or score > counters.best_score:
@@ -235,4 +255,5 @@ def items(run: Run, state: RunState) -> dict[str, Any]:
     """What a checkpoint holds of a state."""
     policy = devices.fetch(run.algorithm.policy(state.learner, averaged=True))
     parts = {"state": replace(state, replay=None), "policy": policy}
-    return parts | ({"replay": state.replay} if run.config.checkpoint.save_replay else {})
+    keeps = run.config.checkpoint.save_replay and state.replay is not None
+    return parts | ({"replay": state.replay} if keeps else {})

@@ -31,6 +31,7 @@ from vmax.training.finish import conclude, fail
 from vmax.training.logger import Logger
 from vmax.training.program import RunState
 from vmax.training.run import Counters, Run, Stages, trace
+from vmax.training.schedules import new_rate
 from vmax.training.seasons import season_log
 from vmax.training.signals import Signals
 from vmax.training.stopping import early_ending
@@ -191,6 +192,8 @@ def _restore(config: RunConfig, folder: RunFolder, checkpoints: Checkpoints, sta
         replay = devices.shard(empty)
     hyper = devices.parallel(lambda key: program.algorithm.init(key, program.spec).hyper, donate=())(stages.keys)
     folder.append_log(f"resumed from step {counters.step}")
+    if changed := new_rate(config, state.learner, hyper, counters.step):
+        _warn(folder, changed)
     state = replace(state, replay=replay, learner=replace(state.learner, hyper=hyper))
     return Beginning(counters, state, rescued=restored.meta.get("rescued"))
 

@@ -20,13 +20,14 @@ from vmax.algorithms.algorithm import TD_ERROR, Algorithm, Batch, Rollout, Spec
 from vmax.algorithms.returns import discounted_so_far
 from vmax.devices import AXIS, parallel
 from vmax.envs.environment import AutoReset, Environment, EpisodeStatistics
-from vmax.envs.rollout import Policy
 from vmax.errors import UserError
 from vmax.networks.recurrent import forget
 from vmax.replay import sequences, transitions
 from vmax.replay.settings import PriorityConfig
-from vmax.spaces import Discrete, random_actions
+from vmax.spaces import Discrete
 from vmax.training.days import DayEpisodes, DaySchedule
+from vmax.training.finite import Fault, first, no_fault, noted
+from vmax.training.guide import Guide, first_actions
 
 Array = jax.Array
 
@@ -34,6 +35,8 @@ SUMS = ("episodes", "episode_return", "episode_length", "reward")
 """Figures of an iteration that add up over a chunk; the others are averaged."""
 DAYS = "days"
 """What an iteration tells of the days under way, and a record of those that ended, where days are scheduled."""
+FAULT = "fault"
+"""The first number of the run that was not finite."""
 ORDER = 2**31 - 1
 """Folded into a run's key for the order of its days."""
 
@@ -42,7 +45,8 @@ ORDER = 2**31 - 1
 class RunState:
     """Everything that a run consists of on the devices.
 
-    `replay`: of an on-policy learner, which keeps none, the discounted rewards of each episode so far, `[N]`.
+    `replay`: None of an on-policy learner. `discounted`: the discounted rewards of each episode so far, `[N]`; None
+    where nothing needs them. `fault`: the first number that was not finite.
     """
 
     learner: Any
@@ -51,6 +55,8 @@ class RunState:
     observation: Array
     carry: Any
     replay: Any
+    discounted: Array | None
+    fault: Fault
 
 
 @dataclass(frozen=True)
@@ -65,14 +71,6 @@ class Sizes:
     n_step: int
     sequences: sequences.SequenceConfig
     priorities: PriorityConfig
-
-
-@dataclass(frozen=True)
-class Guide:
-    """Who acts during the warm-up: a rule, with noise of this standard deviation added to its actions."""
-
-    rule: Policy
-    noise: float
 
 
 @dataclass(frozen=True)
@@ -107,13 +105,21 @@ class Program:
         environment, observation = self.wrapped.reset(env_keys, params, *order_key)
         learner = self.algorithm.init(learner_key, self.spec)
         carry = self.algorithm.initial_carry(self.sizes.num_envs)
-        return RunState(learner, run_key, environment, observation, carry, self._empty_replay(observation[0], carry))
+        scaled = self.on_policy or getattr(learner, "reward_scale", None) is not None
+        return RunState(
+            learner=learner,
+            key=run_key,
+            environment=environment,
+            observation=observation,
+            carry=carry,
+            replay=None if self.on_policy else self._empty_replay(observation[0], carry),
+            discounted=jnp.zeros(self.sizes.num_envs) if scaled else None,
+            fault=no_fault(),
+        )
 
     def _empty_replay(self, observation: Array, carry: Any) -> Any:
         """A ring of transitions, or of sequences for a policy with memory. Raises: UserError."""
         sizes, least = self.sizes, self.environment.min_episode_steps
-        if self.on_policy:
-            return jnp.zeros(sizes.num_envs)
         space = self.environment.action_space
         action = jnp.zeros(space.shape, jnp.int32 if isinstance(space, Discrete) else jnp.float32)
         if not self.remembers:
@@ -155,46 +161,49 @@ class Program:
         policy, keeping = self.algorithm.policy(state.learner), self.remembers and not self.on_policy
 
         def one(carry: Any, step_key: Array) -> tuple[Any, Any]:
-            environment, observation, memory = carry
+            environment, observation, memory, fault = carry
             act_key, env_key = jax.random.split(step_key)
             action, following_memory, extras = self.algorithm.act(policy, observation, memory, act_key, explore=True)
             if warming_up and not self.learned:
-                action = self._first_actions(environment, observation, params, act_key)
+                states = environment.inner
+                action = first_actions(self.guide, self.environment, self.spec, states, observation, params, act_key)
             moved, following, step = self.wrapped.step(env_key, environment, action, params)
+            fault = noted(fault, observation, action, step)
             days = {} if self.schedule is None else {DAYS: self.wrapped.told(environment, moved, step)}
             done = step.terminated | step.truncated
             sums = {
                 "episodes": done.sum(),
                 "episode_return": jnp.where(done, step.info["episode_return"], 0.0).sum(),
-                "episode_length": jnp.where(done, step.info["episode_length"], 0).sum(),
+                "episode_length": jnp.where(done, step.info["episode_length"], 0).astype(jnp.float32).sum(),
                 "reward": step.reward.sum(),
             }
             block = (observation, action, step.reward, step.terminated, step.truncated, step.observation)
             block += (memory,) if keeping else ()
-            return (moved, following, forget(following_memory, done)), (block, sums, days, extras)
+            return (moved, following, forget(following_memory, done), fault), (block, sums, days, extras)
 
-        start = (state.environment, state.observation, state.carry)
-        (environment, observation, memory), (block, sums, days, extras) = jax.lax.scan(
+        start = (state.environment, state.observation, state.carry, state.fault)
+        (environment, observation, memory, fault), (block, sums, days, extras) = jax.lax.scan(
             one, start, jax.random.split(_own(key), self.sizes.unroll)
         )
-        state = replace(state, environment=environment, observation=observation, carry=memory)
+        state = replace(state, environment=environment, observation=observation, carry=memory, fault=fault)
         return state, block, jax.tree.map(lambda x: x.sum(0), sums), days, extras
 
-    def _observed(self, learner: Any, observation: Array) -> Any:
-        """The learner once it has taken in the fresh observations `[T, N, D]`."""
-        return self.algorithm.observe(learner, observation.reshape(-1, observation.shape[-1]), self.spec)
+    def _observed(self, state: RunState, block: Any) -> RunState:
+        """The state once the learner has taken in what is fresh: observations and, of a replay, scales of rewards."""
+        observation, learner, more = block[0], state.learner, {}
+        if not self.on_policy and state.discounted is not None:
+            state, so_far = self._discounted(state, block)
+            more = {"discounted": so_far.reshape(-1)}
+        frames = observation.reshape(-1, observation.shape[-1])
+        return replace(state, learner=self.algorithm.observe(learner, frames, self.spec, **more))
 
-    def _first_actions(self, environment: Any, observation: Array, params: Any, key: Array) -> Array:
-        """Actions of the warm-up, `[N, A]`, or choices; a guide's choices are random with the probability `noise`."""
-        space, noise_key = self.environment.action_space, jax.random.fold_in(key, 1)
-        at_random = random_actions(space, key, (self.sizes.num_envs,))
-        if self.guide is None:
-            return at_random
-        states = environment.inner
-        told, _ = self.guide.rule.act(self.environment, states, observation, params, (), key)
-        if isinstance(space, Discrete):
-            return jnp.where(jax.random.uniform(noise_key, told.shape) < self.guide.noise, at_random, told)
-        return jnp.clip(told + self.guide.noise * jax.random.normal(key, told.shape), -1.0, 1.0)
+    def _discounted(self, state: RunState, block: Any) -> tuple[RunState, Array]:
+        """The discounted sums of rewards so far at each step of a block, `[T, N]`, and the state that adds on."""
+        _, _, reward, terminated, truncated, *_ = block
+        assert state.discounted is not None
+        adding = jax.vmap(discounted_so_far, in_axes=(1, 1, None, 0), out_axes=(1, 0))
+        so_far, kept = adding(reward, terminated | truncated, state.learner.hyper.discount, state.discounted)
+        return replace(state, discounted=kept), so_far
 
     def iteration(self, state: RunState, params: Any) -> tuple[RunState, dict[str, Array]]:
         """Collect one block, learn from what was stored before it, note its new priorities if any, then store it."""
@@ -203,8 +212,8 @@ class Program:
         key, collect_key, sample_key, update_key = jax.random.split(state.key, 4)
         batch = self._sample(state, _own(sample_key))
         state, block, sums, days, _ = self.collect(state, collect_key, params, warming_up=False)
-        learner = self._observed(state.learner, block[0])
-        learner, metrics = self.algorithm.update(learner, batch, update_key, self.spec)
+        state = self._observed(state, block)
+        learner, metrics = self.algorithm.update(state.learner, batch, update_key, self.spec)
         replay = self._kind.read_before_write(state.replay, batch)
         if batch.place is not None:
             replay = self._kind.reprioritise(replay, batch, metrics.pop(TD_ERROR))
@@ -220,12 +229,11 @@ class Program:
         carry = state.carry
         state, block, sums, days, extras = self.collect(state, collect_key, params, warming_up=False)
         observation, action, reward, terminated, truncated, following = block
-        adding = jax.vmap(discounted_so_far, in_axes=(1, 1, None, 0), out_axes=(1, 0))
-        so_far, kept = adding(reward, terminated | truncated, state.learner.hyper.discount, state.replay)
+        state, so_far = self._discounted(state, block)
         rollout = Rollout(observation, action, extras, reward, terminated, truncated, following, so_far, carry)
         learner, metrics = self.algorithm.update(state.learner, rollout, update_key, self.spec)
-        learner = self._observed(learner, observation)
-        return replace(state, key=key, replay=kept, learner=learner), {**metrics, **_global(sums), **days}
+        state = self._observed(replace(state, key=key, learner=learner), block)
+        return state, {**metrics, **_global(sums), **days}
 
     @property
     def _kind(self) -> Any:
@@ -251,12 +259,12 @@ class Program:
         def one(state: RunState, _: None) -> tuple[RunState, None]:
             key, collect_key = jax.random.split(state.key)
             state, block, _sums, _days, _ = self.collect(state, collect_key, params, warming_up=True)
-            learner = self._observed(state.learner, block[0])
-            return replace(state, key=key, learner=learner, replay=self._kind.add(state.replay, *block)), None
+            state = self._observed(state, block)
+            return replace(state, key=key, replay=self._kind.add(state.replay, *block)), None
 
         return jax.lax.scan(one, state, None, length=iterations)[0]
 
-    def chunk(self, state: RunState, params: Any, iterations: int) -> tuple[RunState, dict[str, Array]]:
+    def chunk(self, state: RunState, params: Any, iterations: int) -> tuple[RunState, dict[str, Any]]:
         """Several iterations; the record is reduced to scalars: sums over episodes, means of learning metrics."""
         state, metrics = jax.lax.scan(lambda s, _: self.iteration(s, params), state, None, length=iterations)
         told = metrics.pop(DAYS, None)
@@ -264,12 +272,13 @@ class Program:
         record = {name: values.mean() for name, values in metrics.items() if name not in SUMS}
         given = {name: None for name in ("hyper", "context") if hasattr(state.learner, name)}
         learned = state.learner.replace(**given)  # numbers that were given may be infinite
-        transitions_seen = iterations * self.sizes.unroll * self.sizes.num_envs * jax.lax.psum(1, AXIS)
+        transitions_seen = float(iterations * self.sizes.unroll * self.sizes.num_envs * jax.lax.psum(1, AXIS))
         record |= {
             "episodes": metrics["episodes"].sum(),
             "episode_return": metrics["episode_return"].sum() / episodes,
             "episode_length": metrics["episode_length"].sum() / episodes,
             "reward": metrics["reward"].sum() / transitions_seen,
+            FAULT: first(state.fault, AXIS),
             "finite": jnp.stack([jnp.isfinite(x).all() for x in _floats(learned)]).all(),
         }
         if told is not None:

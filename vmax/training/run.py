@@ -18,9 +18,12 @@ from vmax.envs.rollout import Courseful, Policy
 from vmax.errors import UserError
 from vmax.evaluation.validation import Validation
 from vmax.run_folder import RunFolder
+from vmax.spaces import Discrete
 from vmax.training.day_plan import DayCount, day_schedule
+from vmax.training.guide import Guide
 from vmax.training.logger import Logger
-from vmax.training.program import Guide, Program, RunState, Sizes
+from vmax.training.program import Program, RunState, Sizes
+from vmax.training.schedules import total_updates
 from vmax.training.seasons import SeasonLog
 from vmax.training.signals import Signals
 from vmax.training.stopping import Improvement
@@ -115,14 +118,13 @@ def trace(config: RunConfig, env: Environment, algorithm: Any) -> Stages:
 def build_program(config: RunConfig, env: Environment, algorithm: Any) -> Program:
     """The compiled part for a configuration from `in_days`; sizes are shared out over devices. Raises: UserError."""
     t, n = config.training, devices.count()
-    updates = (config.planned_steps - t.warmup_steps) // (t.num_envs * t.unroll) * t.updates_per_iteration
     context = None
     if getattr(config.algorithm, "post_decision_critic", False) and env.post_decision is not None:
         context = env.post_decision_context(env.params("train"))
     spec = Spec(
         observation_space=env.observation_space,
         action_space=env.action_space,
-        total_updates=updates,
+        total_updates=total_updates(config),
         axis=devices.AXIS,
         post_decision=env.post_decision,
         context=context,
@@ -132,7 +134,8 @@ def build_program(config: RunConfig, env: Environment, algorithm: Any) -> Progra
             for entry in env.observation_space.entries((name,))
         ),
         news_moves=env.news_moves,
-        allowed=env.observation_space.entries(env.allowed),
+        allowed=_allowed(env),
+        blocks=env.blocks,
     )
     sizes = Sizes(
         num_envs=t.num_envs // n,
@@ -147,6 +150,18 @@ def build_program(config: RunConfig, env: Environment, algorithm: Any) -> Progra
     guide = _guide(t.warmup_rule, t.warmup_noise, env)
     learned = config.init_from is not None and guide is None
     return Program(env, algorithm, spec, sizes, guide, day_schedule(config, env), learned)
+
+
+def _allowed(env: Environment) -> tuple[int, ...]:
+    """The entries of the observation that say which choices are allowed. Raises UserError unless each has one."""
+    space, entries = env.action_space, env.observation_space.entries(env.allowed)
+    needed = space.size * space.count if isinstance(space, Discrete) else 0
+    if entries and len(entries) != needed:
+        raise UserError(
+            f"env={env.name}: `allowed` names {len(entries)} entries of the observation; must be {needed}, one for "
+            "each choice"
+        )
+    return entries
 
 
 def _guide(name: str | None, noise: float, env: Environment) -> Guide | None:

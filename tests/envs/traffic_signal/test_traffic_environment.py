@@ -129,6 +129,19 @@ def test_other_actions_are_other_ways_to_say_the_same(action, name):
     assert other.allowed == () and other.action_space.count == 1
 
 
+def test_the_observation_says_that_it_is_a_block_of_the_same_features_for_each_signal():
+    """So that learners may share one network among the signals."""
+    env = env_of(name="traffic_corridor")
+    features, signals = env.observation_space.features, env.signal_names
+    assert env.blocks and env.action_space.count == len(signals) > 1
+    each = len(features) // len(signals)
+    blocks = [features[j * each : (j + 1) * each] for j in range(len(signals))]
+    alike = {
+        tuple((f.name.removeprefix(name + "_"), f.size) for f in b) for name, b in zip(signals, blocks, strict=True)
+    }
+    assert len(alike) == 1 and len(features) == each * len(signals)
+
+
 def test_all_signals_as_one_choice_name_it_and_are_not_too_many():
     env = env_of("env.signals.action=joint", name="traffic_corridor")
     assert env.action_space.size == 8 and len(set(env.action_space.names)) == 8

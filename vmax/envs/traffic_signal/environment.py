@@ -125,6 +125,11 @@ class TrafficSignal(Plain):
         return tuple(f.name for f in self.observation_space.features if f.name.endswith("allowed"))
 
     @property
+    def blocks(self) -> bool:
+        """Of each signal the same features, one signal after the other."""
+        return True
+
+    @property
     def info_space(self) -> tuple[Feature, ...]:
         return INFO
 
