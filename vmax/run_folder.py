@@ -11,10 +11,11 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,6 +32,9 @@ FINISHED = ("completed", "stopped_early")
 Which = Literal["best", "last"] | int
 """A checkpoint of a run: the best by the validation score, the last, or the one of a step."""
 PACKAGES = ("vmax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "hydra-core", "numpy", "pandas", "highspy")
+
+MACHINE = ("platform", "device", "devices", "processor", "threads")
+"""What of the hardware the last digits of a run depend on."""
 
 
 class RunFolder:
@@ -52,6 +56,7 @@ class RunFolder:
         self.checks = self.path / "checks.json"
         self.plots = self.path / "plots"
         self.policy = self.path / "policy"
+        self.inputs = self.path / "inputs"
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -81,6 +86,7 @@ class RunFolder:
             return
         for path in (self.config, self.overrides, self.checks):
             path.unlink(missing_ok=True)
+        shutil.rmtree(self.inputs, ignore_errors=True)
         for folder in (self.config.parent, self.path):
             with suppress(OSError):
                 folder.rmdir()
@@ -113,15 +119,36 @@ class RunFolder:
         """What run.json says; empty before the run has started."""
         return json.loads(self.run_json.read_text(encoding="utf-8")) if self.run_json.exists() else {}
 
-    def start(self, seed: int, hardware: Mapping[str, Any], **facts: Any) -> None:
-        """Writes run.json with status `running`; a resumed run keeps its record and adds the time to `resumed`."""
-        known, now = self.record(), _now()
-        fresh = {"started": now, "resumed": [], "command": shlex.join(sys.argv), "seed": seed, "git": git_revision()}
-        fresh["checks"] = self.checked()
-        record = {**fresh, **known, "hardware": hardware, "versions": versions(), **facts}
-        if known:
-            record["resumed"] = [*known.get("resumed", []), now]
+    def start(self, seed: int, hardware: Mapping[str, Any], step: int = 0, **facts: Any) -> None:
+        """Writes run.json with status `running`: what the run was started with, and in `history` each process that
+        has worked on it since, from which step on and with what. `resumed`: when those after the first began."""
+        known, part = self.record(), {"started": _now(), "step": step, **here(hardware)}
+        fresh = {"started": part["started"], "command": shlex.join(sys.argv), "seed": seed, **here(hardware)}
+        record = {**fresh, "checks": self.checked(), **known, **facts}
+        record["history"] = [*_history(known), part]
+        record["resumed"] = [*known.get("resumed", []), part["started"]] if known else []
         write_json(self.run_json, {**record, "status": "running", "reason": None, "ended": None})
+
+    def differences(self, hardware: Mapping[str, Any]) -> list[str]:
+        """What is other here than where the run was last at work, each with both values: `jax 0.10.2 (was 0.4.0)`."""
+        history = _history(self.record())
+        return differences(history[-1], here(hardware)) if history else []
+
+    def expect_devices(self, count: int) -> None:
+        """Raises UserError where the run was started on another number of devices than `count`."""
+        then = self.record().get("hardware", {}).get("devices", count)
+        if then != count:
+            raise UserError(f"resume={self.path}: the run was started on {then} device(s), here are {count}")
+
+    @contextmanager
+    def differences_told(self, hardware: Mapping[str, Any]) -> Iterator[None]:
+        """Adds to a UserError inside what is other here than where the run was last at work: it may be why."""
+        try:
+            yield
+        except UserError as error:
+            if found := self.differences(hardware):
+                raise UserError(f"{error}; here: {', '.join(found)}") from error
+            raise
 
     def finish(self, status: Status, reason: str | None = None, **facts: Any) -> None:
         """Writes how the run ended into run.json."""
@@ -170,6 +197,33 @@ def _cut_lines(path: Path, step: int) -> None:
                 break
             kept += len(line)
     os.truncate(path, kept)
+
+
+def here(hardware: Mapping[str, Any]) -> dict[str, Any]:
+    """What a process works with: code, packages and machine."""
+    return {"git": git_revision(), "hardware": dict(hardware), "versions": versions()}
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is other in the second of two parts of a run's history, each with both values."""
+    parts = [_compared(part) for part in (then, now)]
+    pairs = {name: [part.get(name) for part in parts] for name in sorted(parts[0].keys() | parts[1].keys())}
+    return [f"{name} {new or 'none'} (was {old or 'none'})" for name, (old, new) in pairs.items() if old != new]
+
+
+def _compared(part: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a part of a run's history its numbers may depend on; nothing of what is not on record."""
+    machine = {name: value for name, value in part.get("hardware", {}).items() if name in MACHINE}
+    code = {"git": (part["git"] or "none")[:12]} if "git" in part else {}
+    return {**part.get("versions", {}), **machine, **code}
+
+
+def _history(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The processes that have worked on a run; of one from before they were on record the last."""
+    if not record or "history" in record:
+        return list(record.get("history", []))
+    part = {name: record[name] for name in ("started", "git", "hardware", "versions") if name in record}
+    return [{**part, "step": 0}]
 
 
 def versions() -> dict[str, str]:

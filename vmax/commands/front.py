@@ -21,6 +21,7 @@ from vmax.evaluation.front import Front, Fronted, Point
 from vmax.files import expect_writable, write_csv, write_json
 from vmax.plotting import save
 from vmax.run_folder import FINISHED, RunFolder, Which
+from vmax.training.inputs import reading
 
 KEYS = ("run", "runs", "checkpoint", "split", "device", "points", "planning")
 SEPARATE = "trained for one"
@@ -74,7 +75,9 @@ def run(composed: DictConfig) -> None:
     devices.verify(config.device)
     from vmax.training.finish import currency, restore_policy
 
-    own = load(trained_on)
+    read = reading(folder)
+    read.say()
+    own = load(read.mapping)
     env, _, policy = restore_policy(folder, own, config.checkpoint)
     others = separate(config, trained_on, env) if config.runs else []
     points = list(reached(env, policy, others, config, own.evaluation.days))

@@ -1,0 +1,161 @@
+"""The files that a run reads: their full paths, what they held when it was started, and what has changed since.
+
+RUN/inputs/manifest.json has size and sha256 of each file by its setting, and RUN/inputs/SETTING a copy of those that are
+small. What is done later with the run reads what it was started with: the file itself while it is the same, else the
+copy, and one line says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from vmax import conversion
+from vmax.config import REGISTRIES, RunConfig
+from vmax.conversion import InputFile
+from vmax.errors import UserError
+from vmax.files import atomic, unwritable, write_json
+from vmax.run_folder import RunFolder
+
+MANIFEST = "manifest.json"
+MOST_COPIED_BYTES = 16 * 2**20
+"""Of one setting; of more there is no copy."""
+Files = Literal["recorded", "current"]
+Contents = dict[str, dict[str, Any]]
+"""Size and sha256 of files by name, which begins with that of their folder where a setting names one."""
+
+
+def with_files(mapping: Mapping[str, Any], change: Callable[[str, str, InputFile], str]) -> dict[str, Any]:
+    """A run's configuration with the path of each file in it exchanged (`conversion.with_files`). Raises UserError for
+    an unknown component."""
+    groups = dict(mapping)
+    for group, registry in REGISTRIES.items():
+        section = mapping.get(group)
+        if isinstance(section, Mapping) and "name" in section:
+            component = import_module(registry).config_class(section["name"])
+            groups[group] = conversion.with_files(component, section, change, group)
+    return conversion.with_files(RunConfig, groups, change)
+
+
+def placed(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with the full path of each file: what is saved holds from any folder."""
+    return with_files(mapping, lambda key, value, mark: os.path.abspath(value))
+
+
+def placed_overrides(mapping: Mapping[str, Any]) -> list[str]:
+    """The same as overrides, one for each setting that names files."""
+    found: dict[str, list[str]] = {}
+
+    def note(key: str, value: str, mark: InputFile) -> str:
+        name, _, number = key.rpartition(".")
+        found.setdefault(name if number.isdigit() else key, []).append(json.dumps(os.path.abspath(value), ensure_ascii=False))
+        return value
+
+    with_files(mapping, note)
+    lists = {key: ",".join(paths) for key, paths in found.items()}
+    return [f"{key}={lists[key]}" if len(paths) == 1 else f"{key}=[{lists[key]}]" for key, paths in found.items()]
+
+
+def keep(folder: RunFolder, mapping: Mapping[str, Any]) -> None:
+    """Writes what the files of a new run hold into its folder; a file that is not there is left to whoever reads it.
+
+    Raises DiskFull, and UserError where a file cannot be read or copied.
+    """
+    record: dict[str, Any] = {}
+
+    def note(key: str, value: str, mark: InputFile) -> str:
+        path = Path(value)
+        try:
+            found = contents(path, mark) if mark.recorded else {}
+            if not found:
+                return value
+            copied = sum(file["bytes"] for file in found.values()) <= MOST_COPIED_BYTES
+            for name in found if copied else ():
+                with atomic(folder.inputs / key / name) as temporary:
+                    temporary.write_bytes((path.parent / name).read_bytes())
+        except OSError as error:
+            raise unwritable(f"{folder.inputs}: a copy of {key}={value}", error) from error
+        record[key] = {"path": value, "files": found, "copied": copied}
+        return value
+
+    with_files(mapping, note)
+    if record:
+        write_json(folder.inputs / MANIFEST, record)
+
+
+def contents(path: Path, mark: InputFile) -> Contents:
+    """What the file, or those of the folder, hold; empty where there is nothing."""
+    files = sorted(path.glob(mark.within)) if path.is_dir() else [path]
+    return {file.relative_to(path.parent).as_posix(): _content(file) for file in files if file.is_file()}
+
+
+def _content(file: Path) -> dict[str, Any]:
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    return {"bytes": file.stat().st_size, "sha256": digest}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A run's configuration as its files are to be read, and one line for each that is not what it was."""
+
+    mapping: dict[str, Any]
+    changes: Sequence[str]
+
+    def say(self) -> None:
+        """Prints the lines."""
+        for line in self.changes:
+            print(f"warning: {line}", flush=True)
+
+
+def reading(
+    folder: RunFolder, mapping: Mapping[str, Any] | None = None, files: Files = "recorded", remedy: str = ""
+) -> Reading:
+    """How the files of a run are read later: as they were when it was started, or with `files=current` as they are.
+
+    `mapping`: the configuration, by default the run's own. A run without a record of its files reads them as they are.
+    Raises UserError where a file is another one and there is no whole copy; `remedy`: what can be done besides putting it
+    back.
+    """
+    path = folder.inputs / MANIFEST
+    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    changes: list[str] = []
+
+    def chosen(key: str, value: str, mark: InputFile) -> str:
+        known = record.get(key)
+        then, now = (known or {}).get("files"), contents(Path(value), mark)
+        if known is None or then == now:
+            return value
+        copy = folder.inputs / key / Path(known["path"]).name
+        told = f"{key}={value}: {_difference(then, now)}"
+        if files == "current":
+            changes.append(f"{told}; it is read as it is now (files=current)")
+            return value
+        if contents(copy, mark) != then:
+            lost = "has no whole copy" if known["copied"] else "was too large for a copy"
+            raise UserError(f"{told}, and {lost} in {folder.path}; put it back{remedy}")
+        changes.append(f"{told}; the run's copy {copy} is read")
+        return str(copy.absolute())
+
+    return Reading(with_files(folder.composed() if mapping is None else mapping, chosen), changes)
+
+
+def _difference(then: Contents, now: Contents) -> str:
+    """What is other now, in words: the first file that is."""
+    if not now:
+        return f"is gone since the run was started (sha256 {_short(next(iter(then.values())))} then)"
+    names = [name for name in sorted(then.keys() | now.keys()) if then.get(name) != now.get(name)]
+    first, more = names[0], f" and {len(names) - 1} more" if len(names) > 1 else ""
+    where = f"{first}{more} " if len(then) > 1 or len(now) > 1 else ""
+    digests = f"sha256 {_short(then.get(first))} then, {_short(now.get(first))} now"
+    return f"{where}changed since the run was started ({digests})"
+
+
+def _short(content: Mapping[str, Any] | None) -> str:
+    return content["sha256"][:8] if content else "none"
