@@ -13,7 +13,6 @@ from vmax.errors import UserError
 from vmax.spaces import Number
 
 
-
 @dataclass(frozen=True)
 class InputFile:
     """Marks a setting, in its annotation, as the path of a file that a run reads, or of a folder of such files.

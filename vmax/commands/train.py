@@ -73,10 +73,10 @@ def train(composed: DictConfig, path: Path, overrides: Sequence[str]) -> dict[st
     device = convert(Literal["auto", "cpu", "gpu"], mapping.get("device"), "device")
     mapping["threads"] = devices.configure(device, convert(int | None, mapping.get("threads"), "threads"))
     config = load(mapping if resume is None else reading(RunFolder(resume), mapping, remedy=REMEDY).mapping)
-    here = devices.verify(config.device)
+    count = devices.verify(config.device)
     if resume is not None:
-        RunFolder(resume).expect_devices(here)
-    check_devices(config, here)
+        RunFolder(resume).expect_devices(count)
+    check_devices(config, count)
     if resume is not None:
         with held(Path(resume), f"resume={resume}"):
             return _train(config, RunFolder(resume), mapping)

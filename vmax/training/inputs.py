@@ -1,8 +1,8 @@
 """The files that a run reads: their full paths, what they held when it was started, and what has changed since.
 
-RUN/inputs/manifest.json has size and sha256 of each file by its setting, and RUN/inputs/SETTING a copy of those that are
-small. What is done later with the run reads what it was started with: the file itself while it is the same, else the
-copy, and one line says so.
+RUN/inputs/manifest.json has size and sha256 of each file by its setting, and RUN/inputs/SETTING a copy of those that
+are small. What is done later with the run reads what it was started with: the file itself while it is the same, else
+the copy, and one line says so.
 """
 
 from __future__ import annotations
@@ -49,17 +49,21 @@ def placed(mapping: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def placed_overrides(mapping: Mapping[str, Any]) -> list[str]:
-    """The same as overrides, one for each setting that names files."""
-    found: dict[str, list[str]] = {}
+    """The same as overrides, one for each setting that names a file."""
+    found: dict[str, Any] = {}
 
     def note(key: str, value: str, mark: InputFile) -> str:
-        name, _, number = key.rpartition(".")
-        found.setdefault(name if number.isdigit() else key, []).append(json.dumps(os.path.abspath(value), ensure_ascii=False))
-        return value
+        setting, _, number = key.rpartition(".")
+        found[setting if number.isdigit() else key] = None
+        return os.path.abspath(value)
 
-    with_files(mapping, note)
-    lists = {key: ",".join(paths) for key, paths in found.items()}
-    return [f"{key}={lists[key]}" if len(paths) == 1 else f"{key}=[{lists[key]}]" for key, paths in found.items()]
+    whole = with_files(mapping, note)
+    for key in found:
+        value: Any = whole
+        for part in key.split("."):
+            value = value[part]
+        found[key] = json.dumps(value, ensure_ascii=False)
+    return [f"{key}={value}" for key, value in found.items()]
 
 
 def keep(folder: RunFolder, mapping: Mapping[str, Any]) -> None:
@@ -120,8 +124,8 @@ def reading(
     """How the files of a run are read later: as they were when it was started, or with `files=current` as they are.
 
     `mapping`: the configuration, by default the run's own. A run without a record of its files reads them as they are.
-    Raises UserError where a file is another one and there is no whole copy; `remedy`: what can be done besides putting it
-    back.
+    Raises UserError where a file is another one and there is no whole copy; `remedy`: what can be done besides putting
+    it back.
     """
     path = folder.inputs / MANIFEST
     record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
