@@ -7,6 +7,7 @@ metrics.jsonl, days.jsonl) are appended to; a resume cuts them back to its check
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import platform
@@ -57,6 +58,7 @@ class RunFolder:
         self.plots = self.path / "plots"
         self.policy = self.path / "policy"
         self.inputs = self.path / "inputs"
+        self.input_record = self.inputs / "manifest.json"
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -103,6 +105,11 @@ class RunFolder:
         """The overrides that the run was started with."""
         return _plain_yaml(self.overrides) if self.overrides.exists() else []
 
+    def input_files(self) -> dict[str, Any]:
+        """What is on record of the files that the run reads (`vmax.training.inputs`), by setting: `path`, `files` with
+        `bytes` and `sha256` of each, `copied`. Empty for a run that reads none, and for one from before the record."""
+        return json.loads(self.input_record.read_text(encoding="utf-8")) if self.input_record.exists() else {}
+
     def evaluation(self, name: str) -> Path:
         """The folder of an evaluation: `test` and other splits, or the name of one beside the run's own."""
         return self.path / "evaluation" / name
@@ -125,14 +132,14 @@ class RunFolder:
         known, part = self.record(), {"started": _now(), "step": step, **here(hardware)}
         fresh = {"started": part["started"], "command": shlex.join(sys.argv), "seed": seed, **here(hardware)}
         record = {**fresh, "checks": self.checked(), **known, **facts}
-        record["history"] = [*_history(known), part]
+        record["history"] = [*history(known), part]
         record["resumed"] = [*known.get("resumed", []), part["started"]] if known else []
         write_json(self.run_json, {**record, "status": "running", "reason": None, "ended": None})
 
     def differences(self, hardware: Mapping[str, Any]) -> list[str]:
         """What is other here than where the run was last at work, each with both values: `jax 0.10.2 (was 0.4.0)`."""
-        history = _history(self.record())
-        return differences(history[-1], here(hardware)) if history else []
+        worked = history(self.record())
+        return differences(worked[-1], here(hardware)) if worked else []
 
     def expect_devices(self, count: int) -> None:
         """Raises UserError where the run was started on another number of devices than `count`."""
@@ -205,25 +212,34 @@ def here(hardware: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What is other in the second of two parts of a run's history, each with both values."""
-    parts = [_compared(part) for part in (then, now)]
-    pairs = {name: [part.get(name) for part in parts] for name in sorted(parts[0].keys() | parts[1].keys())}
-    return [f"{name} {new or 'none'} (was {old or 'none'})" for name, (old, new) in pairs.items() if old != new]
+    """What is other in the second of two parts of a run's history, of what the first has on record, with both values:
+    `jax 0.10.2 (was 0.4.0)`."""
+    old, new = _compared(then), _compared(now)
+    pairs = {name: (old[name], new.get(name, "none")) for name in sorted(old)}
+    return [f"{name} {new} (was {old})" for name, (old, new) in pairs.items() if old != new]
 
 
 def _compared(part: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a part of a run's history its numbers may depend on; nothing of what is not on record."""
+    """What of a part of a run's history its numbers may depend on."""
     machine = {name: value for name, value in part.get("hardware", {}).items() if name in MACHINE}
-    code = {"git": (part["git"] or "none")[:12]} if "git" in part else {}
-    return {**part.get("versions", {}), **machine, **code}
+    git = {"git": (part["git"] or "none")[:12] + (part["git"] or "")[40:]} if "git" in part else {}
+    return {**part.get("versions", {}), **machine, **git}
 
 
-def _history(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+def history(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The processes that have worked on a run; of one from before they were on record the last."""
     if not record or "history" in record:
         return list(record.get("history", []))
     part = {name: record[name] for name in ("started", "git", "hardware", "versions") if name in record}
     return [{**part, "step": 0}]
+
+
+def digest(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """Stands for what the files of a setting hold: eight digits of the sha256 of the only one, or of all."""
+    if len(files) == 1:
+        return next(iter(files.values()))["sha256"][:8]
+    told = "".join(f"{name} {file['sha256']}\n" for name, file in sorted(files.items()))
+    return hashlib.sha256(told.encode()).hexdigest()[:8]
 
 
 def versions() -> dict[str, str]:

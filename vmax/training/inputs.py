@@ -23,7 +23,6 @@ from vmax.errors import UserError
 from vmax.files import atomic, unwritable, write_json
 from vmax.run_folder import RunFolder
 
-MANIFEST = "manifest.json"
 MOST_COPIED_BYTES = 16 * 2**20
 """Of one setting; of more there is no copy."""
 Files = Literal["recorded", "current"]
@@ -90,7 +89,7 @@ def keep(folder: RunFolder, mapping: Mapping[str, Any]) -> None:
 
     with_files(mapping, note)
     if record:
-        write_json(folder.inputs / MANIFEST, record)
+        write_json(folder.input_record, record)
 
 
 def contents(path: Path, mark: InputFile) -> Contents:
@@ -127,8 +126,7 @@ def reading(
     Raises UserError where a file is another one and there is no whole copy; `remedy`: what can be done besides putting
     it back.
     """
-    path = folder.inputs / MANIFEST
-    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    record = folder.input_files()
     changes: list[str] = []
 
     def chosen(key: str, value: str, mark: InputFile) -> str:
