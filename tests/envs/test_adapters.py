@@ -92,7 +92,7 @@ SHORT = ["env.max_steps=3"]
 
 def lines_of(worlds: GymnasiumVectorEnv, steps: int) -> list[tuple]:
     """What a vector returns from its first step on, without looking into what it does."""
-    return [worlds.step(np.zeros(worlds.action_space.shape, worlds.action_space.dtype)) for _ in range(steps)]
+    return [worlds.step(np.zeros_like(worlds.action_space.sample())) for _ in range(steps)]
 
 
 def test_with_next_step_an_ended_row_shows_its_true_observation_and_begins_anew_a_step_later():

@@ -243,6 +243,7 @@ def _checked(action: Any, space: gymnasium.Space[Any], what: str) -> np.ndarray:
     if isinstance(space, gymnasium.spaces.Box):
         kinds, wrong, allowed = "fiu", lambda: ~np.isfinite(found), "finite numbers"
     else:
+        assert isinstance(space, gymnasium.spaces.Discrete | gymnasium.spaces.MultiDiscrete)
         most = np.asarray(space.n if isinstance(space, gymnasium.spaces.Discrete) else space.nvec)
         kinds, wrong = "iu", lambda: (found < 0) | (found >= most)
         allowed = f"whole numbers from 0 to {most.max() - 1}"

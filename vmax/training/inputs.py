@@ -130,17 +130,18 @@ def reading(
     changes: list[str] = []
 
     def chosen(key: str, value: str, mark: InputFile) -> str:
-        known = record.get(key)
-        then, now = (known or {}).get("files"), contents(Path(value), mark)
-        if known is None or then == now:
+        if key not in record:
             return value
-        copy = folder.inputs / key / Path(known["path"]).name
+        then, now = record[key]["files"], contents(Path(value), mark)
+        if then == now:
+            return value
+        copy = folder.inputs / key / Path(record[key]["path"]).name
         told = f"{key}={value}: {_difference(then, now)}"
         if files == "current":
             changes.append(f"{told}; it is read as it is now (files=current)")
             return value
         if contents(copy, mark) != then:
-            lost = "has no whole copy" if known["copied"] else "was too large for a copy"
+            lost = "has no whole copy" if record[key]["copied"] else "was too large for a copy"
             raise UserError(f"{told}, and {lost} in {folder.path}; put it back{remedy}")
         changes.append(f"{told}; the run's copy {copy} is read")
         return str(copy.absolute())
