@@ -242,6 +242,20 @@ def digest(files: Mapping[str, Mapping[str, Any]]) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:8]
 
 
+def unlike_files(runs: Mapping[str, Path]) -> list[str]:
+    """One line for each file that held other things for some of these runs (folders by name) than for others."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for name, folder in runs.items():
+        for key, one in RunFolder(folder).input_files().items():
+            found.setdefault(f"{key}={one['path']}", {}).setdefault(digest(one["files"]), []).append(name)
+    told = {
+        file: "; ".join(f"sha256 {held} in {', '.join(names)}" for held, names in contents.items())
+        for file, contents in found.items()
+        if len(contents) > 1
+    }
+    return [f"runs were made with unlike content of {file}: {contents}" for file, contents in told.items()]
+
+
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that results may depend on."""
     found = {"python": platform.python_version()}

@@ -20,7 +20,7 @@ from vmax.conversion import convert
 from vmax.data.splits import Years
 from vmax.errors import UserError
 from vmax.files import held, write_csv, write_json
-from vmax.run_folder import FINISHED, RunFolder
+from vmax.run_folder import FINISHED, RunFolder, unlike_files
 from vmax.training.inputs import placed_overrides
 
 OWN_KEYS = ("years", "train_years", "resume", "hydra")
@@ -117,6 +117,8 @@ def rolling_origin(plan: Plan, folder: Path) -> list[dict[str, Any]]:
             return found
         if found[-1]["status"] == "failed":
             print(f"{year}: failed ({found[-1]['reason']}); the other years go on")
+    for line in unlike_files({record["folder"]: folder / record["folder"] for record in found}):
+        print(f"warning: {line}")
     console = Console(width=None if Console().is_terminal else 120)
     console.print(table(found))
     print(f"figures: {folder / RECORD} and {folder / TABLE}")

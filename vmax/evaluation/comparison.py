@@ -16,7 +16,7 @@ from rich.table import Table
 
 from vmax.evaluation.statistics import interval, iqm, performance_profile, probability_of_improvement, stratified_iqm
 from vmax.plotting import canvas
-from vmax.run_folder import FINISHED, RunFolder, digest, read_metrics
+from vmax.run_folder import FINISHED, RunFolder, read_metrics, unlike_files
 
 SCORES = ("capture", "return_mean", "score")
 """What a policy is judged by on the test split, the first that its environment has; higher is better."""
@@ -97,17 +97,8 @@ class Comparison:
         return cls(tuple(runs), groups, tuple(shared))
 
     def differing_files(self) -> list[str]:
-        """One line for each file that runs read and that was not the same for all of them."""
-        found: dict[str, dict[str, list[str]]] = {}
-        for run in self.runs:
-            for key, one in RunFolder(run.folder).input_files().items():
-                found.setdefault(f"{key}={one['path']}", {}).setdefault(digest(one["files"]), []).append(run.name)
-        told = {
-            file: "; ".join(f"sha256 {held} in {', '.join(names)}" for held, names in contents.items())
-            for file, contents in found.items()
-            if len(contents) > 1
-        }
-        return [f"runs were made with unlike content of {file}: {contents}" for file, contents in told.items()]
+        """One line for each file that was not the same for all runs."""
+        return unlike_files({run.name: run.folder for run in self.runs})
 
     def described(self, seed: int = 0) -> dict[str, Any]:
         """Statistics by group for the record: IQM with its interval, best and worst run, and the probabilities of
