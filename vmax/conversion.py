@@ -128,8 +128,10 @@ def _with_files(hint: Any, value: Any, change: Callable[[str, str, InputFile], s
         if get_origin(arm) is tuple and isinstance(value, list | tuple):
             inner = get_args(arm)
             kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
-            each = zip(kinds, value, strict=False)
-            return [_with_files(kind, item, change, f"{key}.{number}") for number, (kind, item) in enumerate(each)]
+            if len(kinds) != len(value):
+                return value
+            each = enumerate(zip(kinds, value, strict=True))
+            return [_with_files(kind, item, change, f"{key}.{number}") for number, (kind, item) in each]
         mark = file_mark(arm)
         if mark is not None and isinstance(value, str | int | float) and not isinstance(value, bool):
             return value if str(value) in mark.shipped() else change(key, str(value), mark)

@@ -88,8 +88,10 @@ class RunFolder:
             return
         for path in (self.config, self.overrides, self.checks):
             path.unlink(missing_ok=True)
-        shutil.rmtree(self.inputs, ignore_errors=True)
-        for folder in (self.config.parent, self.path):
+        for key in self.input_files():
+            shutil.rmtree(self.inputs / key, ignore_errors=True)
+        self.input_record.unlink(missing_ok=True)
+        for folder in (self.config.parent, self.inputs, self.path):
             with suppress(OSError):
                 folder.rmdir()
 

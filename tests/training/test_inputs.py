@@ -110,8 +110,9 @@ def test_what_files_hold_is_on_record_beside_a_copy(site, tmp_path):
     assert sorted(path.name for path in kept.iterdir()) == ["a.csv", "b.csv"]
     assert (folder.inputs / "env.data.files.tariff" / "tariff.csv").read_text() == "tariff.csv\n1\n"
     assert inputs.reading(folder) == inputs.Reading(folder.composed(), [])
+    (folder.inputs / "mine.txt").write_text("keep")
     folder.discard_unstarted()
-    assert not folder.path.exists()
+    assert [path.name for path in folder.path.rglob("*")] == ["inputs", "mine.txt"]
 
 
 @pytest.mark.parametrize(
@@ -148,6 +149,15 @@ def test_a_file_that_changes_is_named_and_the_copy_is_read_in_its_place(site, tm
 
 def assert_line(text, pattern):
     assert re.search(pattern, text) and "\n" not in text, text
+
+
+def test_what_has_another_form_is_left_to_whoever_says_what_is_wrong_with_it(site):
+    for value in (3.5, "prices.csv", [1], {"files": {"tariff": ["tariff.csv"], "pv": True}}):
+        wrong = {**site, "env": {**site["env"], "data": value}}
+        assert inputs.placed(wrong)["env"]["data"] == value
+    bess = to_mapping(compose(["env=bess", "algorithm=sac", "env.data.train=[a,b,c]", "env.data.path=7"]))
+    assert inputs.placed(bess)["env"]["data"]["train"] == ["a", "b", "c"]
+    assert inputs.placed(bess)["env"]["data"]["path"] == str(Path.cwd() / "7")
 
 
 def test_what_is_no_input_does_not_count(site):
@@ -210,11 +220,12 @@ def test_an_evaluation_says_which_network_it_reads(town, monkeypatch, capsys, fi
     read = []
     monkeypatch.setattr(evaluate, "_evaluate", lambda *given: read.append(given))
     evaluate.evaluate_run(town.path, files=files)
-    ((_, config, _, _, _, target),) = read
+    ((_, config, _, _, _, target, changes),) = read
     assert (demand_per_h(config), target) == (per_h, town.evaluation(place))
     begins = f"warning: env.network={town.path.parent}/town.yaml: changed since the run was started (sha256 "
     out = capsys.readouterr().out
     assert out.startswith(begins) and out.endswith(f"; {told.format(folder=town.path)}\n") and out.count("\n") == 1
+    assert changes == [out.removeprefix("warning: ").rstrip()]
 
 
 def test_an_export_reads_the_network_of_the_run_and_says_so(town, monkeypatch, capsys):

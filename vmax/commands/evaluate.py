@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,11 +71,17 @@ def evaluate_run(
     target = place(folder, checkpoint, split, config.evaluation, settings, files == "current" and bool(read.changes))
     expect_writable(target, f"run={folder.path}")
     read.say()
-    return _evaluate(folder, config, checkpoint, split, settings, target)
+    return _evaluate(folder, config, checkpoint, split, settings, target, read.changes)
 
 
 def _evaluate(
-    folder: RunFolder, config: Any, checkpoint: Which, split: Split, settings: Any, target: Path
+    folder: RunFolder,
+    config: Any,
+    checkpoint: Which,
+    split: Split,
+    settings: Any,
+    target: Path,
+    changes: Sequence[str],
 ) -> dict[str, Any]:
     from vmax.evaluation.evaluate import evaluate
     from vmax.evaluation.table import print_comparison, print_groups, print_worlds
@@ -93,6 +100,7 @@ def _evaluate(
     )
     trained = json.loads(folder.result.read_text(encoding="utf-8")) if folder.result.exists() else {}
     facts = {**trained.get("run", {}), "folder": str(folder.path), "checkpoint": checkpoint, "checkpoint_step": step}
+    facts |= {"changed_files": list(changes)} if changes else {}
     write_evaluation(env, evaluation, target, facts, settings.plots)
     print_comparison(evaluation.result, currency(env))
     print_groups(evaluation.result)

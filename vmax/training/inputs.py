@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,7 +21,7 @@ from vmax import conversion
 from vmax.config import REGISTRIES, RunConfig
 from vmax.conversion import InputFile
 from vmax.errors import UserError
-from vmax.files import atomic, unwritable, write_json
+from vmax.files import atomic, write_json
 from vmax.run_folder import RunFolder
 
 MOST_COPIED_BYTES = 16 * 2**20
@@ -68,28 +69,25 @@ def placed_overrides(mapping: Mapping[str, Any]) -> list[str]:
 def keep(folder: RunFolder, mapping: Mapping[str, Any]) -> None:
     """Writes what the files of a new run hold into its folder; a file that is not there is left to whoever reads it.
 
-    Raises DiskFull, and UserError where a file cannot be read or copied.
+    Raises DiskFull, and OSError where a file cannot be read.
     """
     record: dict[str, Any] = {}
 
     def note(key: str, value: str, mark: InputFile) -> str:
-        path = Path(value)
-        try:
-            found = contents(path, mark) if mark.recorded else {}
-            if not found:
-                return value
-            copied = sum(file["bytes"] for file in found.values()) <= MOST_COPIED_BYTES
-            for name in found if copied else ():
-                with atomic(folder.inputs / key / name) as temporary:
-                    temporary.write_bytes((path.parent / name).read_bytes())
-        except OSError as error:
-            raise unwritable(f"{folder.inputs}: a copy of {key}={value}", error) from error
-        record[key] = {"path": value, "files": found, "copied": copied}
+        found = contents(Path(value), mark) if mark.recorded else {}
+        if found:
+            small = sum(file["bytes"] for file in found.values()) <= MOST_COPIED_BYTES
+            record[key] = {"path": value, "files": found, "copied": small}
         return value
 
     with_files(mapping, note)
-    if record:
-        write_json(folder.input_record, record)
+    if not record:
+        return
+    write_json(folder.input_record, record)  # first, so that what is copied can be taken back
+    for key, one in record.items():
+        for name in one["files"] if one["copied"] else ():
+            with atomic(folder.inputs / key / name) as temporary:
+                shutil.copyfile(Path(one["path"]).parent / name, temporary)
 
 
 def contents(path: Path, mark: InputFile) -> Contents:

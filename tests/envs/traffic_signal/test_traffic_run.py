@@ -52,6 +52,7 @@ def test_a_later_evaluation_is_on_the_network_of_the_run_from_any_folder(run, ca
     network.write_text(network.read_text().replace("per_h: 720", "per_h: 2160"))
     again = vmax.evaluate(str(folder))
     assert f"the run's copy {folder}/inputs/env.network/town.yaml is read" in capsys.readouterr().out
+    assert len(again["run"]["changed_files"]) == 1
     for name in ("best", "fixed"):
         delays = [found["evaluation"]["policies"][name]["delay_s_per_veh"] for found in (result, again)]
         assert delays[1] == pytest.approx(delays[0], rel=1e-6)
