@@ -10,7 +10,7 @@ import pytest
 from vmax import run_folder
 from vmax.errors import UserError
 from vmax.files import DiskFull, append_jsonl, atomic, is_disk_full, write_csv, write_json, write_text
-from vmax.run_folder import RunFolder, read_metrics
+from vmax.run_folder import RunFolder, differences, git_revision, read_metrics, versions
 
 
 def test_json_is_strict_and_knows_arrays_times_and_paths(tmp_path):
@@ -90,6 +90,41 @@ def test_a_run_is_started_resumed_and_finished(tmp_path):
     assert resumed["status"] == "running" and resumed["reason"] is None
     again.finish("completed", gradient_updates=5)
     assert again.record()["status"] == "completed" and again.record()["gradient_updates"] == 5
+
+
+def test_each_process_is_on_record_with_what_it_worked_with(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path / "run")
+    assert folder.differences({}) == []
+    monkeypatch.setattr(run_folder, "git_revision", lambda: "a" * 40)
+    folder.start(3, {"threads": 2, "processor": "A", "cores": 4})
+    assert folder.differences({"threads": 2, "processor": "A", "cores": 8}) == []  # as many threads: all the same
+    monkeypatch.setattr(run_folder, "git_revision", lambda: "b" * 40 + "+")
+    there = {"threads": 4, "processor": "B", "cores": 4}
+    named = ["git bbbbbbbbbbbb+ (was aaaaaaaaaaaa)", "processor B (was A)", "threads 4 (was 2)"]
+    assert folder.differences(there) == named
+    folder.start(3, there, step=100)
+    record = folder.record()
+    assert folder.differences(there) == [] and record["git"] == "a" * 40 and record["hardware"]["threads"] == 2
+    assert [(part["step"], part["git"][0], part["hardware"]["threads"]) for part in record["history"]] == [
+        (0, "a", 2),
+        (100, "b", 4),
+    ]
+    assert differences(*record["history"]) == named and record["resumed"] == [record["history"][1]["started"]]
+    monkeypatch.setattr(run_folder, "git_revision", lambda: "c" * 40)
+    refused = pytest.raises(UserError, match=r"^state.x is absent; here: git cccccccccccc \(was bbbbbbbbbbbb\+\)$")
+    with refused, folder.differences_told(there):
+        raise UserError("state.x is absent")
+
+
+def test_a_run_from_before_processes_were_on_record_is_compared_with_its_last(tmp_path):
+    folder = RunFolder(tmp_path)
+    then = {**versions(), "jax": "0.4.0"}
+    write_json(folder.run_json, {"started": "then", "versions": then, "hardware": {}, "git": git_revision()})
+    (only,) = folder.differences({"threads": 2})
+    assert only == f"jax {versions()['jax']} (was 0.4.0)"
+    folder.start(3, {"threads": 2}, step=7)
+    assert [part["versions"]["jax"] for part in folder.record()["history"]] == ["0.4.0", versions()["jax"]]
+    assert folder.record()["started"] == "then"
 
 
 def test_a_new_run_does_not_go_into_another_ones_folder(tmp_path):

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from importlib import import_module
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from vmax.conversion import build, convert, show
+from vmax.conversion import InputFile, build, convert, show
 from vmax.errors import UserError
 from vmax.hydra_errors import HYDRA_ERRORS, explain
 from vmax.replay.settings import PriorityConfig, SequenceConfig
@@ -169,7 +169,7 @@ class RunConfig:
     threads: int | None
     checks: Literal["on", "off"]
     resume: str | None
-    init_from: str | None
+    init_from: Annotated[str, "the folder of a run", InputFile(recorded=False)] | None
     time_budget_s: float | None
     watchdog_s: float | None
     export: bool

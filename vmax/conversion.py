@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from difflib import SequenceMatcher
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from vmax.errors import UserError
 from vmax.spaces import Number
 
+
+@dataclass(frozen=True)
+class InputFile:
+    """Marks a setting, in its annotation, as the path of a file that a run reads, or of a folder of such files.
+
+    `shipped()`: names that are no paths, since they come with vmax. `within`: which files of a folder are read, as a
+    glob. `recorded`: whether a run keeps what the file held (`vmax.training.inputs`).
+    """
+
+    shipped: Callable[[], Collection[str]] = tuple
+    within: str = "*"
+    recorded: bool = True
+
+
+DataFile = Annotated[str, "the path of a file", InputFile()]
+"""A setting that names a file which a run reads."""
 NOUNS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
 
 
@@ -87,6 +103,45 @@ def _convert_list(items: tuple[Any, ...], value: Any, path: str) -> tuple[Any, .
     if len(hints) != len(value):
         raise ValueError
     return tuple(convert(hint, item, f"{path}[{i}]") for i, (hint, item) in enumerate(zip(hints, value, strict=True)))
+
+
+def with_files(cls: Any, mapping: Any, change: Callable[[str, str, InputFile], str], path: str = "") -> Any:
+    """The mapping with each path of an `InputFile` in it exchanged for `change(key, value, mark)`.
+
+    The paths of a list are numbered: `env.network.0`. What has not the form of the dataclass `cls` stays as it is:
+    `build` says what is wrong with it.
+    """
+    if not isinstance(mapping, Mapping):
+        return mapping
+    hints = get_type_hints(cls, include_extras=True)
+    return {
+        name: _with_files(hints[name], value, change, _join(path, str(name))) if name in hints else value
+        for name, value in mapping.items()
+    }
+
+
+def _with_files(hint: Any, value: Any, change: Callable[[str, str, InputFile], str], key: str) -> Any:
+    """The same for one value of the type `hint`."""
+    for arm in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):
+        if is_dataclass(arm) and isinstance(value, Mapping):
+            return with_files(arm, value, change, key)
+        if get_origin(arm) is tuple and isinstance(value, list | tuple):
+            inner = get_args(arm)
+            kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
+            if len(kinds) != len(value):
+                return value
+            each = enumerate(zip(kinds, value, strict=True))
+            return [_with_files(kind, item, change, f"{key}.{number}") for number, (kind, item) in each]
+        mark = file_mark(arm)
+        if mark is not None and isinstance(value, str | int | float) and not isinstance(value, bool):
+            return value if str(value) in mark.shipped() else change(key, str(value), mark)
+    return value
+
+
+def file_mark(hint: Any) -> InputFile | None:
+    """The mark of a type that is one path of a file."""
+    marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return next((mark for mark in marks if isinstance(mark, InputFile)), None)
 
 
 def describe(hint: Any) -> str:

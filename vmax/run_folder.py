@@ -7,14 +7,16 @@ metrics.jsonl, days.jsonl) are appended to; a resume cuts them back to its check
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,6 +33,9 @@ FINISHED = ("completed", "stopped_early")
 Which = Literal["best", "last"] | int
 """A checkpoint of a run: the best by the validation score, the last, or the one of a step."""
 PACKAGES = ("vmax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "hydra-core", "numpy", "pandas", "highspy")
+
+MACHINE = ("platform", "device", "devices", "processor", "threads")
+"""What of the hardware the last digits of a run depend on."""
 
 
 class RunFolder:
@@ -52,6 +57,8 @@ class RunFolder:
         self.checks = self.path / "checks.json"
         self.plots = self.path / "plots"
         self.policy = self.path / "policy"
+        self.inputs = self.path / "inputs"
+        self.input_record = self.inputs / "manifest.json"
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -81,7 +88,10 @@ class RunFolder:
             return
         for path in (self.config, self.overrides, self.checks):
             path.unlink(missing_ok=True)
-        for folder in (self.config.parent, self.path):
+        for key in self.input_files():
+            shutil.rmtree(self.inputs / key, ignore_errors=True)
+        self.input_record.unlink(missing_ok=True)
+        for folder in (self.config.parent, self.inputs, self.path):
             with suppress(OSError):
                 folder.rmdir()
 
@@ -96,6 +106,11 @@ class RunFolder:
     def given_overrides(self) -> list[str]:
         """The overrides that the run was started with."""
         return _plain_yaml(self.overrides) if self.overrides.exists() else []
+
+    def input_files(self) -> dict[str, Any]:
+        """What is on record of the files that the run reads (`vmax.training.inputs`), by setting: `path`, `files` with
+        `bytes` and `sha256` of each, `copied`. Empty for a run that reads none, and for one from before the record."""
+        return json.loads(self.input_record.read_text(encoding="utf-8")) if self.input_record.exists() else {}
 
     def evaluation(self, name: str) -> Path:
         """The folder of an evaluation: `test` and other splits, or the name of one beside the run's own."""
@@ -113,15 +128,36 @@ class RunFolder:
         """What run.json says; empty before the run has started."""
         return json.loads(self.run_json.read_text(encoding="utf-8")) if self.run_json.exists() else {}
 
-    def start(self, seed: int, hardware: Mapping[str, Any], **facts: Any) -> None:
-        """Writes run.json with status `running`; a resumed run keeps its record and adds the time to `resumed`."""
-        known, now = self.record(), _now()
-        fresh = {"started": now, "resumed": [], "command": shlex.join(sys.argv), "seed": seed, "git": git_revision()}
-        fresh["checks"] = self.checked()
-        record = {**fresh, **known, "hardware": hardware, "versions": versions(), **facts}
-        if known:
-            record["resumed"] = [*known.get("resumed", []), now]
+    def start(self, seed: int, hardware: Mapping[str, Any], step: int = 0, **facts: Any) -> None:
+        """Writes run.json with status `running`: what the run was started with, and in `history` each process that
+        has worked on it since, from which step on and with what. `resumed`: when those after the first began."""
+        known, part = self.record(), {"started": _now(), "step": step, **here(hardware)}
+        fresh = {"started": part["started"], "command": shlex.join(sys.argv), "seed": seed, **here(hardware)}
+        record = {**fresh, "checks": self.checked(), **known, **facts}
+        record["history"] = [*history(known), part]
+        record["resumed"] = [*known.get("resumed", []), part["started"]] if known else []
         write_json(self.run_json, {**record, "status": "running", "reason": None, "ended": None})
+
+    def differences(self, hardware: Mapping[str, Any]) -> list[str]:
+        """What is other here than where the run was last at work, each with both values: `jax 0.10.2 (was 0.4.0)`."""
+        worked = history(self.record())
+        return differences(worked[-1], here(hardware)) if worked else []
+
+    def expect_devices(self, count: int) -> None:
+        """Raises UserError where the run was started on another number of devices than `count`."""
+        then = self.record().get("hardware", {}).get("devices", count)
+        if then != count:
+            raise UserError(f"resume={self.path}: the run was started on {then} device(s), here are {count}")
+
+    @contextmanager
+    def differences_told(self, hardware: Mapping[str, Any]) -> Iterator[None]:
+        """Adds to a UserError inside what is other here than where the run was last at work: it may be why."""
+        try:
+            yield
+        except UserError as error:
+            if found := self.differences(hardware):
+                raise UserError(f"{error}; here: {', '.join(found)}") from error
+            raise
 
     def finish(self, status: Status, reason: str | None = None, **facts: Any) -> None:
         """Writes how the run ended into run.json."""
@@ -170,6 +206,56 @@ def _cut_lines(path: Path, step: int) -> None:
                 break
             kept += len(line)
     os.truncate(path, kept)
+
+
+def here(hardware: Mapping[str, Any]) -> dict[str, Any]:
+    """What a process works with: code, packages and machine."""
+    return {"git": git_revision(), "hardware": dict(hardware), "versions": versions()}
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is other in the second of two parts of a run's history, of what the first has on record, with both values:
+    `jax 0.10.2 (was 0.4.0)`."""
+    old, new = _compared(then), _compared(now)
+    pairs = {name: (old[name], new.get(name, "none")) for name in sorted(old)}
+    return [f"{name} {new} (was {old})" for name, (old, new) in pairs.items() if old != new]
+
+
+def _compared(part: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a part of a run's history its numbers may depend on."""
+    machine = {name: value for name, value in part.get("hardware", {}).items() if name in MACHINE}
+    git = {"git": (part["git"] or "none")[:12] + (part["git"] or "")[40:]} if "git" in part else {}
+    return {**part.get("versions", {}), **machine, **git}
+
+
+def history(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The processes that have worked on a run; of one from before they were on record the last."""
+    if not record or "history" in record:
+        return list(record.get("history", []))
+    part = {name: record[name] for name in ("started", "git", "hardware", "versions") if name in record}
+    return [{**part, "step": 0}]
+
+
+def digest(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """Stands for what the files of a setting hold: eight digits of the sha256 of the only one, or of all."""
+    if len(files) == 1:
+        return next(iter(files.values()))["sha256"][:8]
+    told = "".join(f"{name} {file['sha256']}\n" for name, file in sorted(files.items()))
+    return hashlib.sha256(told.encode()).hexdigest()[:8]
+
+
+def unlike_files(runs: Mapping[str, Path]) -> list[str]:
+    """One line for each file that held other things for some of these runs (folders by name) than for others."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for name, folder in runs.items():
+        for key, one in RunFolder(folder).input_files().items():
+            found.setdefault(f"{key}={one['path']}", {}).setdefault(digest(one["files"]), []).append(name)
+    told = {
+        file: "; ".join(f"sha256 {held} in {', '.join(names)}" for held, names in contents.items())
+        for file, contents in found.items()
+        if len(contents) > 1
+    }
+    return [f"runs were made with unlike content of {file}: {contents}" for file, contents in told.items()]
 
 
 def versions() -> dict[str, str]:

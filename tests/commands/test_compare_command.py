@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 from invoking import invoker
+from sample_run import battery_run
 
 from vmax.commands import compare, jobs
 from vmax.commands.board import time_left_s
 from vmax.commands.jobs import Job, Progress
+from vmax.evaluation.comparison import Comparison, read_run
+from vmax.files import write_json
 from vmax.run_folder import RunFolder
 
 STAND_IN = """
@@ -110,6 +113,35 @@ def test_a_run_that_fails_or_hangs_does_not_stop_the_others_and_is_tried_again_w
     assert invoke("resume=c")[0] == 0
     assert {job["state"] for job in record()["jobs"]} == {"done"} and done.stat().st_mtime_ns == before
     assert json.loads(Path("c/00_algorithm-sac_seed-1/result.json").read_text())["run"]["resumed"]
+
+
+def test_files_mean_the_same_from_any_folder(invoke, monkeypatch, tmp_path):
+    behaving(sac_1="stop", td3_1="stop")
+    network = ("env=traffic_signal", "env.network=town.yaml", "algorithm=sac,td3", "seed=1")
+    assert invoke(*network, "compare.folder=c")[0] == 1
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setattr(compare, "carry_out", lambda jobs, *given: planned.extend(jobs))
+    planned = []
+    invoke("resume=../c")
+    assert [job.overrides for job in planned] == [
+        ("env=traffic_signal", f"algorithm={name}", "seed=1", f'env.network="{tmp_path}/town.yaml"')
+        for name in ("sac", "td3")
+    ]
+
+
+def test_runs_on_unlike_content_of_a_file_are_named(tmp_path):
+    folders = []
+    for number, held in enumerate(("a", "a", "b")):
+        folder = RunFolder(battery_run(tmp_path / str(number)))
+        one = {"path": "/data/prices.csv", "files": {"prices.csv": {"bytes": 1, "sha256": held * 64}}, "copied": True}
+        write_json(folder.input_record, {"env.data.path": one})
+        folders.append(folder.path)
+    found = [read_run(folder, folder.name) for folder in folders]
+    runs = [run for run in found if run is not None]
+    (line,) = Comparison.of(runs).differing_files()
+    assert line.endswith("content of env.data.path=/data/prices.csv: sha256 aaaaaaaa in 0, 1; sha256 bbbbbbbb in 2")
+    assert Comparison.of(runs[:2]).differing_files() == []
 
 
 def test_nothing_finished_is_said_and_nothing_is_made_up(invoke):

@@ -97,6 +97,20 @@ def test_what_is_done_is_kept_and_what_is_not_goes_on(trained, tmp_path):
     assert [(path.name, resume) for path, _, resume in trained[2:]] == [("2021", str(tmp_path / "2021"))]
 
 
+def test_years_on_unlike_content_of_a_file_are_named(trained, tmp_path, capsys):
+    plan = Plan((2020, 2021), 2, ())
+    command.rolling_origin(plan, tmp_path)
+    assert "warning" not in capsys.readouterr().out
+    for year, held in (("2020", "a"), ("2021", "b")):
+        one = {"path": "/p.csv", "files": {"p.csv": {"bytes": 1, "sha256": held * 64}}, "copied": True}
+        write_json(RunFolder(tmp_path / year).input_record, {"env.data.path": one})
+    command.rolling_origin(plan, tmp_path)
+    told = (
+        "warning: runs were made with unlike content of env.data.path=/p.csv: sha256 aaaaaaaa in 2020; sha256 bbbbbbbb"
+    )
+    assert told in capsys.readouterr().out
+
+
 def test_resume_follows_its_own_plan_and_refuses_another(trained, tmp_path):
     plan = Plan((2020,), 2, ("algorithm=td3",))
     command.rolling_origin(plan, tmp_path)

@@ -140,6 +140,19 @@ def test_a_run_that_was_not_evaluated_says_so_and_no_figure(tmp_path, status):
     assert "captures" not in text and "ahead of" not in text
 
 
+def test_a_run_that_went_on_elsewhere_says_with_what_and_names_its_files(tmp_path):
+    folder = RunFolder(battery_run(tmp_path / "run"))
+    first = folder.record()["history"][0]
+    later = {**first, "step": 1200, "versions": {**first["versions"], "jax": "9.9.9"}}
+    write_json(folder.run_json, {**folder.record(), "history": [first, later], "resumed": [later["started"]]})
+    one = {"path": "/data/prices.csv", "files": {"prices.csv": {"bytes": 1, "sha256": "ab" * 32}}, "copied": True}
+    write_json(folder.input_record, {"env.data.path": one})
+    told = Reader(page_of(folder.path)).text
+    assert f"{later['started']} at step 1,200 with jax 9.9.9 (was {first['versions']['jax']})" in told
+    assert "gives others in the last digits" in told and "the same figures" not in told
+    assert "env.data.path=/data/prices.csv (sha256 abababab)" in told and "are in its folder inputs." in told
+
+
 def test_an_interrupted_run_is_compared_with_what_was_evaluated(tmp_path):
     few = {name: DAY_EUR[name] for name in ("best", "do_nothing", "perfect_foresight")}
     folder = RunFolder(battery_run(tmp_path / "run", few))

@@ -4,14 +4,17 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import tiny
 
+import vmax
 from vmax.run_folder import read_metrics
 
 TWO_DEVICES = """
 import json, sys
 from dataclasses import replace
+from pathlib import Path
 from vmax import devices
 
 devices.set_host_devices(2)
@@ -23,7 +26,7 @@ from vmax.algorithms import make_algorithm
 from vmax.algorithms.algorithm import Batch
 from vmax.errors import UserError
 from vmax.training.run import build_program
-from tiny import PENDULUM, pendulum, plain
+from tiny import PENDULUM, arrays, pendulum, plain
 
 folder = sys.argv[1]
 told = {"devices": devices.verify("cpu"), "equal": {}, "apart": {}, "updates": {}}
@@ -77,6 +80,7 @@ for name in ("sac", "td3", "ppo"):
         told["updates"][name] = updates(algorithm, spec)
 
 told["run"] = vmax.train(PENDULUM, folder)["run"]
+np.savez(folder + ".npz", **arrays(Path(folder) / "checkpoints" / "1000" / "state"))
 try:
     vmax.train([*PENDULUM, "training.batch_size=17"], folder + "-odd")
 except UserError as error:
@@ -120,3 +124,16 @@ def test_counters_are_global(told):
 def test_sizes_that_do_not_divide_are_refused_in_one_line(told):
     assert told["refused"] == ("training.batch_size=17: must be a multiple of the number of devices = 2 (nearest: 16)")
     assert not told["folder"].with_name("run-odd").exists()
+
+
+def test_a_run_on_one_device_begins_with_the_networks_of_one_on_two(told, tmp_path, capsys):
+    before = np.load(f"{told['folder']}.npz")  # Orbax reads arrays of two devices on one only as it is told to
+    still = ["algorithm.learning_rate=1e-12", "algorithm.critic_learning_rate=1e-12", "total_steps=300"]
+    vmax.train([*tiny.PENDULUM, *still, f"init_from={told['folder']}"], str(tmp_path / "warm"))
+    after = tiny.arrays(tmp_path / "warm" / "checkpoints" / "300" / "state")
+    weights = [name for name in after if "['actor']['params']" in name]
+    for name in weights:
+        assert (before[name].shape[0], after[name].shape[0]) == (2, 1)
+        np.testing.assert_allclose(after[name][0], before[name][1], atol=1e-6, err_msg=name)
+    said = f"warning: init_from={told['folder']}: here: devices 1 (was 2)"
+    assert weights and said in capsys.readouterr().out and said in (tmp_path / "warm" / "train.log").read_text()

@@ -25,13 +25,13 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from vmax.commands.board import Board
 from vmax.commands.cli import check_flags, plain_main
 from vmax.commands.jobs import Job, Process, folder_name, is_finished
-from vmax.config import compose, config_dir, is_hydras, load
+from vmax.config import compose, config_dir, is_hydras, load, to_mapping
 from vmax.conversion import build
 from vmax.errors import UserError
 from vmax.evaluation import side_by_side
@@ -42,6 +42,7 @@ from vmax.evaluation.report.parts import command
 from vmax.evaluation.report.source import Source
 from vmax.files import held, write_csv, write_json
 from vmax.plotting import save
+from vmax.training.inputs import placed_overrides
 from vmax.training.signals import StopRequest
 
 RECORD, TABLE = "comparison.json", "comparison.csv"
@@ -79,7 +80,9 @@ def run(arguments: Sequence[str]) -> int:
     jobs = plan(overrides)
     known = {job["name"]: job for job in _saved(folder).get("jobs", [])}
     for job in jobs:
-        job.seconds = known.get(job.name, {}).get("seconds", 0.0)
+        before = known.get(job.name, {})
+        job.seconds = before.get("seconds", 0.0)
+        job.overrides = tuple(before.get("overrides", job.overrides))  # paths hold from where it was started
         job.state = "done" if is_finished(folder / job.name) else "waiting"
     with held(folder, f"{'compare.folder' if config.resume is None else 'resume'}={folder}"):
         print(f"{len(jobs)} runs in {folder}")
@@ -137,11 +140,21 @@ def plan(overrides: Sequence[str]) -> list[Job]:
         varied.append(many)
     jobs = []
     for number, chosen in enumerate(product(*choices)):
-        config = load(compose(chosen))  # a mistake is told before the first training
+        composed = compose(chosen)
+        config = load(composed)  # a mistake is told before the first training
         differing = [override for override, many in zip(chosen, varied, strict=True) if many]
         steps = None if config.total_steps is None else config.planned_steps
-        jobs.append(Job(f"{number:02d}_{folder_name(differing)}", _group(differing), tuple(chosen), steps))
+        jobs.append(
+            Job(f"{number:02d}_{folder_name(differing)}", _group(differing), placed_in(chosen, composed), steps)
+        )
     return jobs
+
+
+def placed_in(overrides: Sequence[str], composed: DictConfig) -> tuple[str, ...]:
+    """The overrides with full paths of the files that they lead to."""
+    placed = placed_overrides(to_mapping(composed))
+    keys = {override.partition("=")[0] for override in placed}
+    return (*(given for given in overrides if given.lstrip("+").partition("=")[0] not in keys), *placed)
 
 
 def carry_out(jobs: list[Job], folder: Path, config: CompareConfig, overrides: Sequence[str]) -> str | None:
@@ -177,6 +190,8 @@ def conclude(jobs: Sequence[Job], folder: Path, overrides: Sequence[str]) -> Com
     if comparison is None:
         print("no run has finished: there is nothing to compare")
         return None
+    for line in comparison.differing_files():
+        print(f"warning: {line}")
     write_csv(folder / TABLE, *comparison.rows())
     pictures = {**figures(comparison), "trade_off": side_by_side.trade_off(comparison)}
     for name, figure in pictures.items():

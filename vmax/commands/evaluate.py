@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +16,9 @@ from vmax.conversion import build, convert, show
 from vmax.errors import UserError
 from vmax.files import expect_writable, to_plain
 from vmax.run_folder import RunFolder, Which
+from vmax.training.inputs import Files, reading
 
-KEYS = ("run", "checkpoint", "split", "device", "evaluation")
+KEYS = ("run", "checkpoint", "split", "device", "files", "evaluation")
 Split = Literal["train", "validation", "test"]
 Device = Literal["auto", "cpu", "gpu"]
 
@@ -37,6 +39,7 @@ def run(composed: DictConfig) -> None:
         convert(Split, mapping["split"], "split"),
         device=convert(Device, mapping["device"], "device"),
         evaluation=mapping["evaluation"],
+        files=mapping["files"],
     )
 
 
@@ -46,33 +49,45 @@ def evaluate_run(
     split: Split = "test",
     device: Device = "auto",
     evaluation: dict[str, Any] | None = None,
+    files: Files = "recorded",
 ) -> dict[str, Any]:
     """Evaluates a checkpoint of the run in the folder `run`, prints the table and writes RUN/evaluation/SPLIT.
 
-    `evaluation` are settings that replace those of the run where they are not None. The run's own result.json and its
-    own evaluation stay as they are (`place`). Returns what stands in the new result.json. Raises UserError.
+    `evaluation` are settings that replace those of the run where they are not None. `files`: whether prices, networks
+    and the like are read as the run was started with them, or as they are now. The run's own result.json and its own
+    evaluation stay as they are (`place`). Returns what stands in the new result.json. Raises UserError.
     """
     checkpoint = convert(Which, checkpoint, "checkpoint")
     convert(Split, split, "split")
     folder = RunFolder.open(run)
-    config = load(folder.composed())
+    read = reading(folder, files=convert(Files, files, "files"), remedy=", or set files=current")
+    config = load(read.mapping)
     if not isinstance(evaluation, dict | None):
         raise UserError(f"evaluation={show(evaluation)}: must be a group of keys")
     given = {name: value for name, value in (evaluation or {}).items() if value is not None}
     settings = build(EvaluationConfig, {**vars(config.evaluation), **given}, "evaluation")
     devices.configure(device, None)
     devices.verify(device)
-    return _evaluate(folder, config, checkpoint, split, settings)
+    target = place(folder, checkpoint, split, config.evaluation, settings, files == "current" and bool(read.changes))
+    expect_writable(target, f"run={folder.path}")
+    read.say()
+    return _evaluate(folder, config, checkpoint, split, settings, target, read.changes)
 
 
-def _evaluate(folder: RunFolder, config: Any, checkpoint: Which, split: Split, settings: Any) -> dict[str, Any]:
+def _evaluate(
+    folder: RunFolder,
+    config: Any,
+    checkpoint: Which,
+    split: Split,
+    settings: Any,
+    target: Path,
+    changes: Sequence[str],
+) -> dict[str, Any]:
     from vmax.evaluation.evaluate import evaluate
     from vmax.evaluation.table import print_comparison, print_groups, print_worlds
     from vmax.evaluation.writing import write_evaluation
     from vmax.training.finish import currency, restore_policy
 
-    target = place(folder, checkpoint, split, config.evaluation, settings)
-    expect_writable(target, f"run={folder.path}")
     env, step, policy = restore_policy(folder, config, checkpoint)
     evaluation = evaluate(
         env,
@@ -86,6 +101,7 @@ def _evaluate(folder: RunFolder, config: Any, checkpoint: Which, split: Split, s
     )
     trained = json.loads(folder.result.read_text(encoding="utf-8")) if folder.result.exists() else {}
     facts = {**trained.get("run", {}), "folder": str(folder.path), "checkpoint": checkpoint, "checkpoint_step": step}
+    facts |= {"changed_files": list(changes)} if changes else {}
     write_evaluation(env, evaluation, target, facts, settings.plots)
     print_comparison(evaluation.result, currency(env))
     print_groups(evaluation.result)
@@ -96,17 +112,24 @@ def _evaluate(folder: RunFolder, config: Any, checkpoint: Which, split: Split, s
 
 
 def place(
-    folder: RunFolder, checkpoint: Which, split: Split, own: EvaluationConfig, settings: EvaluationConfig
+    folder: RunFolder,
+    checkpoint: Which,
+    split: Split,
+    own: EvaluationConfig,
+    settings: EvaluationConfig,
+    other_files: bool = False,
 ) -> Path:
-    """Where a later evaluation is written: evaluation/SPLIT, or beside it where the run's own evaluation is there.
+    """Where a later evaluation is written: evaluation/SPLIT, or beside it where the run's own evaluation is there, or
+    where files are read that are not those of the run.
 
     Beside it the name says the checkpoint, and days and error draws that differ from the run's: `test-best-28days`.
     """
     usual = folder.evaluation(split)
-    if not _made_by_the_run(usual / "result.json"):
+    if not other_files and not _made_by_the_run(usual / "result.json"):
         return usual
     values = {"days": (settings.days, own.days), "draws": (settings.error_draws, own.error_draws)}
     differing = [f"{now}{name}" for name, (now, then) in values.items() if now != then]
+    differing += ["current_files"] if other_files else []
     return folder.evaluation("-".join([split, _label(checkpoint), *differing]))
 
 

@@ -15,6 +15,7 @@ from vmax.conversion import convert
 from vmax.errors import UserError
 from vmax.files import expect_writable
 from vmax.run_folder import RunFolder, Which
+from vmax.training.inputs import reading
 
 KEYS = ("run", "checkpoint", "format", "device")
 Format = Literal["stablehlo", "onnx"]
@@ -48,10 +49,12 @@ def export_run(
     """
     checkpoint = convert(Which, checkpoint, "checkpoint")
     folder = RunFolder.open(run)
-    config = load(folder.composed())
+    read = reading(folder)
+    config = load(read.mapping)
     expect_writable(folder.policy, f"run={run}")
     devices.configure(device, None)
     devices.verify(device)
+    read.say()
     from vmax.checkpoint import Checkpoints
     from vmax.training.finish import restore_policy
     from vmax.training.take_away import take_away

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from omegaconf import DictConfig
@@ -20,7 +21,8 @@ from vmax.evaluation.evaluate import OPTIMUM, nothing_of
 from vmax.evaluation.front import Front, Fronted, Point
 from vmax.files import expect_writable, write_csv, write_json
 from vmax.plotting import save
-from vmax.run_folder import FINISHED, RunFolder, Which
+from vmax.run_folder import FINISHED, RunFolder, Which, unlike_files
+from vmax.training.inputs import reading
 
 KEYS = ("run", "runs", "checkpoint", "split", "device", "points", "planning")
 SEPARATE = "trained for one"
@@ -74,7 +76,9 @@ def run(composed: DictConfig) -> None:
     devices.verify(config.device)
     from vmax.training.finish import currency, restore_policy
 
-    own = load(trained_on)
+    read = reading(folder)
+    read.say()
+    own = load(read.mapping)
     env, _, policy = restore_policy(folder, own, config.checkpoint)
     others = separate(config, trained_on, env) if config.runs else []
     points = list(reached(env, policy, others, config, own.evaluation.days))
@@ -136,6 +140,8 @@ def separate(config: FrontConfig, own: Mapping[str, Any], env: Any) -> list[Trai
         for group, key in [("evaluation", "days"), *world]:
             if other[group].get(key) != own[group][key]:
                 raise UserError(f"runs={one.folder}: {group}.{key} is not as in run={config.run}")
+        if unlike := unlike_files({str(config.run): Path(str(config.run)), str(one.folder): Path(one.folder)}):
+            raise UserError(f"runs={one.folder}: {unlike[0]}")
         share = env.assessment.share_of(load(other).env.reward.vector)
         policies = json.loads(result.read_text(encoding="utf-8"))["evaluation"]["policies"]
         found.append(Trained(share, policies["best"]))

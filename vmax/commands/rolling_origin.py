@@ -14,13 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from vmax.commands.cli import hydra_main, typed
-from vmax.commands.train import placed, train
+from vmax.commands.train import train
 from vmax.config import compose, load, to_mapping
 from vmax.conversion import convert
 from vmax.data.splits import Years
 from vmax.errors import UserError
 from vmax.files import held, write_csv, write_json
-from vmax.run_folder import FINISHED, RunFolder
+from vmax.run_folder import FINISHED, RunFolder, unlike_files
+from vmax.training.inputs import placed_overrides
 
 OWN_KEYS = ("years", "train_years", "resume", "hydra")
 RECORD, TABLE = "rolling_origin.json", "rolling_origin.csv"
@@ -79,11 +80,10 @@ def new_plan(composed: DictConfig, overrides: Sequence[str]) -> Plan:
     if "data" not in mapping["env"]:
         raise UserError(f"env={mapping['env']['name']}: has no years to test on; allowed: environments with env.data")
     kept = [override for override in overrides if not _is_own(override)]
-    path = placed(mapping)["env"]["data"]["path"]
     plan = Plan(
         years=convert(Years, mapping["years"], "years"),
         train_years=convert(int, mapping["train_years"], "train_years"),
-        overrides=(*kept, *([] if path is None else [f"env.data.path={json.dumps(path)}"])),
+        overrides=(*kept, *placed_overrides(mapping)),
     )
     load(compose(plan.overrides))  # a mistake is told once, before the first year
     return plan
@@ -117,6 +117,8 @@ def rolling_origin(plan: Plan, folder: Path) -> list[dict[str, Any]]:
             return found
         if found[-1]["status"] == "failed":
             print(f"{year}: failed ({found[-1]['reason']}); the other years go on")
+    for line in unlike_files({record["folder"]: folder / record["folder"] for record in found}):
+        print(f"warning: {line}")
     console = Console(width=None if Console().is_terminal else 120)
     console.print(table(found))
     print(f"figures: {folder / RECORD} and {folder / TABLE}")

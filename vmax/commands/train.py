@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -22,6 +21,7 @@ from vmax.conversion import convert, show
 from vmax.errors import UserError
 from vmax.files import held, write_json
 from vmax.run_folder import RunFolder
+from vmax.training.inputs import keep, placed, reading
 from vmax.training.signals import Signals, as_exit
 
 LENGTH = {"steps": "total_steps", "epochs": "training.epochs"}
@@ -32,6 +32,8 @@ CHANGEABLE = ("time_budget_s", "watchdog_s", "stopping.")
 
 UNCHOSEN = ("mode", "experiment")
 """Groups from which nothing is chosen unless it is said."""
+REMEDY = ", or begin a new run with its networks (init_from)"
+"""What can be done where a run cannot go on with the files that it was started with."""
 ABSENT = object()
 """Stands for the value of a key that is not there; null is a value."""
 
@@ -81,8 +83,11 @@ def train(composed: DictConfig, path: Path, overrides: Sequence[str]) -> dict[st
         mapping = resumed(RunFolder.open(resume), placed(mapping), overrides)
     device = convert(Literal["auto", "cpu", "gpu"], mapping.get("device"), "device")
     mapping["threads"] = devices.configure(device, convert(int | None, mapping.get("threads"), "threads"))
-    config = load(mapping)
-    check_devices(config, devices.verify(config.device))
+    config = load(mapping if resume is None else reading(RunFolder(resume), mapping, remedy=REMEDY).mapping)
+    count = devices.verify(config.device)
+    if resume is not None:
+        RunFolder(resume).expect_devices(count)
+    check_devices(config, count)
     if resume is not None:
         with held(Path(resume), f"resume={resume}"):
             return _train(config, RunFolder(resume), mapping)
@@ -103,6 +108,7 @@ def _new(
     """Trains in a folder that has no run yet, and takes all back where the run cannot start. Raises UserError."""
     folder.save_config(placed(mapping), overrides)
     try:
+        keep(folder, placed(mapping))
         if checks is not None:
             write_json(folder.checks, checks)
         return _train(config, folder, mapping)
@@ -118,15 +124,6 @@ def _train(config: RunConfig, folder: RunFolder, mapping: Mapping[str, Any]) -> 
         return train_loop(config, folder.path, OmegaConf.create(dict(mapping)))
     finally:
         devices.drop_programs()
-
-
-def placed(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with the full path of the data: what is saved holds from any folder."""
-    path = _value(mapping, "env.data.path")
-    if not isinstance(path, str):
-        return dict(mapping)
-    env = mapping["env"]
-    return {**mapping, "env": {**env, "data": {**env["data"], "path": os.path.abspath(path)}}}
 
 
 def resumed(folder: RunFolder, mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

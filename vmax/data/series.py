@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from vmax.conversion import DataFile
 from vmax.data import splits as split_rules
 from vmax.data.calendar import check_timezone, local_time, read_steps, read_times
 from vmax.data.reader import read_numbers, read_table
@@ -50,7 +51,7 @@ class DataConfig:
     in time order for another file.
     """
 
-    path: str | None
+    path: DataFile | None
     columns: ColumnsConfig
     step_minutes: Literal[15, 30, 60] | None
     timezone: str

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from vmax.evaluation.statistics import interval, iqm, performance_profile, probability_of_improvement, stratified_iqm
 from vmax.plotting import canvas
-from vmax.run_folder import FINISHED, RunFolder, read_metrics
+from vmax.run_folder import FINISHED, RunFolder, read_metrics, unlike_files
 
 SCORES = ("capture", "return_mean", "score")
 """What a policy is judged by on the test split, the first that its environment has; higher is better."""
@@ -95,6 +95,10 @@ class Comparison:
             count = min((len(by[name][task]) for task in shared), default=0)
             groups[name] = np.array([by[name][task][:count] for task in shared], np.float64).T.reshape(count, -1)
         return cls(tuple(runs), groups, tuple(shared))
+
+    def differing_files(self) -> list[str]:
+        """One line for each file that was not the same for all runs."""
+        return unlike_files({run.name: run.folder for run in self.runs})
 
     def described(self, seed: int = 0) -> dict[str, Any]:
         """Statistics by group for the record: IQM with its interval, best and worst run, and the probabilities of

@@ -36,7 +36,7 @@ from vmax.training.seasons import season_log
 from vmax.training.signals import Signals
 from vmax.training.stopping import early_ending
 from vmax.training.trackers import tracker
-from vmax.training.warm_start import begin_with, networks_of
+from vmax.training.warm_start import begin_with, changed_since, networks_of
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,9 @@ def _train_watched(
     stages = trace(config, env, algorithm)  # mistakes that only tracing finds, before anything is written
     checkpoints = _checkpoints(config, folder)
     beginning = _beginning(config, folder, checkpoints, stages, composed)
-    folder.start(config.seed, devices.hardware(), name=config.name)
+    for line in changed_since(config, folder, beginning.learned is not None):
+        _warn(folder, line)
+    folder.start(config.seed, devices.hardware(), beginning.counters.step, name=config.name)
     run = None
     try:
         doing("baselines on the validation split")
@@ -119,14 +121,13 @@ def _beginning(
     config: RunConfig, folder: RunFolder, checkpoints: Checkpoints, stages: Stages, composed: DictConfig
 ) -> Beginning:
     """Where the run begins; a resumed one is refused, if it is, before run.json says that it goes on."""
-    learned = None if config.init_from is None else networks_of(config, stages)
     if config.resume is None:
-        return Beginning(Counters(), learned=learned)
+        return Beginning(Counters(), learned=networks_of(config, stages))
     if checkpoints.steps() or folder.record().get("status") in FINISHED:
         beginning = _restore(config, folder, checkpoints, stages)
     else:
+        beginning = Beginning(Counters(), learned=networks_of(config, stages))
         _begin_anew(folder, checkpoints)
-        beginning = Beginning(Counters(), learned=learned)
     settings = {str(key): value for key, value in composed.items()}
     folder.save_config(settings, [], new=False)  # total_steps and the like may have been changed
     return beginning
@@ -163,15 +164,12 @@ def _restore(config: RunConfig, folder: RunFolder, checkpoints: Checkpoints, sta
 
     The learner's numbers are those of the configuration: with other total_steps its schedules end elsewhere.
     """
-    here = devices.count()
-    then = folder.record().get("hardware", {}).get("devices", here)
-    if then != here:
-        raise UserError(f"resume={folder.path}: the run was started on {then} device(s), here are {here}")
     program, shapes = stages.program, stages.shapes
     targets = {"state": replace(shapes, replay=None)}
     if config.checkpoint.save_replay:
         targets["replay"] = shapes.replay
-    restored = checkpoints.restore(targets)
+    with folder.differences_told(devices.hardware()):
+        restored = checkpoints.restore(targets)
     counters = Counters.of(restored.meta["counters"])
     planned, status = config.planned_steps, folder.record().get("status")
     early = early_ending(config.stopping, counters.improvement, counters.last_score, counters.step)

@@ -13,6 +13,7 @@ from vmax.checkpoint import Checkpoints, Part
 from vmax.config import RunConfig
 from vmax.errors import UserError
 from vmax.run_folder import RunFolder
+from vmax.training.inputs import reading
 from vmax.training.program import RunState
 from vmax.training.run import Stages
 
@@ -21,17 +22,38 @@ OWN = ("hyper", "context", "updates")
 
 
 def networks_of(config: RunConfig, stages: Stages) -> Any:
-    """The learner's state at the last checkpoint of the run that `init_from` names.
+    """The learner's state at the last checkpoint of the run that `init_from` names, on the devices of this one; None
+    without it. All devices hold the same state: of a run on any number of them the first one's is taken.
 
     Raises UserError where it is no run, was another algorithm, or its networks have other shapes.
     """
-    assert config.init_from is not None
+    if config.init_from is None:
+        return None
     folder = RunFolder.open(config.init_from)
     then, now = folder.composed()["algorithm"]["name"], config.algorithm.name
     if then != now:
         raise UserError(f"init_from={config.init_from}: was trained with algorithm={then}, this run has {now}")
-    checkpoints = Checkpoints(folder.checkpoints)
-    return checkpoints.restore({"state": Part({"learner": stages.shapes.learner})}).items["state"]["learner"]
+    count = folder.record().get("hardware", {}).get("devices", devices.count())
+    one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype, sharding=one), stages.shapes.learner
+    )
+    with folder.differences_told(devices.hardware()):
+        restored = Checkpoints(folder.checkpoints).restore({"state": Part({"learner": shapes})})
+    return devices.replicate(jax.tree.map(lambda x: x[0], restored.items["state"]["learner"]), devices.count())
+
+
+def changed_since(config: RunConfig, folder: RunFolder, warm: bool) -> list[str]:
+    """One line each for what is other now than when the run that is resumed, or that gave its networks (`warm`), was
+    at work: code, packages, machine, files."""
+    found = []
+    if config.resume is not None:
+        found += reading(folder).changes
+        if other := folder.differences(devices.hardware()):
+            found.append(f"resume={folder.path}: here: {', '.join(other)}; the run goes on, but not bit for bit")
+    if warm and (other := RunFolder(str(config.init_from)).differences(devices.hardware())):
+        found.append(f"init_from={config.init_from}: here: {', '.join(other)}; its networks are taken as they are")
+    return found
 
 
 def begin_with(state: RunState, learned: Any) -> RunState:

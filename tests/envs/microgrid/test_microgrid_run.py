@@ -14,6 +14,8 @@ from vmax.commands import front
 from vmax.commands.act import act
 from vmax.config import compose
 from vmax.errors import UserError
+from vmax.files import write_json
+from vmax.run_folder import RunFolder
 
 TINY = (
     *SMALL,
@@ -92,9 +94,13 @@ def test_the_front_of_a_policy_for_all_weights_beside_policies_for_one(tmp_path,
     )
     assert all(least <= other for others in (best, mpc) for least, other in zip(optimum, others, strict=True))
     assert points["perfect_foresight"][0]["first"] <= points["perfect_foresight"][-1]["first"]
+    for name in ("all", "one"):
+        held = {"path": "/tariff.csv", "files": {"tariff.csv": {"bytes": 1, "sha256": name[0] * 64}}, "copied": True}
+        write_json(RunFolder(tmp_path / name).input_record, {"env.data.files.tariff": held})
     for run, other, message in (
         ("one", "one", "was trained for one set of weights"),
         ("all", "other", "env.data is not"),
+        ("all", "one", "runs=.*one: runs were made with unlike content of env.data.files.tariff=/tariff.csv: sha256 a"),
     ):
         with pytest.raises(UserError, match=message):
             invoke(run, other)

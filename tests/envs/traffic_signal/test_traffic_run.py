@@ -1,6 +1,7 @@
-"""A small run of DQN at a junction through the command: figures, files, pictures, the policy as files, and a resume."""
+"""A small run of DQN at a junction of a file: figures, pictures, the policy as files, and a later evaluation."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from PIL import Image, ImageSequence
 import vmax
 from vmax.envs.rollout import rollout
 from vmax.envs.traffic_signal.film import film
+from vmax.envs.traffic_signal.network import SHIPPED
 from vmax.envs.traffic_signal.rules import LongestQueue
 
 POLICIES = {
@@ -37,8 +39,23 @@ RUN = (
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("traffic") / "run"
-    return folder, vmax.train(list(RUN), str(folder))
+    place = tmp_path_factory.mktemp("traffic")
+    shutil.copy(SHIPPED / "simple.yaml", place / "town.yaml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        return place / "run", vmax.train([*RUN, "env.network=town.yaml"], "run")
+
+
+def test_a_later_evaluation_is_on_the_network_of_the_run_from_any_folder(run, capsys):
+    folder, result = run
+    network = folder.parent / "town.yaml"
+    network.write_text(network.read_text().replace("per_h: 720", "per_h: 2160"))
+    again = vmax.evaluate(str(folder))
+    assert f"the run's copy {folder}/inputs/env.network/town.yaml is read" in capsys.readouterr().out
+    assert len(again["run"]["changed_files"]) == 1
+    for name in ("best", "fixed"):
+        delays = [found["evaluation"]["policies"][name]["delay_s_per_veh"] for found in (result, again)]
+        assert delays[1] == pytest.approx(delays[0], rel=1e-6)
 
 
 def test_every_policy_has_every_figure_and_its_interval(run):

@@ -6,8 +6,9 @@ from calendar import isleap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from vmax.conversion import DataFile, InputFile
 from vmax.data.calendar import check_timezone
 from vmax.errors import UserError
 
@@ -15,6 +16,7 @@ SPLITS = ("train", "validation", "test")
 MOST_SPREAD = 0.2
 LATEST_CLOSING_H = 23.0
 SEEDS = 2**31
+SessionFiles = Annotated[str, "the path of a file or folder", InputFile(within="*.csv")]
 
 
 @contextmanager
@@ -146,11 +148,11 @@ class FilesConfig:
     what the column holds, whatever its name says; None: the name says it.
     """
 
-    pv: str | None
-    mall: str | None
-    sessions: str | None
-    carbon: str | None
-    tariff: str | None
+    pv: DataFile | None
+    mall: DataFile | None
+    sessions: SessionFiles | None
+    carbon: DataFile | None
+    tariff: DataFile | None
     timezone: str | None
     pv_unit: Literal["kW", "kWh"] | None
     mall_unit: Literal["kW", "kWh"] | None

@@ -4,19 +4,22 @@ conf/env/traffic_signal.yaml."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from vmax.conversion import InputFile
 from vmax.envs.traffic_signal.actions import Kind
 from vmax.envs.traffic_signal.arrays import VehicleClass
 from vmax.envs.traffic_signal.demand import Pattern
 from vmax.envs.traffic_signal.diagram import PowerLaw, Triangular
 from vmax.envs.traffic_signal.models import Model, OneClass, TwoClass
+from vmax.envs.traffic_signal.network import shipped
 from vmax.envs.traffic_signal.signals import Timing
 from vmax.errors import UserError
 from vmax.spaces import Number
 
 LEVELS = {"light": 0.6, "moderate": 0.8, "heavy": 1.0, "saturated": 1.25}
 """Shares of the demand that a network's file gives."""
+NetworkFile = Annotated[str, "a network's name or file", InputFile(shipped)]
 TERMS = ("delay", "queue", "pressure", "throughput", "switches")
 """What the reward may be made of, in the order of every vector of them."""
 
@@ -215,7 +218,7 @@ class TrafficSignalConfig:
     """Everything that the config says of the environment."""
 
     name: str
-    network: str | tuple[str, ...]
+    network: NetworkFile | tuple[NetworkFile, ...]
     vehicles: tuple[VehicleClass, ...]
     flow: FlowConfig
     demand: DemandConfig

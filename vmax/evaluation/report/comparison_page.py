@@ -227,6 +227,7 @@ def _versions(of: Compared) -> Section:
         packages = ", ".join(f"{key} {value}" for key, value in record.get("versions", {}).items())
         hardware = ", ".join(f"{key} {value}" for key, value in record.get("hardware", {}).items())
         seen.setdefault(f"revision {record.get('git') or 'unknown'}; {hardware}; {packages}", []).append(name)
+    content += [paragraph(f"{line[0].upper()}{line[1:]}.") for line in of.comparison.differing_files()]
     if len(seen) > 1:
         content.append(paragraph("Not all runs were made with the same code, packages or hardware."))
     for told, names in seen.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from vmax.evaluation.evaluate import OPTIMUM
@@ -12,6 +13,7 @@ from vmax.evaluation.report.series import MOST_STEPS, policy_colour
 from vmax.evaluation.report.source import Source
 from vmax.evaluation.report.words import Card, number
 from vmax.evaluation.table import BOUNDS, LEARNED, comparison_rows, ordered, worded, world_rows
+from vmax.run_folder import differences, digest, history
 
 QUARTILES = {
     "price_spread": {"q1": "q1, calmest", "q4": "q4, widest"},
@@ -145,14 +147,32 @@ def origin(source: Source) -> list[Html]:
         "status": source.status + (f": {record['reason']}" if record.get("reason") else ""),
         "started": record.get("started"),
         "ended": record.get("ended"),
-        "resumed": ", ".join(record.get("resumed", [])) or None,
+        "resumed": "; ".join(_resumed(record)) or None,
         "revision": None if git is None else git.rstrip("+") + (", with changes" if git.endswith("+") else ""),
         "hardware": ", ".join(f"{key} {value}" for key, value in hardware.items()) or None,
         "versions": ", ".join(f"{key} {value}" for key, value in record.get("versions", {}).items()) or None,
+        "files": ", ".join(files_read(source)) or None,
         "command": record.get("command"),
     }
     told = [(key, value) for key, value in facts.items() if value]
     return [tag("dl", *(tag(kind, text) for pair in told for kind, text in zip(("dt", "dd"), pair, strict=True)))]
+
+
+def _resumed(record: Mapping[str, Any]) -> list[str]:
+    """When the run was resumed, from which step on, and what was other then than before."""
+    worked = history(record)
+    if len(worked) == 1:  # one from before each process was on record
+        return list(record.get("resumed", []))
+    other = [", ".join(differences(*pair)) for pair in pairwise(worked)]
+    return [
+        f"{part['started']} at step {part['step']:,}" + (f" with {told}" if told else "")
+        for part, told in zip(worked[1:], other, strict=True)
+    ]
+
+
+def files_read(source: Source) -> list[str]:
+    """The files that the run read, by setting, each with what stands for its content."""
+    return [f"{key}={one['path']} (sha256 {digest(one['files'])})" for key, one in source.folder.input_files().items()]
 
 
 def reproduce(source: Source) -> list[Html]:
@@ -168,7 +188,11 @@ def reproduce(source: Source) -> list[Html]:
     if git.endswith("+"):
         notes.append("The checkout had changes that are not in this revision.")
     if source.record.get("resumed"):
-        notes.append("The run was resumed; one that goes through without a break gives the same figures.")
+        alike = not any(differences(*pair) for pair in pairwise(history(source.record)))
+        same = "the same figures" if alike else "others in the last digits: code, packages or hardware changed (above)"
+        notes.append(f"The run was resumed; one that goes through without a break gives {same}.")
+    if source.folder.input_files():
+        notes.append("Copies of the files that it read, but for large ones, are in its folder inputs.")
     notes.append("Equal to the last bit on the same kind of processor with the same number of threads and devices.")
     return [code("\n".join(lines)), paragraph(" ".join(notes), class_="note")]
 
