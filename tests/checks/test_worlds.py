@@ -1,10 +1,8 @@
 """A question that does not apply to a sound world is skipped with what was measured; a fault is not taken for one."""
 
 import pytest
+import worlds
 from sound import SIZES
-from worlds import (
-    Bandit, Corridor, HalfRead, KeyInTheState, KeyOfItsOwn, OnlyCosts, Quiet, TwoStarts, WithinEpisodesOfAnyLength,
-)  # fmt: skip
 
 from vmax.checks.finding import judge
 from vmax.checks.registry import BY_ID, run_checks
@@ -23,10 +21,10 @@ def found(check, env):
 @pytest.mark.parametrize(
     ("env", "skipped"),
     [
-        (Corridor(), {"seeding": "one start and no noise", "param_live": "no single numbers"}),
-        (TwoStarts(), {"seeding": "2 distinct starts of 4 keys", "param_live": "no single numbers"}),
-        (Bandit(1), {"action_reaches_plant": STANDS_ALONE, "timescale": "one step", "time_limit": "one step"}),
-        (Bandit(12), {"action_reaches_plant": STANDS_ALONE, "timescale": STANDS_ALONE}),
+        (worlds.Corridor(), {"seeding": "one start and no noise", "param_live": "no single numbers"}),
+        (worlds.TwoStarts(), {"seeding": "2 distinct starts of 4 keys", "param_live": "no single numbers"}),
+        (worlds.Bandit(1), {"action_reaches_plant": STANDS_ALONE, "timescale": "one step", "time_limit": "one step"}),
+        (worlds.Bandit(12), {"action_reaches_plant": STANDS_ALONE, "timescale": STANDS_ALONE}),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -38,19 +36,25 @@ def test_no_check_fails_on_a_sound_world(env, skipped):
 
 
 def test_a_number_that_switches_the_noise_off_is_named():
-    told = found("seeding", Quiet())
+    told = found("seeding", worlds.Quiet())
     assert told.status == "SKIP" and "params.noise switches the noise off" in told.detail, told
+
+
+def test_a_bandit_without_a_context_has_nothing_to_show():
+    told = found("obs_live", worlds.Arms(1))
+    assert told.status == "SKIP" and "nothing to be seen" in told.detail, told
 
 
 @pytest.mark.parametrize(
     ("check", "env"),
     [
-        ("seeding", KeyOfItsOwn()),
-        ("seeding", KeyInTheState()),
-        ("action_reaches_plant", HalfRead(1)),
-        ("action_reaches_plant", HalfRead(12)),
-        ("action_reaches_plant", OnlyCosts(12)),
-        ("episode_length", WithinEpisodesOfAnyLength()),
+        ("seeding", worlds.KeyOfItsOwn()),
+        ("obs_live", worlds.BlindBandit(1)),
+        ("seeding", worlds.KeyInTheState()),
+        ("action_reaches_plant", worlds.HalfRead(1)),
+        ("action_reaches_plant", worlds.HalfRead(12)),
+        ("action_reaches_plant", worlds.OnlyCosts(12)),
+        ("episode_length", worlds.WithinEpisodesOfAnyLength()),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )

@@ -15,6 +15,7 @@ from vmax.spaces import Box, Discrete, Feature
 
 STEPS = 12
 TARGETS = tuple(0.3 * (7 * i % 11) / 11 for i in range(2 * STEPS))
+CHOICES = Discrete(3)
 PAIR = Box((Feature("a"), Feature("b")))
 
 
@@ -30,7 +31,7 @@ class Corridor(Plain):
 
     name = "corridor"
     observation_space = Box((Feature("x", low=0.0, high=1.0), Feature("time", low=0.0, high=1.0)))
-    action_space: Any = Discrete(3)
+    action_space: Any = CHOICES
     info_space = ()
     min_episode_steps = STEPS
 
@@ -44,7 +45,7 @@ class Corridor(Plain):
         state = Place(jnp.float32(x), jnp.int32(0))
         return state, self.observe(state)
 
-    def step(self, key, state, action, params):
+    def step(self, key, state, action, params) -> Any:
         state = Place(jnp.clip(state.x + 0.07 * (action - 1), 0.0, 1.0), state.time + 1)
         return state, Step(self.observe(state), self.reward(state, params), jnp.array(False), state.time >= STEPS, {})
 
@@ -134,6 +135,34 @@ class Bandit(Plain):
 
     def pays(self, seen, action):
         return -jnp.square(seen - action).sum()
+
+
+class Arms(Bandit):
+    """A bandit without a context: what is seen never changes."""
+
+    observation_space = Box((Feature("nothing"),))
+
+    def reset(self, key, params, start=None):
+        return Place(jnp.zeros(1), jnp.int32(0)), jnp.zeros(1)
+
+    def step(self, key, state, action, params):
+        state, step = super().step(key, state, action, params)
+        return Place(jnp.zeros(1), state.time), replace(step, observation=jnp.zeros(1))
+
+    def pays(self, seen, action):
+        return -jnp.square(action - 0.3).sum()
+
+
+class BlindBandit(Bandit):
+    """A bandit whose observation stands still though its context does not."""
+
+    def reset(self, key, params, start=None):
+        state, seen = super().reset(key, params)
+        return state, 0.0 * seen
+
+    def step(self, key, state, action, params):
+        state, step = super().step(key, state, action, params)
+        return state, replace(step, observation=0.0 * step.observation)
 
 
 class HalfRead(Bandit):

@@ -1,6 +1,7 @@
 """The replay against a plain model: a deque of rows that is walked step by step."""
 
 from collections import deque
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +49,7 @@ class World:
         return tuple(x.astype(bool if x.dtype == bool else np.float32) for x in block)
 
 
-def expected(rows: deque, row: int, env: int, n_step: int) -> tuple:
+def expected(rows: Sequence, row: int, env: int, n_step: int) -> tuple:
     """Return, its scale, discount and next observation of one transition, the slow and obvious way."""
     total, scale, discount = 0.0, 0.0, 1.0
     for step in range(row, row + n_step):
@@ -61,7 +62,7 @@ def expected(rows: deque, row: int, env: int, n_step: int) -> tuple:
     return total, scale, discount, rows[row + n_step][0][env]
 
 
-def check(replay: transitions.Replay, rows: deque, n_step: int, key: int) -> None:
+def check(replay: transitions.Replay, rows: Sequence, n_step: int, key: int) -> None:
     """Every transition that may be drawn is drawn, no other one is, and each is what the model says."""
     envs = replay.num_envs
     batch = jax.tree.map(np.asarray, sample(replay, jax.random.key(key), count=1000, n_step=n_step, discount=DISCOUNT))

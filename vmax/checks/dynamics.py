@@ -28,8 +28,11 @@ def action_reaches_plant(subject: Subject) -> Measured | Skip:
     return Measured(len(counted), "; ".join([listed(counted), *excused]).strip("; ") or f"{pairs} pairs differ")
 
 
-def obs_live(subject: Subject) -> Measured:
-    """Share of observed entries that never change; all of them where whole observations stand still."""
+def obs_live(subject: Subject) -> Measured | Skip:
+    """Share of observed entries that never change; all of them where whole observations stand still.
+
+    Where each step stands alone and an action pays the same from all states, there is nothing to be seen.
+    """
     space, sample = subject.env.observation_space, subject.sample
     seen = sample.step.observation
     goes_on = ~sample.ended
@@ -38,6 +41,8 @@ def obs_live(subject: Subject) -> Measured:
         return Measured(1.0, f"the observation stands still in {stands.mean():.0%} of the steps")
     flat = seen.reshape(-1, space.size)
     dead = np.ptp(flat, axis=0) <= 1e-7 * (1.0 + np.abs(flat).max(axis=0))
+    if dead.all() and subject.one_step and not subject.held.pays_otherwise:
+        return Skip("every episode has one step, and each action pays the same in all: there is nothing to be seen")
     counted, excused = subject.exempt(
         "obs_live", [name for name, still in zip(space.names, dead, strict=True) if still]
     )

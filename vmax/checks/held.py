@@ -40,6 +40,11 @@ class Held:
         return bool(distance(self.plant, self.plant[:, :1]).max(initial=0.0) > TOLERANCE)
 
     @property
+    def pays_otherwise(self) -> bool:
+        """Whether any action pays more from one state than from another."""
+        return bool(np.ptp(self.total, axis=0).max() > TOLERANCE * (np.abs(self.total).max() + 1e-12))
+
+    @property
     def pays_by_state(self) -> bool:
         """Whether what one action pays more than another hangs on the state."""
         rest = self.total - self.total.mean(axis=1, keepdims=True)
