@@ -67,6 +67,16 @@ class RewardVector(Slips):
         return state, replace(step, reward=step.reward[None])
 
 
+class WholeReward(Slips):
+    def slip(self, state, step):
+        return state, replace(step, reward=jnp.int32(step.reward))
+
+
+class WholeNumbers(Slips):
+    def slip(self, state, step):
+        return state, replace(step, observation=step.observation.astype(jnp.int32))
+
+
 class FloatEnd(Slips):
     def slip(self, state, step):
         return state, replace(step, truncated=jnp.float32(step.truncated))
@@ -99,7 +109,9 @@ FAULTY = [
     (Image(Picture()), f"env=image: {VECTORS}"),
     (Image(FLAT), f"env=image: {VECTORS}"),
     (Longer(), "env=corridor: observation after step: declared [2] (x, time); found [3]"),
-    (RewardVector(), "env=corridor: reward has to be one number; found float32[1]"),
+    (RewardVector(), "env=corridor: reward has to be one float32; found float32[1]"),
+    (WholeReward(), "env=corridor: reward has to be one float32; found int32[]"),
+    (WholeNumbers(), "env=corridor: observation after step has to be a float32 vector; found int32[2]"),
     (FloatEnd(), "env=corridor: truncated has to be one bool; found float32[]"),
     (
         MoreInfo(),

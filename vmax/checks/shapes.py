@@ -83,13 +83,16 @@ def observation_mismatches(env: Any, what: str, leaf: Any) -> list[str]:
     if len(leaf.shape) != 1:
         return [not_a_vector(leaf.shape)]
     size, names = env.observation_space.size, env.observation_space.names
-    return [] if leaf.shape == (size,) else [f"{what}: declared [{size}] ({listed(names)}); found {list(leaf.shape)}"]
+    if leaf.shape != (size,):
+        return [f"{what}: declared [{size}] ({listed(names)}); found {list(leaf.shape)}"]
+    is_float = jnp.issubdtype(leaf.dtype, jnp.floating)
+    return [] if is_float else [f"{what} has to be a float32 vector; found {type_name(leaf)}"]
 
 
 def step_mismatches(env: Any, step: Step) -> list[str]:
     """Where what a step tells has another form than declared."""
     wrong = observation_mismatches(env, "observation after step", step.observation)
-    wrong += _no_scalar("reward", "one number", step.reward, np.number)
+    wrong += _no_scalar("reward", "one float32", step.reward, np.floating)
     for name in ("terminated", "truncated"):
         wrong += _no_scalar(name, "one bool", getattr(step, name), np.bool_)
     names, told = {feature.name for feature in env.info_space}, set(step.info)
