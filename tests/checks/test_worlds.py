@@ -22,7 +22,7 @@ def found(check, env):
     ("env", "skipped"),
     [
         (worlds.Corridor(), {"seeding": "one start and no noise", "param_live": "no single numbers"}),
-        (worlds.TwoStarts(), {"seeding": "2 distinct starts of 4 keys", "param_live": "no single numbers"}),
+        (worlds.TwoStarts(), {"seeding": "2 distinct starts of 256 keys", "param_live": "no single numbers"}),
         (worlds.Bandit(1), {"action_reaches_plant": STANDS_ALONE, "timescale": "one step", "time_limit": "one step"}),
         (worlds.Bandit(12), {"action_reaches_plant": STANDS_ALONE, "timescale": STANDS_ALONE}),
     ],

@@ -8,13 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vmax.checks import programs
 from vmax.checks.finding import Check, Measured, Skip, listed
-from vmax.checks.programs import draws
 from vmax.checks.subject import Subject
 from vmax.checks.trees import differing, is_key, path_name
 
 KIND = "determinism"
 CALLS = 4
+STARTS = 256
+"""Resets in which distinct starts are counted."""
 
 
 def purity(subject: Subject) -> Measured:
@@ -73,16 +75,27 @@ def seeding(subject: Subject) -> Measured | Skip:
     told = subject.trials.told
     first = _flat(told["first"][0, 0])
     runs = np.concatenate([first, _flat(told["told"][0, 0])], axis=1)
-    distinct, starts, keys = _distinct(runs), _distinct(first), len(runs)
-    if distinct < keys and not (by_itself := _draws(subject)).foreign:
-        if not by_itself.drawn:
-            return Skip("reset and step draw nothing: there is one start and no noise")
-        if distinct == starts > 1:
-            return Skip(f"{starts} distinct starts of {keys} keys, and no noise after them")
-        silent = _silenced_by(subject) if distinct == 1 else None
-        if silent is not None:
-            return Skip(f"there is one start, and {silent} switches the noise off")
+    distinct, keys = _distinct(runs), len(runs)
+    reason = _why_alike(subject, distinct == _distinct(first)) if distinct < keys else None
+    if reason is not None:
+        return Skip(reason)
     return Measured((distinct - 1) / (keys - 1), f"{distinct} distinct runs of {keys} keys")
+
+
+def _why_alike(subject: Subject, start_decides: bool) -> str | None:
+    """Why runs with other keys are the same in a sound world; None where it draws from a key of its own, or nothing
+    explains it. `start_decides`: whether runs with the same first observation are the same."""
+    draws = _draws(subject)
+    if draws.foreign:
+        return None
+    if not draws.drawn:
+        return "reset and step draw nothing: there is one start and no noise"
+    resets = jax.jit(jax.vmap(lambda key, params: subject.env.reset(key, params)[1], in_axes=(0, None)))
+    starts = _distinct(np.asarray(resets(subject.keys("starts", STARTS), subject.params)))
+    if starts > 1:
+        return f"{starts} distinct starts of {STARTS} keys, and no noise after them" if start_decides else None
+    silent = _silenced_by(subject)
+    return None if silent is None else f"there is one start, and {silent} switches the noise off"
 
 
 class Draws(NamedTuple):
@@ -95,8 +108,8 @@ class Draws(NamedTuple):
 def _draws(subject: Subject) -> Draws:
     key, params = subject.key("seeding"), subject.params
     state, _ = subject.reset(key, params)
-    at_reset = draws(subject.env.reset, 1, key, params)
-    at_step = draws(subject.env.step, 2, key, state, subject.actions("seeding", *()), params)
+    at_reset = programs.draws(subject.env.reset, 1, key, params)
+    at_step = programs.draws(subject.env.step, 2, key, state, subject.actions("seeding", *()), params)
     return Draws(at_reset[0] or at_step[0], at_reset[1] or at_step[1])
 
 
