@@ -51,7 +51,6 @@ def test_a_bandit_without_a_context_has_nothing_to_show():
         ("seeding", worlds.KeyOfItsOwn()),
         ("obs_live", worlds.BlindBandit(1)),
         ("seeding", worlds.KeyInTheState()),
-        ("action_reaches_plant", worlds.HalfRead(1)),
         ("action_reaches_plant", worlds.HalfRead(12)),
         ("action_reaches_plant", worlds.OnlyCosts(12)),
         ("episode_length", worlds.WithinEpisodesOfAnyLength()),
