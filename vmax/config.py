@@ -160,14 +160,16 @@ class LoggingConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All of a training run. `export`: whether it writes its policy as files at its end (policy/). `algorithm`, `env`
-    and `network` are the dataclasses of the components chosen."""
+    """All of a training run. `exempt`: checks that are left out, with the reasons (`vmax.checks.settings`). `export`:
+    whether it writes its policy as files at its end (policy/). `algorithm`, `env` and `network` are the dataclasses of
+    the components chosen."""
 
     name: str | None
     seed: int
     device: Literal["auto", "cpu", "gpu"]
     threads: int | None
     checks: Literal["on", "off"]
+    exempt: Any
     resume: str | None
     init_from: Annotated[str, "the folder of a run", InputFile(recorded=False)] | None
     time_budget_s: float | None

@@ -195,6 +195,11 @@ class Sign(Tank):
         return jnp.sign(0.02 - info["level_cost"])
 
 
+class Millions(Tank):
+    def reward(self, info, action):
+        return 1e6 * super().reward(info, action)
+
+
 class PaysDemand(Tank):
     def reward(self, info, action):
         return -info["demand"]
@@ -295,6 +300,7 @@ BROKEN = [
     ("interval", Seldom(), "WARN"),
     ("reward_spread", Silent(), "FAIL"),
     ("reward_unique", Sign(), "WARN"),
+    ("reward_scale", Millions(), "WARN"),
     ("reward_by_action", PaysDemand(), "FAIL"),
     ("reward_terms", OneTerm(), "WARN"),
     ("headroom", BestStandsStill(), "WARN"),

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -11,13 +12,16 @@ from sound import SIZES, Tank
 from vmax import remembered
 from vmax.checks import memory, report
 from vmax.checks.finding import Check, Measured, Skip, judge, status_of
-from vmax.checks.settings import thresholds_of
+from vmax.checks.registry import BY_ID
+from vmax.checks.settings import Scaling, exemptions_of, scaling_of, thresholds_of
 from vmax.checks.subject import Subject
 from vmax.envs.environment import Checks
 from vmax.errors import UserError
+from vmax.evaluation.report import parts
 from vmax.files import to_plain, write_json
 
 BOTH = {"fail_above": 10.0, "warn_above": 5.0, "warn_below": 1.0}
+LOW = {"warn_above": 0.0}
 
 
 class Excused(Tank):
@@ -45,7 +49,8 @@ def measuring(value, name="one"):
 def test_a_value_is_judged_by_its_thresholds(value, status):
     assert status_of(value, BOTH) == status
     found = judge(measuring(Measured(value)), Subject(Tank(), SIZES), BOTH, BOTH)
-    assert (found.status, found.hint) == (status, "" if status == "PASS" else "look here") and found.relaxed == {}
+    hints = {"PASS": "", "WARN": "look here", "FAIL": "look here; to leave it out: exempt={one: REASON}"}
+    assert (found.status, found.hint, found.relaxed) == (status, hints[status], {})
 
 
 def test_what_is_looser_than_shipped_is_listed_as_relaxed():
@@ -62,6 +67,55 @@ def test_a_check_that_is_exempt_or_does_not_apply_is_skipped_with_its_reason():
     assert judge(measuring(Measured(99.0)), env, BOTH, BOTH).detail == "there is a reason"
     found = judge(measuring(Skip("no such thing"), "two"), env, BOTH, BOTH)
     assert (found.status, found.value, found.detail) == ("SKIP", None, "no such thing")
+
+
+def test_the_user_leaves_out_a_check_or_one_name_besides_what_the_environment_exempts():
+    given = {"two": "not today", "param_live/valve": "stuck"}
+    env = Subject(Excused(), SIZES, exempt=given)
+    told = [judge(measuring(Measured(99.0), name), env, BOTH, BOTH).detail for name in ("one", "two")]
+    assert told == ["there is a reason", "not today"]
+    assert env.exempt("param_live", ["pump", "valve", "price"])[0] == ["price"]
+    record = report.record(Tank(), [], 0, given)
+    assert record["outcome"] == "pass; exempt: two, param_live/valve" and record["exempt"] == given
+
+
+def test_what_was_left_out_stands_in_the_table_and_on_the_page_with_its_reason(capsys):
+    found = judge(measuring(Measured(2.0)), Subject(Tank(), SIZES), BOTH, BOTH)
+    given = {"param_live/valve": "stuck <shut>"}
+    report.show("tank", [found], given)
+    assert "exempt: param_live/valve: stuck <shut>\n" in capsys.readouterr().out
+    page = "".join(parts.checks(report.record(Tank(), [found], 0, given)))
+    assert "<code>param_live/valve</code>: stuck &lt;shut&gt;" in page
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"seding": "x"}, "exempt: seding: is no check; there are seeding, finite"),
+        ({"seding/pump": "x"}, "exempt: seding/pump: is no check; there are seeding, finite"),
+        ({"seeding": None}, "exempt: seeding: null: must be the reason, a text"),
+        ({"seeding": " "}, "exempt: seeding:  : must be the reason, a text"),
+        (["seeding"], "exempt=[seeding]: must be null or checks with a reason each: {headroom: why}"),
+    ],
+)
+def test_wrong_exemptions_are_one_line(given, message):
+    with pytest.raises(UserError) as raised:
+        exemptions_of(given, ["seeding", "finite"])
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("given", "override", "on"),
+    [
+        ({"normalise_rewards": False}, "algorithm.normalise_rewards=true", False),
+        ({"normalize_rewards": True}, "algorithm.normalize_rewards=true", True),
+        ({}, "", False),
+    ],
+)
+def test_the_remedy_for_the_size_of_rewards_is_the_setting_that_the_algorithm_has(given, override, on):
+    assert scaling_of(SimpleNamespace(**given)) == Scaling(override, on)
+    told = judge(BY_ID["reward_scale"], Subject(Tank(), SIZES, scaling=Scaling(override, on)), LOW, LOW)
+    assert (told.status == "SKIP") == on and (on or told.hint.endswith(override))
 
 
 def test_names_are_exempt_by_what_they_belong_to():

@@ -24,7 +24,7 @@ def findings(monkeypatch, tmp_path):
     """What the checks find, and how often they are run; the cache is a folder of the test's own."""
     found, calls = [FINE, WARNED], []
 
-    def run_checks(env, sizes, thresholds, shipped, seed):
+    def run_checks(env, sizes, thresholds, shipped, seed, exempt, scaling=None):
         calls.append((env.name, thresholds, seed))
         return found
 
@@ -102,8 +102,27 @@ def test_a_failed_check_stops_training_in_one_line_and_is_not_remembered(invoke_
     for calls in (1, 2):
         status, out, err = invoke_training("hydra.run.dir=one")
         assert status == 2 and err.count("\n") == 1 and len(findings[1]) == calls
-        assert err.startswith("error: checks: leak failed; see scripts/check.py env=pendulum, or train all the same:")
+        assert err == (
+            "error: checks: leak failed; see scripts/check.py env=pendulum. To leave one out: exempt={leak: REASON}; "
+            "all: checks=off\n"
+        )
         assert "look at the future" in out and not Path("one").exists()
+
+
+def test_one_check_is_left_out_with_its_reason_which_the_run_records(invoke_training, findings):
+    assert invoke_training("hydra.run.dir=one", "exempt={timescale: it is slow, param_live/g: one planet}")[0] == 0
+    assert RunFolder("one").record()["checks"] == "warn: headroom; exempt: timescale, param_live/g"
+    written = json.loads(Path("one/checks.json").read_text())
+    assert written["exempt"] == {"timescale": "it is slow", "param_live/g": "one planet"}
+    assert RunFolder("one").composed()["exempt"] == written["exempt"]
+    assert invoke_training("hydra.run.dir=two", "exempt={timescale: it is slow}")[0] == 0 and len(findings[1]) == 2
+    status, _, err = invoke_training("hydra.run.dir=three", "exempt={timescael: it is slow}")
+    assert status == 2 and err.startswith("error: exempt: timescael: is no check; there are pytree, retrace, ")
+
+
+def test_the_command_leaves_a_check_out_as_well(invoke, findings):
+    assert "exempt: leak: known\n" in invoke("exempt={leak: known}")[1]
+    assert json.loads(Path("out/checks.json").read_text())["exempt"] == {"leak": "known"}
 
 
 def test_checks_can_be_left_out(invoke_training, findings):

@@ -116,18 +116,20 @@ def check(replay, rows, n_step, key):
     blocks=st.lists(st.sampled_from([1, 2, 5]), min_size=1, max_size=12),
     n_step=st.integers(1, 3),
     end_share=st.sampled_from([0.0, 0.2, 0.6]),
+    declared=st.sampled_from([1, 100]),
     seed=st.integers(0, 2**16),
 )
-def test_every_sequence_is_what_the_plain_model_says(config, layout, blocks, n_step, end_share, seed):
+def test_every_sequence_is_what_the_plain_model_says(config, layout, blocks, n_step, end_share, declared, seed):
     size, envs = layout
     world, rows = Told(seed, envs, end_share), deque(maxlen=size)
-    replay = init(config, size, envs)
+    replay = init(config, size, envs, declared)
     for length in blocks:
         steps = [world.step() for _ in range(length)]
         rows.extend(steps)
         replay = add(replay, *(np.stack(leaf) for leaf in zip(*(block for block, _, _ in steps), strict=True)))
-    if len(rows) > 1:
-        check(replay, rows, n_step, seed)
+    live = list(rows)[-int(replay.steps.filled) :]
+    if len(live) > 1:
+        check(replay, live, n_step, seed)
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -145,6 +147,24 @@ def test_every_step_is_learned_from(config):
     oldest = config.length if config.kind == "episode" else config.stride + config.burn_in
     learned = check(replay, rows, 1, 5)
     assert learned >= {(row, env) for row in range(oldest, 11) for env in range(2)}
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_episodes_shorter_than_declared_are_learned_from_the_rows_that_stay(config):
+    """A thousand steps are declared, episodes have one or two: fewer rows stay than the ring has, and all are right."""
+    rows, replay, world = deque(maxlen=40), init(config, 40, 2, 1000), Told(1, 2, 0.0)
+    for count in range(90):
+        block, age, number = world.step()
+        ends = (np.arange(2) + count) % 2 == 0
+        block = (*block[:3], np.zeros(2, bool), ends, *block[5:])
+        world.age = np.where(ends, 0, world.age)
+        rows.append((block, age, number))
+        replay = add(replay, *(np.asarray(leaf)[None] for leaf in block))
+    stay = int(replay.steps.filled)
+    reach = config.length if config.kind == "episode" else config.stride
+    assert reach < stay < 40
+    learned = check(replay, list(rows)[-stay:], 1, 5)
+    assert learned >= {(row, env) for row in range(reach + config.burn_in, stay - 1) for env in range(2)}
 
 
 def test_a_ring_too_small_and_contradicting_lengths_are_refused():

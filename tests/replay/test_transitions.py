@@ -1,6 +1,7 @@
 """The replay against a plain model: a deque of rows that is walked step by step."""
 
 from collections import deque
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +49,7 @@ class World:
         return tuple(x.astype(bool if x.dtype == bool else np.float32) for x in block)
 
 
-def expected(rows: deque, row: int, env: int, n_step: int) -> tuple:
+def expected(rows: Sequence, row: int, env: int, n_step: int) -> tuple:
     """Return, its scale, discount and next observation of one transition, the slow and obvious way."""
     total, scale, discount = 0.0, 0.0, 1.0
     for step in range(row, row + n_step):
@@ -61,7 +62,7 @@ def expected(rows: deque, row: int, env: int, n_step: int) -> tuple:
     return total, scale, discount, rows[row + n_step][0][env]
 
 
-def check(replay: transitions.Replay, rows: deque, n_step: int, key: int) -> None:
+def check(replay: transitions.Replay, rows: Sequence, n_step: int, key: int) -> None:
     """Every transition that may be drawn is drawn, no other one is, and each is what the model says."""
     envs = replay.num_envs
     batch = jax.tree.map(np.asarray, sample(replay, jax.random.key(key), count=1000, n_step=n_step, discount=DISCOUNT))
@@ -80,22 +81,41 @@ def check(replay: transitions.Replay, rows: deque, n_step: int, key: int) -> Non
 @settings(deadline=None, max_examples=50)
 @given(
     layout=st.sampled_from(LAYOUTS),
+    declared=st.sampled_from([None, 100]),
     blocks=st.lists(st.sampled_from([1, 2, 5]), min_size=1, max_size=14),
     n_step=st.integers(1, 5),
     end_share=st.sampled_from([0.0, 0.2, 0.6, 1.0]),
     seed=st.integers(0, 2**16),
 )
-def test_every_sample_is_what_the_plain_model_says(layout, blocks, n_step, end_share, seed):
+def test_every_sample_is_what_the_plain_model_says(layout, declared, blocks, n_step, end_share, seed):
     size, envs, least_steps = layout
+    declared = declared or least_steps
     world, rows = World(seed, envs, least_steps, end_share), deque(maxlen=size)
-    replay = transitions.init(size * envs, envs, jnp.zeros(2), jnp.zeros(1), least_steps)
+    replay = transitions.init(size * envs, envs, jnp.zeros(2), jnp.zeros(1), declared)
     for length in blocks:
         steps = [world.step() for _ in range(length)]
         rows.extend(steps)
         replay = add(replay, *(np.stack(leaf) for leaf in zip(*steps, strict=True)))
-        assert replay.filled == len(rows)
-    if len(rows) > n_step:
-        check(replay, rows, n_step, seed)
+        if declared <= least_steps:
+            assert replay.filled == len(rows)
+        else:
+            assert min(len(rows), 3) <= replay.filled <= len(rows)
+    live = list(rows)[-int(replay.filled) :]
+    if len(live) > n_step:
+        check(replay, live, n_step, seed)
+
+
+@pytest.mark.parametrize("least_rows", [1, 9])
+def test_episodes_shorter_than_declared_leave_the_newest_rows_alone(least_rows):
+    # a hundred steps are declared, every step truncates
+    world, rows = World(3, 2, 1, 0.0), deque(maxlen=50)
+    replay = transitions.init(100, 2, jnp.zeros(2), jnp.zeros(1), 100, least_rows=least_rows)
+    for _ in range(120):
+        block = world.step()
+        rows.append((*block[:3], np.zeros(2, bool), np.ones(2, bool), block[5]))
+        replay = add(replay, *(leaf[None] for leaf in rows[-1]))
+    assert least_rows < replay.filled < 15
+    check(replay, list(rows)[-int(replay.filled) :], min(least_rows, 3), 0)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -130,10 +150,10 @@ def test_leaves_keep_the_dtype_of_their_examples_and_each_observation_is_there_o
     replay = transitions.init(60, 3, jnp.zeros(5, jnp.bfloat16), jnp.zeros((), jnp.int32), 10)
     assert replay.observation.dtype == jnp.bfloat16 and replay.action.dtype == jnp.int32
     # finals: 3 environments · (ceil(20 rows / 10 steps) + 3); 19 bytes a transition beside the observation's 10
-    finals = transitions.finals_needed(60, 3, 10)
+    finals = transitions.finals_needed(60, 3, 10, 1)
     assert finals == 15
     taken = sum(leaf.nbytes for leaf in jax.tree.leaves(replay))
-    assert taken == (60 + finals) * 10 + 60 * (4 + 4 + 1 + 1 + 4) + 12
+    assert taken == (60 + finals) * 10 + 60 * (4 + 4 + 1 + 1 + 4) + finals * 4 + 16
 
 
 def test_the_discount_may_be_traced():

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vmax.checks.finding import Check, Measured, listed
+from vmax.checks import programs
+from vmax.checks.finding import Check, Measured, Skip, listed
 from vmax.checks.subject import Subject
 from vmax.checks.trees import differing, is_key, path_name
 
 KIND = "determinism"
 CALLS = 4
+STARTS = 256
+"""Resets in which distinct starts are counted."""
 
 
 def purity(subject: Subject) -> Measured:
@@ -67,12 +70,65 @@ def scan_equals_loop(subject: Subject) -> Measured:
     return Measured(worst, f"at step {at} of {length}" if worst > 0 else "")
 
 
-def seeding(subject: Subject) -> Measured:
+def seeding(subject: Subject) -> Measured | Skip:
     """Share of runs with other keys and the same actions that differ from those before; 0 where all are the same."""
-    told = (subject.trials.told[name][0, 0] for name in ("first", "told"))
-    runs = np.concatenate([values.reshape(len(values), -1) for values in told], axis=1)
-    distinct = len(np.unique(runs, axis=0))
-    return Measured((distinct - 1) / (len(runs) - 1), f"{distinct} distinct runs of {len(runs)} keys")
+    told = subject.trials.told
+    first = _flat(told["first"][0, 0])
+    runs = np.concatenate([first, _flat(told["told"][0, 0])], axis=1)
+    distinct, keys = _distinct(runs), len(runs)
+    reason = _why_alike(subject, distinct == _distinct(first)) if distinct < keys else None
+    if reason is not None:
+        return Skip(reason)
+    return Measured((distinct - 1) / (keys - 1), f"{distinct} distinct runs of {keys} keys")
+
+
+def _why_alike(subject: Subject, start_decides: bool) -> str | None:
+    """Why runs with other keys are the same in a sound world; None where it draws from a key of its own, or nothing
+    explains it. `start_decides`: whether runs with the same first observation are the same."""
+    draws = _draws(subject)
+    if draws.foreign:
+        return None
+    if not draws.drawn:
+        return "reset and step draw nothing: there is one start and no noise"
+    resets = jax.jit(jax.vmap(lambda key, params: subject.env.reset(key, params)[1], in_axes=(0, None)))
+    starts = _distinct(np.asarray(resets(subject.keys("starts", STARTS), subject.params)))
+    if starts > 1:
+        return f"{starts} distinct starts of {STARTS} keys, and no noise after them" if start_decides else None
+    silent = _silenced_by(subject)
+    return None if silent is None else f"there is one start, and {silent} switches the noise off"
+
+
+class Draws(NamedTuple):
+    """Whether random numbers are drawn at all, and whether some do not come from the keys that are given."""
+
+    drawn: bool
+    foreign: bool
+
+
+def _draws(subject: Subject) -> Draws:
+    key, params = subject.key("seeding"), subject.params
+    state, _ = subject.reset(key, params)
+    at_reset = programs.draws(subject.env.reset, 1, key, params)
+    at_step = programs.draws(subject.env.step, 2, key, state, subject.actions("seeding", *()), params)
+    return Draws(at_reset[0] or at_step[0], at_reset[1] or at_step[1])
+
+
+def _silenced_by(subject: Subject) -> str | None:
+    """The number of the world with whose change runs begin to differ; None: no number has that effect."""
+    trials = subject.trials
+    for i, told in enumerate(trials.told["told"][1:, 0]):
+        if _distinct(_flat(told)) > 1:
+            return f"params.{trials.names[i // 2]}"
+    return None
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    """A row for each environment, `[N, …]` to `[N, M]`."""
+    return np.asarray(values).reshape(len(values), -1)
+
+
+def _distinct(rows: np.ndarray) -> int:
+    return len(np.unique(rows, axis=0))
 
 
 def _copied(tree: Any) -> Any:

@@ -3,90 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import combinations
-from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from vmax.checks.contest import by_rules
 from vmax.checks.finding import Check, Measured, Skip, listed
+from vmax.checks.held import TOLERANCE
 from vmax.checks.subject import Subject
-from vmax.spaces import Discrete
 
 KIND = "dynamics"
-LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
-BASES = (-1.0, 0.0, 1.0)
-"""Where the other components stand while one goes through its levels."""
-TOLERANCE = 1e-5
-"""Scaled difference below which two results count as the same: rounding in another order."""
 
 
-def action_reaches_plant(subject: Subject) -> Measured:
-    """Pairs of actions, held from the same states, that lead to the same states everywhere."""
-    actions, groups = held_actions(subject.env.action_space)
-    states, keys = subject.picked
-    ends, _ = subject.held(states, keys, actions, subject.params)
-    ends = np.asarray(ends, np.float64)
-    size = np.abs(ends).max(axis=(0, 1)) + 1e-12
-    alike, pairs = [], 0
-    for name, places in groups.items():
-        # places: for each base the indices of actions that have to differ from one another there
-        for a, b in combinations(range(len(places[0])), 2):
-            pairs += 1
-            apart = max(np.nanmax(np.abs(ends[:, row[a]] - ends[:, row[b]]) / size) for row in places)
-            if not apart > TOLERANCE:
-                alike.append(f"{name}: {_label(actions[places[0][a]])} and {_label(actions[places[0][b]])}")
+def action_reaches_plant(subject: Subject) -> Measured | Skip:
+    """Pairs of actions, held from the same states, that lead to the same states everywhere.
+
+    Where no action moves the state, each step stands alone, and pairs must differ in what they pay instead.
+    """
+    held = subject.held
+    stands_alone = not held.moves and (subject.one_step or held.pays_by_state)
+    alike, pairs = held.alike(held.total[..., None] if stands_alone else held.plant)
     counted, excused = subject.exempt("action_reaches_plant", alike)
+    if stands_alone and not alike:
+        return Skip(f"no action moves the state: each step stands alone, and {pairs} pairs of actions differ in reward")
     return Measured(len(counted), "; ".join([listed(counted), *excused]).strip("; ") or f"{pairs} pairs differ")
 
 
-def held_actions(space: Any) -> tuple[Any, dict[str, list[list[int]]]]:
-    """Actions `[B, A]`, and which of them have to differ: by name, a row of indices for each base.
+def obs_live(subject: Subject) -> Measured | Skip:
+    """Share of observed entries that never change; all of them where whole observations stand still.
 
-    Components go through `LEVELS`, the others at each of `BASES`; two components raised in turn must differ too.
+    Where each step stands alone and an action pays the same from all states, there is nothing to be seen.
     """
-    if isinstance(space, Discrete):
-        each = np.zeros((space.count, space.size, space.count), np.int32)  # one goes through all, the others rest
-        for i in range(space.count):
-            each[i, :, i] = np.arange(space.size)
-        places = np.arange(space.count * space.size).reshape(space.count, 1, space.size).tolist()
-        found = jnp.asarray(each.reshape(-1, *space.shape))
-        return found, dict(zip(space.labels, places, strict=True))
-    actions, groups = [], {}
-
-    def add(*changes: tuple[int, float], base: float) -> int:
-        action = np.full(space.size, base, np.float32)
-        for component, value in changes:
-            action[component] = value
-        actions.append(action)
-        return len(actions) - 1
-
-    bases = BASES if space.size > 1 else (0.0,)
-    for i, name in enumerate(space.names):
-        groups[name] = [[add((i, level), base=base) for level in LEVELS] for base in bases]
-    for i in range(space.size - 1):
-        name = f"{space.names[i]} or {space.names[i + 1]}"
-        groups[name] = [
-            [add((i, 1.0), (i + 1, -1.0), base=base), add((i, -1.0), (i + 1, 1.0), base=base)] for base in bases
-        ]
-    return jnp.asarray(np.stack(actions)), groups
-
-
-def _label(action: Any) -> str:
-    return np.array2string(np.asarray(action), precision=2, separator=" ")
-
-
-def obs_live(subject: Subject) -> Measured:
-    """Share of observed entries that never change; all of them where whole observations stand still."""
     space, sample = subject.env.observation_space, subject.sample
     seen = sample.step.observation
     goes_on = ~sample.ended
     stands = (seen == sample.observation).all(axis=-1)[goes_on]
-    if stands.mean() > 0.5:
+    if stands.size and stands.mean() > 0.5:
         return Measured(1.0, f"the observation stands still in {stands.mean():.0%} of the steps")
     flat = seen.reshape(-1, space.size)
     dead = np.ptp(flat, axis=0) <= 1e-7 * (1.0 + np.abs(flat).max(axis=0))
+    if dead.all() and subject.one_step and not subject.held.pays_otherwise:
+        return Skip("every episode has one step, and each action pays the same in all: there is nothing to be seen")
     counted, excused = subject.exempt(
         "obs_live", [name for name, still in zip(space.names, dead, strict=True) if still]
     )
@@ -135,6 +91,10 @@ def load(subject: Subject) -> Measured | Skip:
 def timescale(subject: Subject) -> Measured | Skip:
     """Median over the observed entries of their correlation from one step to the next."""
     sample = subject.sample
+    if subject.one_step:
+        return Skip("every episode has one step")
+    if not subject.held.moves:
+        return Skip("no action moves the state: each step stands alone")
     before, after = sample.observation[~sample.ended], sample.step.observation[~sample.ended]
     before, after = (values.reshape(-1, values.shape[-1]).astype(np.float64) for values in (before, after))
     moving = (before.std(axis=0) > 1e-6) & (after.std(axis=0) > 1e-6)
@@ -166,17 +126,16 @@ CHECKS = (
     Check(
         "action_reaches_plant", KIND, "pairs of actions",
         "actions that do the same: look for int(), a component that is not read, or limits that always bind",
-        action_reaches_plant,
+        action_reaches_plant, named=True,
     ),
     Check(
         "obs_live", KIND, "share of entries",
         "an entry that never changes is a stale buffer or a feature of something that this configuration has not",
-        obs_live,
+        obs_live, named=True,
     ),
     Check(
         "param_live", KIND, "numbers",
-        "a number that changes nothing is not read where it should be; if that is right here, name it in checks.exempt",
-        param_live,
+        "a number that changes nothing is not read where it should be", param_live, named=True,
     ),
     Check(
         "conservation", KIND, "share of its size",

@@ -22,6 +22,8 @@ class Measured:
 
     value: float
     detail: str = ""
+    remedy: str = ""
+    """What else mends it, where that hangs on the run: a setting of the learner."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Check:
       id: its name in the configuration and in every output. kind: the group it belongs to.
       unit: of the value that it measures. hint: what to look at where it does not pass.
       measure: gives that value.
+      named: whether it finds names of which single ones can be exempt.
     """
 
     id: str
@@ -46,6 +49,7 @@ class Check:
     unit: str
     hint: str
     measure: Callable[[Subject], Measured | Skip]
+    named: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,9 @@ def judge(check: Check, subject: Subject, limits: Mapping[str, float], shipped: 
     if isinstance(found, Skip):
         return Finding(check.id, check.kind, "SKIP", None, check.unit, in_words(limits), found.reason, "", relaxed)
     status = status_of(found.value, limits)
-    hint = check.hint if status in ("WARN", "FAIL") else ""
+    hint = "; ".join(part for part in (check.hint, found.remedy) if part) if status in ("WARN", "FAIL") else ""
+    if status == "FAIL":
+        hint += f"; to leave it out: exempt={{{check.id}{'/NAME' * check.named}: REASON}}"
     words = in_words(limits)
     return Finding(check.id, check.kind, status, found.value, check.unit, words, found.detail, hint, relaxed)
 

@@ -84,7 +84,7 @@ CHECKS = (
     Check(
         "eval_parity", "information", "leaves",
         "what is trained in has to be what is judged in: split-dependent are the data alone; scales and ranges come "
-        "from the training data in all splits", eval_parity,
+        "from the training data in all splits", eval_parity, named=True,
     ),
     Check("throughput", "speed", "steps/s", "", throughput),
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -14,8 +14,8 @@ from vmax.checks.finding import Finding
 COLOURS = {"PASS": "green", "WARN": "yellow", "FAIL": "bold red", "SKIP": "dim"}
 
 
-def outcome(findings: Sequence[Finding]) -> str:
-    """All of it in a line: `pass`, `warn: headroom, obs_live`, `fail: finite; warn: headroom`."""
+def outcome(findings: Sequence[Finding], exempt: Collection[str] = ()) -> str:
+    """All of it in a line: `pass`, `warn: headroom, obs_live`, `fail: finite; warn: headroom; exempt: seeding`."""
     parts = [
         f"{status.lower()}: {', '.join(found.id for found in findings if found.status == status)}"
         for status in ("FAIL", "WARN")
@@ -23,15 +23,18 @@ def outcome(findings: Sequence[Finding]) -> str:
     ]
     relaxed = [found.id for found in findings if found.relaxed]
     parts = parts or ["pass"]
-    return "; ".join([*parts, *([f"relaxed: {', '.join(relaxed)}"] if relaxed else [])])
+    further = {"relaxed": relaxed, "exempt": exempt}
+    return "; ".join([*parts, *(f"{what}: {', '.join(names)}" for what, names in further.items() if names)])
 
 
-def record(env: Any, findings: Sequence[Finding], seed: int) -> dict[str, Any]:
-    """The content of checks.json; `relaxed` lists thresholds that are looser than the shipped ones."""
+def record(env: Any, findings: Sequence[Finding], seed: int, exempt: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The content of checks.json; `relaxed` lists thresholds that are looser than the shipped ones, `exempt` what the
+    user left out, with the reasons."""
     return {
         "env": env.name,
         "seed": seed,
-        "outcome": outcome(findings),
+        "outcome": outcome(findings, exempt or {}),
+        "exempt": dict(exempt or {}),
         "relaxed": {found.id: found.relaxed for found in findings if found.relaxed},
         "checks": [found.plain() for found in findings],
     }
@@ -63,8 +66,8 @@ def figure(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.3g}"
 
 
-def show(name: str, findings: Sequence[Finding]) -> None:
-    """Prints the table and a line that sums it up."""
+def show(name: str, findings: Sequence[Finding], exempt: Mapping[str, str] | None = None) -> None:
+    """Prints the table, a line that sums it up, and what the user relaxed or left out."""
     console = Console(width=None if Console().is_terminal else 160)
     console.print(table(name, findings))
     counts = {status: sum(found.status == status for found in findings) for status in COLOURS}
@@ -72,3 +75,5 @@ def show(name: str, findings: Sequence[Finding]) -> None:
     for found in findings:
         for bound, value in found.relaxed.items():
             print(f"relaxed: {found.id}.{bound}={value['set']:g} (shipped: {value['shipped']:g})")
+    for check, reason in (exempt or {}).items():
+        print(f"exempt: {check}: {reason}")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from vmax.checks.dynamics import held_actions
 from vmax.checks.finding import Check, Measured, Skip, listed
 from vmax.checks.subject import Subject
-from vmax.spaces import random_actions
+from vmax.checks.termination import episode_lengths
 
 KIND = "reward"
-RANDOM = 8
-"""Random actions besides the levels of each component."""
+DISCOUNT = 0.99
+"""Of the returns whose size is measured: what learners have unless it is set."""
 
 
 def reward_spread(subject: Subject) -> Measured:
@@ -21,6 +20,18 @@ def reward_spread(subject: Subject) -> Measured:
         lengths = episode_lengths(subject)
         return Measured(float(np.std(lengths) / np.mean(lengths)), "of episode lengths: the reward itself is constant")
     return Measured(float(reward.std()), f"mean {reward.mean():.4g}, from {reward.min():.4g} to {reward.max():.4g}")
+
+
+def reward_scale(subject: Subject) -> Measured | Skip:
+    """Standard deviation of the discounted returns from all steps of the random run, up to its end."""
+    if subject.scaling.on:
+        return Skip(f"{subject.scaling.override}: the learner divides rewards by it")
+    reward, goes_on = np.asarray(subject.sample.step.reward, np.float64), ~subject.sample.ended
+    total, totals = np.zeros(reward.shape[1]), np.zeros_like(reward)
+    for t in reversed(range(len(reward))):
+        totals[t] = total = reward[t] + DISCOUNT * total * goes_on[t]
+    told = f"of returns discounted by {DISCOUNT}; of one step's reward {reward.std():.3g}"
+    return Measured(float(totals.std()), told, subject.scaling.override)
 
 
 def reward_unique(subject: Subject) -> Measured:
@@ -33,12 +44,7 @@ def reward_unique(subject: Subject) -> Measured:
 
 def reward_by_action(subject: Subject) -> Measured:
     """Share of the variance of a short return that actions held from the same state explain."""
-    space = subject.env.action_space
-    actions = np.asarray(held_actions(space)[0])
-    random = np.asarray(random_actions(space, subject.key("reward"), (RANDOM,)))
-    states, keys = subject.picked
-    _, total = subject.held(states, keys, np.concatenate([actions, random]), subject.params)
-    total = np.asarray(total, np.float64)
+    total = subject.held.total
     whole = total.var()
     share = float(total.var(axis=1).mean() / whole) if whole > 1e-12 else 0.0
     return Measured(share, f"of returns over {subject.sizes.hold} steps from {len(total)} states")
@@ -55,12 +61,6 @@ def reward_terms(subject: Subject) -> Measured | Skip:
         return Measured(1.0, "all terms are 0")
     name = max(sizes, key=lambda name: sizes[name])
     return Measured(sizes[name] / total, ", ".join(f"{n} {size / total:.0%}" for n, size in sizes.items()))
-
-
-def episode_lengths(subject: Subject) -> np.ndarray:
-    """Lengths of all whole episodes of the random run."""
-    found = [np.diff(np.flatnonzero(lane), prepend=-1) for lane in subject.sample.ended.T]
-    return np.concatenate(found)
 
 
 def headroom(subject: Subject) -> Measured:
@@ -111,6 +111,11 @@ CHECKS = (
         "reward_unique", KIND, "values",
         "few distinct rewards: rounded, clipped or counted; a reward in units of what it measures learns faster",
         reward_unique,
+    ),
+    Check(
+        "reward_scale", KIND, "standard deviation",
+        "learners begin with values near 0 and change them by little in a step: divide the reward in the environment",
+        reward_scale,
     ),
     Check(
         "reward_by_action", KIND, "share of variance",

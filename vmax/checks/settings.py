@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,27 @@ from vmax.conversion import convert, show, unknown_key
 from vmax.errors import UserError
 
 Thresholds = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What a learner does about the size of rewards: the override that divides them by their running deviation, and
+    whether it is on."""
+
+    override: str
+    on: bool
+
+
+SCALING_KEYS = ("normalize_rewards", "normalise_rewards")
+"""What that setting is called among those of an algorithm."""
+BY_ENVIRONMENT_ALONE = Scaling(" or ".join(f"algorithm.{key}=true" for key in SCALING_KEYS), False)
+"""Where no learner is known."""
+
+
+def scaling_of(algorithm: Any) -> Scaling:
+    """That of an algorithm's settings; one without such a setting has no override to name."""
+    found = [key for key in SCALING_KEYS if hasattr(algorithm, key)]
+    return Scaling(f"algorithm.{found[0]}=true", bool(getattr(algorithm, found[0]))) if found else Scaling("", False)
 
 
 @dataclass(frozen=True)
@@ -49,6 +70,23 @@ class SizesConfig:
         """The same with that share of the comparison's policies and of their episodes, at least two each."""
         less = {name: max(2, round(share * getattr(self, name))) for name in ("episodes", "linear", "corners")}
         return replace(self, **less) if share < 1.0 else self
+
+
+def exemptions_of(value: Any, known: Collection[str]) -> dict[str, str]:
+    """Checks to leave out and why, `{check: reason, check/what it names: reason}`; None: none.
+
+    Raises UserError for what is no check of the `known` ones, and for a check without a reason.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise UserError(f"exempt={show(value)}: must be null or checks with a reason each: {{headroom: why}}")
+    for name, reason in value.items():
+        if str(name).partition("/")[0] not in known:
+            raise UserError(f"exempt: {name}: is no check; there are {', '.join(known)}")
+        if not isinstance(reason, str) or not reason.strip():
+            raise UserError(f"exempt: {name}: {show(reason)}: must be the reason, a text")
+    return {str(name): reason for name, reason in value.items()}
 
 
 def thresholds_of(mapping: Any, shipped: Mapping[str, Mapping[str, float]] | None = None) -> Thresholds:

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vmax.checks.finding import Check, Measured, Skip, listed
+from vmax.checks.programs import callbacks
+from vmax.checks.shapes import observation_mismatches, state_mismatches, step_mismatches, type_name
 from vmax.checks.subject import Subject
 from vmax.checks.trees import is_key, path_name
 
@@ -26,19 +28,15 @@ def pytree(subject: Subject) -> Measured:
     state, observation = env.reset(key, params)
     following, step = env.step(key, state, subject.actions("pytree", *()), params)
     wrong += [f"state.{name}: {said}" for name, said in _loose(state)]
-    wrong += _differences("state", state, following)
-    size = env.observation_space.size
-    wrong += _declared("observation after reset", observation, (size,), jnp.float32)
-    wrong += _declared("observation", step.observation, (size,), jnp.float32)
-    wrong += _declared("reward", step.reward, (), jnp.float32)
+    wrong += state_mismatches(state, following)
+    wrong += observation_mismatches(env, "observation after reset", observation) + step_mismatches(env, step)
+    told = {"observation after reset": observation, "observation": step.observation, "reward": step.reward}
+    wrong += [part for name, leaf in told.items() for part in _other_type(name, leaf, jnp.float32)]
     for name in ("terminated", "truncated"):
-        wrong += _declared(name, getattr(step, name), (), jnp.bool_)
-    names, told = {feature.name for feature in env.info_space}, set(step.info)
-    wrong += [f"info {name}: declared, not told" for name in sorted(names - told)]
-    wrong += [f"info {name}: told, not declared" for name in sorted(told - names)]
-    for name in sorted(names & told):
-        wrong += _declared(f"info {name}", step.info[name], (), None)
-    return Measured(len(wrong), listed(wrong))
+        wrong += _other_type(name, getattr(step, name), jnp.bool_)
+    for name, leaf in step.info.items():
+        wrong += _other_type(f"info {name}", leaf, None)
+    return Measured(len(wrong), listed(dict.fromkeys(wrong)))
 
 
 def _loose(tree: Any) -> list[tuple[str, str]]:
@@ -52,30 +50,14 @@ def _loose(tree: Any) -> list[tuple[str, str]]:
     return found
 
 
-def _differences(what: str, before: Any, after: Any) -> list[str]:
-    """Leaves of a tree that have another shape or type afterwards."""
-    if jax.tree.structure(before) != jax.tree.structure(after):
-        return [f"{what}: another structure after a step"]
-    pairs = zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True)
-    return [
-        f"{what}.{path_name(path)}: {_type(one)} becomes {_type(other)}"
-        for (path, one), other in pairs
-        if _type(one) != _type(other)
-    ]
-
-
-def _type(leaf: Any) -> str:
-    leaf_type = getattr(leaf, "dtype", type(leaf).__name__)
-    return f"{'weak ' if getattr(leaf, 'weak_type', False) else ''}{leaf_type}{list(np.shape(leaf))}"
-
-
-def _declared(what: str, leaf: Any, shape: tuple[int, ...], dtype: Any) -> list[str]:
-    """Where a leaf is not an array of this shape and type (None: any that is a number)."""
+def _other_type(what: str, leaf: Any, dtype: Any) -> list[str]:
+    """Where a leaf is no array, or one of another type (None: any), or a weakly typed one."""
     if not isinstance(leaf, jax.Array):
         return [f"{what}: is a Python {type(leaf).__name__}"]
-    wanted = leaf.dtype if dtype is None else jnp.dtype(dtype)
     weak = dtype is not None and leaf.weak_type
-    return [] if leaf.shape == shape and leaf.dtype == wanted and not weak else [f"{what}: {_type(leaf)}"]
+    if dtype is None or (leaf.dtype == jnp.dtype(dtype) and not weak):
+        return []
+    return [f"{what}: {'weak ' * weak}{type_name(leaf)}"]
 
 
 def retrace(subject: Subject) -> Measured:
@@ -109,22 +91,6 @@ def transfer(subject: Subject) -> Measured:
     except RuntimeError as error:
         found.append(str(error).splitlines()[0])
     return Measured(len(found), listed(found))
-
-
-def callbacks(jaxpr: Any) -> list[str]:
-    """Names of the primitives that call the host, in a program and all that it contains."""
-    found = []
-    for equation in jaxpr.eqns:
-        if "callback" in equation.primitive.name or equation.primitive.name in ("infeed", "outfeed"):
-            found.append(equation.primitive.name)
-        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_program):
-            if _is_program(inner):
-                found += callbacks(getattr(inner, "jaxpr", inner))
-    return found
-
-
-def _is_program(value: Any) -> bool:
-    return hasattr(value, "eqns") or hasattr(getattr(value, "jaxpr", None), "eqns")
 
 
 def constants(subject: Subject) -> Measured | Skip:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
@@ -17,7 +18,8 @@ import numpy as np
 from flax import struct
 
 from vmax.checks.contest import Contest, constant_actions, hold
-from vmax.checks.settings import SizesConfig
+from vmax.checks.held import RANDOM, Held, held_actions
+from vmax.checks.settings import BY_ENVIRONMENT_ALONE, Scaling, SizesConfig
 from vmax.checks.trees import changed, clocks, is_key, is_number, numbers, path_name
 from vmax.envs.environment import AutoReset, Checks, Environment, Step
 from vmax.spaces import random_actions
@@ -30,9 +32,17 @@ TRIAL_LANES = 8
 class Subject:
     """An environment under test. Keys of every run follow from `seed` and the run's name."""
 
-    def __init__(self, env: Any, sizes: SizesConfig, seed: int = 0) -> None:
-        self.env, self.seed = env, seed
-        self.hooks: Checks = env.checks
+    def __init__(
+        self,
+        env: Any,
+        sizes: SizesConfig,
+        seed: int = 0,
+        exempt: Mapping[str, str] | None = None,
+        scaling: Scaling = BY_ENVIRONMENT_ALONE,
+    ) -> None:
+        """`exempt`: what is left out besides what the environment exempts itself. `scaling`: of the learner."""
+        self.env, self.seed, self.scaling = env, seed, scaling
+        self.hooks: Checks = replace(env.checks, exempt={**env.checks.exempt, **(exempt or {})})
         self.sizes = sizes.eased(self.hooks.effort)
         self.params = env.params(SPLIT)
         self.traces = 0
@@ -82,8 +92,8 @@ class Subject:
         return min(max(self.sizes.steps, 2 * self.env.min_episode_steps + 8), self.sizes.most_steps)
 
     @cached_property
-    def _random_run(self) -> tuple[Sample, float]:
-        """The random run, and the seconds that it takes once it is compiled."""
+    def _runs(self) -> tuple[Sample, Step, float]:
+        """The random run, what the steps of the extreme one told, and the seconds that this took once compiled."""
         lanes, world = self.sizes.lanes, AutoReset(cast(Environment, _Recorder(self.env, self.hooks.residual)))
 
         def run(keys: Array, step_keys: Array, actions: Array, params: Any) -> Sample:
@@ -102,30 +112,44 @@ class Subject:
         given = (self.keys("random reset", lanes), self.keys("random steps", self.length))
         actions = self.actions("random actions", self.length, lanes)
         sample = jax.block_until_ready(compiled(*given, actions, self.params))
+        fixed = constant_actions(self.env.action_space, self.key("constants"), self.sizes.corners)
+        fixed = fixed[np.linspace(0, len(fixed) - 1, lanes).astype(int)]
+        extreme = jnp.broadcast_to(fixed, actions.shape)
         began = time.perf_counter()
-        jax.block_until_ready(compiled(*given, actions, self.params))
-        return sample, time.perf_counter() - began
+        other = jax.block_until_ready(compiled(*given, extreme, self.params))
+        return sample, other.step, time.perf_counter() - began
 
     @cached_property
     def sample(self) -> Sample:
         """Random actions in `sizes.lanes` environments with auto-reset, leaves `[T, N, …]`, on the host."""
-        return jax.tree.map(_to_host, self._random_run[0])
+        return jax.tree.map(_to_host, self._runs[0])
+
+    @cached_property
+    def extreme(self) -> Step:
+        """What the steps told, `[T, N, …]`, as in `sample`, where each environment has a constant action of its own,
+        the extreme ones among them."""
+        return jax.tree.map(_to_host, replace(self._runs[1], info={}))
+
+    @property
+    def one_step(self) -> bool:
+        """Whether every episode has a single step."""
+        return bool(self.sample.ended.all())
 
     @property
     def steps_per_s(self) -> float:
-        return self.length * self.sizes.lanes / self._random_run[1]
+        return self.length * self.sizes.lanes / self._runs[2]
 
     @cached_property
     def picked(self) -> tuple[Any, Array]:
-        """States `[S, …]` of the random run in which an episode goes on, at times spread over it, and the next key."""
-        step = self.sample.step
-        goes_on = ~(step.terminated | step.truncated)
+        """States `[S, …]` of the random run in which an episode goes on (any where none does), at times spread over it,
+        and the next key."""
+        goes_on = ~self.sample.ended | self.one_step
         times, lanes = np.nonzero(goes_on)
         chosen = np.linspace(0, len(times) - 1, self.sizes.states).astype(int)
         # not always the same lane: they follow one another in the second index
         chosen = (chosen + np.arange(len(chosen)) % goes_on.shape[1]) % len(times)
         pick = jax.jit(lambda tree, t, n: jax.tree.map(lambda leaf: leaf[t, n], tree))
-        return pick(self._random_run[0].state, times[chosen], lanes[chosen]), self.keys("picked", len(chosen))
+        return pick(self._runs[0].state, times[chosen], lanes[chosen]), self.keys("picked", len(chosen))
 
     @cached_property
     def follow(self) -> Any:
@@ -141,10 +165,9 @@ class Subject:
         return jax.jit(run)
 
     @cached_property
-    def held(self) -> Any:
-        """Compiled: from each picked state each of the actions `[B, A]` held for `sizes.hold` steps, all with the same
-        keys. Gives the plant after the first and after the last step as numbers `[S, B, 2 F]`, and the return up to
-        the episode's end `[S, B]`."""
+    def held(self) -> Held:
+        """From each picked state each of the actions held for `sizes.hold` steps, or until the episode ends, all with
+        the same keys."""
 
         def one(state: Any, key: Array, action: Array, params: Any) -> tuple[Array, Array]:
             def advance(loop: Any, key: Array) -> Any:
@@ -159,8 +182,12 @@ class Subject:
             (_, _, total), states = jax.lax.scan(advance, begin, jax.random.split(key, self.sizes.hold))
             return jnp.concatenate([states[0], states[-1]]), total
 
+        space = self.env.action_space
+        actions, groups = held_actions(space)
+        actions = np.concatenate([actions, random_actions(space, self.key("reward"), (RANDOM,))])
         inner = jax.vmap(one, in_axes=(None, None, 0, None))
-        return jax.jit(jax.vmap(inner, in_axes=(0, 0, None, None)))
+        plant, total = jax.jit(jax.vmap(inner, in_axes=(0, 0, None, None)))(*self.picked, actions, self.params)
+        return Held(actions, groups, np.asarray(plant, np.float64), np.asarray(total, np.float64))
 
     @cached_property
     def contest(self) -> Contest:
@@ -185,7 +212,8 @@ class Subject:
         ends = [jnp.broadcast_to(action, (length, *action.shape)) for action in (fixed[0], fixed[-1])]
         actions = jnp.stack([self.actions("trial actions", length), *ends])
         run = jax.vmap(self._trial, in_axes=(0, None, None))
-        run = jax.jit(jax.vmap(jax.vmap(run, in_axes=(None, 0, None)), in_axes=(None, None, axes)))
+        run = jax.vmap(jax.vmap(run, in_axes=(None, 0, None)), in_axes=(None, None, axes), axis_size=1 + 2 * len(moved))
+        run = jax.jit(run)
         told = run(self.keys("trial", lanes), actions, structure.unflatten(batch))
         return Trials([path_name(leaves[i][0]) for i in moved], jax.tree.map(_to_host, told))
 

@@ -6,11 +6,12 @@ import jax
 import numpy as np
 
 from vmax.checks.finding import Check, Measured, Skip
-from vmax.checks.reward import episode_lengths
 from vmax.checks.subject import Subject
 from vmax.checks.trees import path_name
 
 KIND = "termination"
+FEW_STARTS = 0.9
+"""Share of distinct observations among fresh starts above which one is told from another."""
 
 
 def final_observation(subject: Subject) -> Measured | Skip:
@@ -20,7 +21,9 @@ def final_observation(subject: Subject) -> Measured | Skip:
         return Skip(f"no episode ended in {len(ended)} steps")
     told, true = sample.step.observation[ended], sample.noted["observation"][ended]
     lost = (told != true).any(axis=-1)
-    stale = (sample.coming[ended] == told).all(axis=-1)
+    fresh = sample.coming[ended]
+    # with few distinct starts an episode may well begin where one has ended
+    stale = (fresh == told).all(axis=-1) & (len(np.unique(fresh, axis=0)) > FEW_STARTS * len(fresh))
     back = _clock_runs_back(subject)
     parts = [(lost, "lost"), (back, "of a new episode: a clock of the state runs back"), (stale, "acted on again")]
     wrong = lost | stale | back
@@ -46,17 +49,15 @@ def _clocks_before(subject: Subject) -> dict[str, np.ndarray]:
 
 
 def episode_length(subject: Subject) -> Measured | Skip:
-    """The shortest truncated episode as a share of `min_episode_steps`; the first of each lane may be shorter."""
-    sample, least = subject.sample, subject.env.min_episode_steps
-    truncated = np.asarray(sample.step.truncated & ~sample.step.terminated)
-    lengths = []
-    for lane in range(truncated.shape[1]):
-        ends = np.flatnonzero(sample.ended[:, lane])
-        whole = np.diff(ends)
-        lengths += whole[truncated[ends[1:], lane]].tolist()
-    if not lengths:
-        return Skip(f"no second episode was truncated in {len(truncated)} steps")
-    return Measured(min(lengths) / least, f"{min(lengths)} steps, declared at least {least}")
+    """The shortest truncated episode as a share of `min_episode_steps`, under random and extreme constant actions."""
+    least, lengths = subject.env.min_episode_steps, []
+    for step in (subject.sample.step, subject.extreme):
+        truncated, ended = step.truncated & ~step.terminated, step.truncated | step.terminated
+        lengths += [_lengths(lane)[which[lane]] for lane, which in zip(ended.T, truncated.T, strict=True)]
+    found = np.concatenate(lengths)
+    if not len(found):
+        return Skip(f"no episode was truncated in {len(subject.sample.ended)} steps")
+    return Measured(found.min() / least, f"{found.min()} steps, declared at least {least}")
 
 
 def episode_end(subject: Subject) -> Measured | Skip:
@@ -72,9 +73,21 @@ def time_limit(subject: Subject) -> Measured | Skip:
     sample = subject.sample
     if not np.asarray(sample.step.terminated).any():
         return Skip("no episode terminated")
+    if subject.one_step:
+        return Skip("every episode has one step")
     lengths = episode_lengths(subject)[np.concatenate([lane[end] for lane, end in _by_lane(subject)])]
     _, counts = np.unique(lengths, return_counts=True)
     return Measured(float(counts.max() / counts.sum()) if len(lengths) > 2 else 0.0, f"{len(lengths)} terminated")
+
+
+def episode_lengths(subject: Subject) -> np.ndarray:
+    """Lengths of all whole episodes of the random run."""
+    return np.concatenate([_lengths(lane) for lane in subject.sample.ended.T])
+
+
+def _lengths(ended: np.ndarray) -> np.ndarray:
+    """Lengths of the whole episodes of one environment, from where they end, `[T]`."""
+    return np.diff(np.flatnonzero(ended), prepend=-1)
 
 
 def _by_lane(subject: Subject) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -91,7 +104,8 @@ CHECKS = (
     ),
     Check(
         "episode_length", KIND, "share",
-        "training relies on min_episode_steps; correct it, or what truncates", episode_length,
+        "the replay keeps fewer transitions than it is given room for; correct min_episode_steps, or what truncates",
+        episode_length,
     ),
     Check("episode_end", KIND, "share of lanes", "evaluation by episodes needs ends: set a time limit", episode_end),
     Check(

@@ -37,10 +37,11 @@ def run(composed: DictConfig) -> None:
     devices.verify(device)
     from vmax.checks import report
 
-    findings = _find(env, mapping, seed)
+    exempt = _exempt(mapping["exempt"])
+    findings = _find(env, mapping, seed, exempt)
     path = Path(HydraConfig.get().runtime.output_dir) / "checks.json"
-    report.show(env.name, findings)
-    write_json(path, report.record(env, findings, seed))
+    report.show(env.name, findings, exempt)
+    write_json(path, report.record(env, findings, seed, exempt))
     print(f"file: {path}", flush=True)
     if any(found.status == "FAIL" for found in findings):
         raise JobFailed(FAILED)
@@ -55,23 +56,26 @@ def before_training(config: Any, mapping: Mapping[str, Any]) -> dict[str, Any] |
         return None
     from vmax import envs
     from vmax.checks import memory, report
+    from vmax.checks.settings import scaling_of
 
-    shipped = to_mapping(compose([], "check"))
-    key = memory.fingerprint(mapping["env"], {name: shipped[name] for name in ("sizes", "thresholds", "seed")})
+    shipped, exempt, scaling = to_mapping(compose([], "check")), _exempt(config.exempt), scaling_of(config.algorithm)
+    settings = {name: shipped[name] for name in ("sizes", "thresholds", "seed")}
+    key = memory.fingerprint(mapping["env"], {**settings, "exempt": exempt, "scaling": vars(scaling)})
     record = memory.passed(key)
     if record is not None:
         print(f"checks: {record['outcome']} (as before)", flush=True)
         return record
     print(f"checks of {config.env.name} before training …", flush=True)
     env = envs.make(config.env)
-    findings = _find(env, shipped, shipped["seed"])
-    record = report.record(env, findings, shipped["seed"])
+    findings = _find(env, shipped, shipped["seed"], exempt, scaling=scaling)
+    record = report.record(env, findings, shipped["seed"], exempt)
     failed = [found for found in findings if found.status == "FAIL"]
     if failed:
-        report.show(env.name, [found for found in findings if found.status in ("FAIL", "WARN")])
+        report.show(env.name, [found for found in findings if found.status in ("FAIL", "WARN")], exempt)
         names = ", ".join(found.id for found in failed)
         raise UserError(
-            f"checks: {names} failed; see scripts/check.py env={env.name}, or train all the same: checks=off"
+            f"checks: {names} failed; see scripts/check.py env={env.name}. To leave one out: "
+            f"exempt={{{failed[0].id}: REASON}}; all: checks=off"
         )
     memory.remember(key, record)
     print(f"checks: {record['outcome']}", flush=True)
@@ -88,11 +92,20 @@ def _environment(mapping: Mapping[str, Any]) -> Any:
     return envs.make(build(envs.config_class(section["name"]), section, "env"))
 
 
-def _find(env: Any, mapping: Mapping[str, Any], seed: int) -> list[Any]:
+def _exempt(value: Any) -> dict[str, str]:
+    """The checks that a configuration leaves out. Raises UserError."""
+    from vmax.checks.registry import BY_ID
+    from vmax.checks.settings import exemptions_of
+
+    return exemptions_of(value, BY_ID)
+
+
+def _find(env: Any, mapping: Mapping[str, Any], seed: int, exempt: Mapping[str, str], **learner: Any) -> list[Any]:
     """The findings with the sizes and thresholds of a configuration of this command. Raises UserError."""
     from vmax.checks.registry import run_checks
     from vmax.checks.settings import SizesConfig, thresholds_of
 
     shipped = thresholds_of(to_mapping(compose([], "check"))["thresholds"])
     sizes = build(SizesConfig, mapping.get("sizes"), "sizes")
-    return run_checks(env, sizes, thresholds_of(mapping.get("thresholds"), shipped), shipped, seed)
+    thresholds = thresholds_of(mapping.get("thresholds"), shipped)
+    return run_checks(env, sizes, thresholds, shipped, seed, exempt, **learner)

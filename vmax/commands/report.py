@@ -35,7 +35,7 @@ from vmax.evaluation.report.source import Source
 from vmax.run_folder import RunFolder
 
 COMPARISON = "comparison.json"
-UNTOLD = ("seed", "env", "name", "device", "threads", "checks", "export", "report", "resume", "time_budget_s")
+UNTOLD = ("seed", "env", "name", "device", "threads", "checks", "exempt", "export", "report", "resume", "time_budget_s")
 """Overrides that make no other group."""
 NETWORK = ("algorithm", "network")
 """Overrides that the name of a group holds already."""

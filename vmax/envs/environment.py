@@ -128,7 +128,7 @@ class Environment(Protocol):
 
     @property
     def min_episode_steps(self) -> int:
-        """No episode is truncated before so many steps, but for the first one after a fresh start."""
+        """No episode is truncated before so many steps. Where that is not true, the replay keeps fewer of them."""
         ...
 
     def params(self, split: str) -> Params:

@@ -4,7 +4,7 @@ Besides each step its age is kept (the steps of its episode before it), so that 
 acting network's carry is kept for the first of every `stride` rows. A sequence is found from a step drawn uniformly: it
 begins at that step's episode, or, in windows, at the last row before it whose carry is kept, unless the episode begins
 after that. It ends with its episode, at the newest step, or after `length` steps; the rest is padding of weight 0.
-Neither does it begin before the oldest row: the first rows of a full ring are not drawn.
+Neither does it begin before the oldest row: once rows have left the buffer, its first ones are not drawn.
 
 Source: Kapturowski et al. (2019), Recurrent Experience Replay in Distributed Reinforcement Learning (stored carry and
 burn-in).
@@ -65,7 +65,9 @@ def init(
 
     Raises: UserError if the ring does not hold two sequences of each environment.
     """
-    steps = transitions.init(capacity, num_envs, example_observation, example_action, min_episode_steps, priority)
+    steps = transitions.init(
+        capacity, num_envs, example_observation, example_action, min_episode_steps, priority, _reach(config)
+    )
     if steps.rows < 2 * config.length:
         raise UserError(
             f"training.replay_capacity={capacity} (a device): holds {steps.rows} steps of each of {num_envs} "
@@ -186,6 +188,11 @@ def sample(
     return replace(jax.tree.map(shared_out, batch), history=history)
 
 
+def _reach(config: SequenceConfig) -> int:
+    """The most rows from the beginning of a sequence to a step that leads to it, both counted."""
+    return config.length if config.kind == "episode" else config.stride
+
+
 class _Origin(NamedTuple):
     """Where S sequences begin: the place, how many rows there are from it to the newest, and the carry there.
 
@@ -203,8 +210,8 @@ class _Origin(NamedTuple):
 def _origins(replay: Replay, key: Key, count: int, progress: Array | float) -> _Origin:
     config, steps = replay.config, replay.steps
     envs, rows = steps.num_envs, steps.rows
-    reach = config.length if config.kind == "episode" else config.stride
-    low = jnp.where(steps.filled == rows, reach - 1, 0)
+    # once a row has left, sequences that begin before the oldest one would be drawn from the first rows
+    low = jnp.where(steps.number == steps.filled.astype(jnp.uint32), 0, _reach(config) - 1)
     high = jnp.maximum(steps.filled - 1, low + 1)
     oldest = (steps.head - steps.filled) % rows
     if steps.priority is None:

@@ -6,14 +6,21 @@ stored there, and each observation is kept once. The exception is a truncated ep
 observation of another one: its true final observation goes to a ring of its own, the *finals*, behind the rows in the
 same array, and the transition keeps the place.
 
-Why no live transition ever points to an overwritten final. Let R be the number of rows, N the environments, m the
-least steps between two truncations of one environment, and K = ceil(R / m) + 1: at most N K truncations lie within R
-rows, the one more being for environments started afresh in between. Each row writes a block of N places at the head of
-the finals (its truncated ones first, the rest void) and moves the head by their count; a block that would not fit
-starts at 0. A final at place p is hit by a block at s with p - N < s <= p one lap later. The lap before ended at
-F - N + 1 or beyond, so that at least (F - N - p) + (p - N + 1) = F - 2N + 1 finals were written after it and before
-that block. Were its transition still live, these and itself would lie within fewer than R rows: F - 2N + 2 <= N K.
-With F = N (K + 2) that is a contradiction.
+A transition whose final has been overwritten is never drawn. Each final is kept with the number of the row that it
+belongs to. Where a row overwrites one, that row and all older ones leave the buffer in the same call: `filled` falls to
+what lies after it. This holds for any lengths of episodes.
+
+How large the finals are. Let R be the number of rows, N the environments, F = N (K + 2) the places of the finals, and m
+the least steps between two truncations of one environment, as the environment declares them. Each row writes a block of
+N places at the head of the finals (its truncated ones first, the rest void) and moves the head by their count; a block
+that would not fit starts at 0. A final at place p is hit by a block at s with p - N < s <= p one lap later. The lap
+before ended at F - N + 1 or beyond, so that at least (F - N - p) + (p - N + 1) = F - 2N + 1 = N K + 1 finals, itself
+one of them, were written from it on and before that block.
+
+- With K = ceil(R / m) + 1 no row leaves early where the declaration is true: at most N K truncations lie within R rows,
+  the one more being for environments started afresh in between.
+- Whatever is declared, at most N of these finals belong to its own row, so at least K rows came after that. With that
+  of the block, K + 1 rows stay: `least_rows` bounds K from below, for n-step returns and sequences.
 """
 
 from __future__ import annotations
@@ -87,8 +94,10 @@ class Replay:
       terminated, truncated: `[C]`, bool.
       final: place of the true final observation in `observation`, read only where truncated, `[C]`, int32.
       head: the row that is written next, int32.
-      filled: rows in use, int32.
+      filled: rows in use, the newest so many, int32.
       final_head: place in the finals that is written next, int32.
+      owner: number of the row that each final belongs to, `[F]`, uint32; of a void place that of a row which is gone.
+      number: rows written so far, uint32, which may wrap round: differences count.
       num_envs: N.
       priority: of each of the C transitions; None: all are drawn alike.
     """
@@ -102,6 +111,8 @@ class Replay:
     head: Array
     filled: Array
     final_head: Array
+    owner: Array
+    number: Array
     num_envs: int = struct.field(pytree_node=False)
     priority: priorities.Priorities | None = None
 
@@ -114,10 +125,10 @@ class Replay:
         return self.capacity // self.num_envs
 
 
-def finals_needed(capacity: int, num_envs: int, min_episode_steps: int) -> int:
+def finals_needed(capacity: int, num_envs: int, min_episode_steps: int, least_rows: int) -> int:
     """Places for final observations, F (derivation above)."""
     rows = capacity // num_envs
-    return num_envs * (math.ceil(rows / min_episode_steps) + 3)
+    return num_envs * (max(math.ceil(rows / min_episode_steps) + 1, least_rows) + 2)
 
 
 def init(
@@ -127,13 +138,16 @@ def init(
     example_action: Array,
     min_episode_steps: int,
     priority: PriorityConfig | None = None,
+    least_rows: int = 1,
 ) -> Replay:
     """An empty buffer for `capacity` transitions of `num_envs` environments (those of one device).
 
     Args:
       example_observation, example_action: one of each, `[D]` and `[A]`; their dtypes are those of the buffer.
-      min_episode_steps: no environment truncates twice within fewer steps.
+      min_episode_steps: no environment truncates twice within fewer steps. Where that is not true, old rows leave the
+        buffer before it is full.
       priority: how priorities are kept; None: not at all.
+      least_rows: more rows than these stay, even if all environments truncate in every step.
 
     Raises: UserError if the capacity is no multiple of the environments or holds fewer than two rows.
     """
@@ -142,7 +156,8 @@ def init(
             f"training.replay_capacity={capacity} (a device): must be a multiple of training.num_envs={num_envs}, "
             "at least twice as large"
         )
-    places = capacity + finals_needed(capacity, num_envs, min_episode_steps)
+    finals = finals_needed(capacity, num_envs, min_episode_steps, least_rows)
+    places = capacity + finals
     if places > MOST:
         raise UserError(
             f"training.replay_capacity={capacity} (a device): needs {places} places; at most {MOST} can be counted"
@@ -157,6 +172,8 @@ def init(
         head=jnp.zeros((), jnp.int32),
         filled=jnp.zeros((), jnp.int32),
         final_head=jnp.zeros((), jnp.int32),
+        owner=jnp.zeros(finals, jnp.uint32),
+        number=jnp.zeros((), jnp.uint32),
         num_envs=num_envs,
         priority=priorities.init(priority, capacity),
     )
@@ -195,12 +212,18 @@ def _add_row(
     final_observation: Array,
 ) -> Replay:
     """Appends one vector step, `[N, ...]`: one contiguous write a leaf, and one of the finals."""
-    capacity, count = replay.capacity, replay.num_envs
+    capacity, count, rows = replay.capacity, replay.num_envs, replay.rows
     places = replay.observation.shape[0] - capacity
     start = replay.head * count
     final_start = jnp.where(replay.final_head + count > places, 0, replay.final_head)
     order = jnp.argsort(~truncated, stable=True)  # the truncated environments first
     final = capacity + final_start + jnp.cumsum(truncated, dtype=jnp.int32) - 1
+    ends = jnp.sum(truncated, dtype=jnp.int32)
+    number = replay.number + 1
+    # the rows since each final that is overwritten; of one whose row is gone at least R, and of none at all `number`
+    since = number - jax.lax.dynamic_slice_in_dim(replay.owner, final_start, count)
+    stay = jnp.minimum(jnp.min(since), rows).astype(jnp.int32)
+    owner = jnp.where(jnp.arange(count) < ends, number, number - rows)
 
     def write(leaf: Array, values: Array, at: Array) -> Array:
         return jax.lax.dynamic_update_slice_in_dim(leaf, values.astype(leaf.dtype), at, axis=0)
@@ -214,9 +237,11 @@ def _add_row(
         terminated=write(replay.terminated, terminated, start),
         truncated=write(replay.truncated, truncated, start),
         final=write(replay.final, final, start),
-        head=(replay.head + 1) % replay.rows,
-        filled=jnp.minimum(replay.filled + 1, replay.rows),
-        final_head=final_start + jnp.sum(truncated, dtype=jnp.int32),
+        head=(replay.head + 1) % rows,
+        filled=jnp.minimum(replay.filled + 1, stay),
+        final_head=final_start + ends,
+        owner=write(replay.owner, owner, final_start),
+        number=number,
         priority=priorities.renewed(replay.priority, start, count),
     )
 

@@ -123,7 +123,9 @@ class Program:
         space = self.environment.action_space
         action = jnp.zeros(space.shape, jnp.int32 if isinstance(space, Discrete) else jnp.float32)
         if not self.remembers:
-            return transitions.init(sizes.replay_capacity, sizes.num_envs, observation, action, least, sizes.priorities)
+            return transitions.init(
+                sizes.replay_capacity, sizes.num_envs, observation, action, least, sizes.priorities, sizes.n_step
+            )
         if sizes.sequences.kind == "episode" and least > sizes.sequences.length:
             raise UserError(
                 f"training.sequences.length={sizes.sequences.length}: an episode has {least} steps; set at least that, "

@@ -12,6 +12,7 @@ import jax
 from vmax import devices
 from vmax.algorithms.algorithm import Spec
 from vmax.checkpoint import Checkpoints
+from vmax.checks import shapes
 from vmax.config import RunConfig
 from vmax.envs.environment import Environment
 from vmax.envs.rollout import Courseful, Policy
@@ -101,18 +102,19 @@ class Run:
 def trace(config: RunConfig, env: Environment, algorithm: Any) -> Stages:
     """The compiled part as far as it goes without a state. Raises UserError for settings that do not go together."""
     t, n = config.training, devices.count()
-    block = t.num_envs * t.unroll
+    block, params = t.num_envs * t.unroll, env.params("train")
+    shapes.verify(env, params)
     program = build_program(config, env, algorithm)
     initialise, warm_up, chunk = program.compiled(t.log_every // block, t.warmup_steps // block)
-    params = devices.replicate(env.params("train"), n)
+    params = devices.replicate(params, n)
     keys = devices.replicate(jax.random.key(config.seed), n)
     place = devices.sharding()
-    shapes = jax.tree.map(
+    state = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), jax.eval_shape(initialise, keys, params)
     )
     started = time.monotonic()
-    lowered = chunk.lower(shapes, params)
-    return Stages(program, params, keys, shapes, initialise, warm_up, lowered, time.monotonic() - started)
+    lowered = chunk.lower(state, params)
+    return Stages(program, params, keys, state, initialise, warm_up, lowered, time.monotonic() - started)
 
 
 def build_program(config: RunConfig, env: Environment, algorithm: Any) -> Program:

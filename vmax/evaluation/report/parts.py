@@ -136,7 +136,10 @@ def checks(found: Mapping[str, Any]) -> list[Html]:
     }
     line = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
     shown = tag("div", table(["check", "status", "measured", "threshold", "note"], rows, texts=5), class_="wide")
-    return [paragraph(f"{line}."), shown]
+    left_out = found.get("exempt") or {}
+    told = [tag("li", tag("code", name), f": {reason}") for name, reason in left_out.items()]
+    listed = [paragraph("Left out by the user:"), tag("ul", *told)] if told else []
+    return [paragraph(f"{line}."), *listed, shown]
 
 
 def origin(source: Source) -> list[Html]:
