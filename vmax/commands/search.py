@@ -1,7 +1,7 @@
 """`hydra/sweeper=tpe`: settings searched by Optuna's tree-structured Parzen estimator, in a study that is kept.
 
 A study is of one task: everything that is not searched (environment, algorithm, budget, seed, …) is on record in it and
-makes its name. Trial n is drawn by a generator seeded with `sampler.seed` and n, from the trials before it, so neither a
+makes its name. Trial n is drawn by a generator seeded with `sampler.seed` and n, from the trials before it: neither a
 later command nor a second process at the same time repeats a point.
 """
 
@@ -39,16 +39,8 @@ OLDEST = 4
 TASK = "task"
 """The attribute of a study that holds the settings which are not searched."""
 UNTOLD = (
-    "name",
-    "device",
-    "threads",
-    "checks",
-    "export",
-    "report",
-    "resume",
-    "logging.",
-    "checkpoint.",
-    "evaluation.plots",
+    *("name", "device", "threads", "checks", "export", "report", "resume"),
+    *("logging.", "checkpoint.", "evaluation.plots"),
 )
 """Settings, or what they begin with, that change no score."""
 
@@ -126,21 +118,23 @@ class Search:
         The preset's settings are searched where the algorithm (each, where several are searched) has them, and nothing
         else is typed for them. Raises UserError.
         """
-        typed = OverridesParser.create(config_loader=self.loader).parse_overrides(list(arguments))
+        parser = OverridesParser.create(config_loader=self.loader)
+        typed = parser.parse_overrides(list(arguments))
         space = {one.get_key_element(): distribution(one) for one in typed if one.is_sweep_override()}
         fixed = [str(one.input_line) for one in typed if not one.is_sweep_override()]
-        preset = OverridesParser.create(config_loader=self.loader).parse_overrides(
-            [f"{k}={v}" for k, v in (self.settings.params or {}).items()]
-        )
         groups = [key for key in space if key in self.config.hydra.runtime.choices]
         choices = product(*([f"{key}={value}" for value in space[key].choices] for key in groups))
         known = [set(keys(self._load([*fixed, *chosen]))) for chosen in choices]
         said = {one.get_key_element().lstrip("+~") for one in typed}
-        for one in preset:
+        preset = {key: value for key, value in (self.settings.params or {}).items() if key not in said}
+        for one in parser.parse_overrides([f"{key}={value}" for key, value in preset.items()]):
             key = one.get_key_element()
-            if key not in said and all(key in names for names in known):
-                space |= {key: distribution(one)} if one.is_sweep_override() else {}
-                fixed += [] if one.is_sweep_override() else [str(one.input_line)]
+            if not all(key in names for names in known):
+                continue
+            if one.is_sweep_override():
+                space[key] = distribution(one)
+            else:
+                fixed.append(str(one.input_line))
         return space, fixed
 
     def _load(self, overrides: Sequence[str]) -> DictConfig:
@@ -168,7 +162,7 @@ class Search:
                 study = optuna.create_study(
                     study_name=name, storage=_storage(settings.storage), direction="maximize", load_if_exists=True
                 )
-            except (RuntimeError, optuna.exceptions.OptunaError, ValueError) as error:
+            except Exception as error:  # of Optuna, SQLAlchemy or a database's driver
                 reason = str(error).splitlines()[0]
                 raise UserError(f"hydra.sweeper.storage={settings.storage}: cannot be used ({reason})") from error
             before = study.user_attrs.get(TASK)

@@ -1,4 +1,4 @@
-"""Jobs of a multirun that submitit starts: a failed one is told as failed, and one that dies does not hide the others."""
+"""Jobs of a multirun that submitit starts: a failed one is told as failed, and one that dies hides no other."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Submitted:
     hydra_context: Any
 
     def __call__(self, *arguments: Any) -> JobReturn:
-        """The job itself, in its own process. Raises what made it fail, so that submitit and Slurm tell of a failure."""
+        """The job itself, in its own process. Raises what made it fail: submitit and Slurm tell of it."""
         done = super().__call__(*arguments)  # pyright: ignore[reportAttributeAccessIssue]
         _ = done.return_value
         return done
@@ -54,7 +54,7 @@ class Submitted:
             [f"job_id_for_{number}" for number in numbers],
             [state] * len(numbers),
         )
-        return [self._outcome(job, *which) for job, *which in zip(jobs, numbers, job_overrides, strict=True)]
+        return [self._outcome(*which) for which in zip(jobs, numbers, job_overrides, strict=True)]
 
     def _outcome(self, job: Any, number: int, overrides: Sequence[str]) -> JobReturn:
         """What a job returned; waits for it."""

@@ -194,7 +194,8 @@ def _state(run: RunFolder) -> tuple[str, str | None]:
     """How a run stands, and why. One that is on record as running, but which no process holds, was killed."""
     record: Mapping[str, Any] = run.record()
     if record.get("status") != "running":
-        return str(record.get("status")), record.get("reason")
+        reason = record.get("reason")
+        return str(record.get("status")), f"{reason}{run.path}" if str(reason).endswith("resume=") else reason
     try:
         with held(run.path, ""):
             return "killed", "its process ended without a word"

@@ -114,6 +114,9 @@ def train(composed: DictConfig, path: Path, overrides: Sequence[str]) -> dict[st
             print(f"resume=auto: the run in {path} is {here.record()['status']}; nothing is left to do", flush=True)
             return json.loads(here.result.read_text(encoding="utf-8"))
     if resume is not None:
+        if (Path(resume) / "multirun.yaml").exists():
+            again = f"the same command with hydra.sweep.dir={resume} resume=auto goes on with it"
+            raise UserError(f"resume={resume}: is the folder of a multirun; {again}")
         mapping = resumed(RunFolder.open(resume), placed(mapping), overrides)
     device = convert(Literal["auto", "cpu", "gpu"], mapping.get("device"), "device")
     mapping["threads"] = devices.configure(device, convert(int | None, mapping.get("threads"), "threads"))
