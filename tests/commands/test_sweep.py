@@ -160,7 +160,7 @@ def test_a_job_that_submitit_queues_again_goes_on_and_a_failed_one_is_told(monke
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="the extra `slurm` is not installed")
     monkeypatch.chdir(tmp_path)
     jobs = ("hydra/launcher=slurm_local", "hydra.sweep.dir=x", "seed=0", "training.batch_size=16,1000")
-    process, run = multirun(*jobs, length="total_steps=8000"), RunFolder(tmp_path / "x/0")
+    process, run = multirun(*jobs, length="total_steps=4000"), RunFolder(tmp_path / "x/0")
     try:
         until(lambda: any(path.name.isdigit() for path in run.checkpoints.glob("*")), process)
         os.kill(submitted(tmp_path / "x/.submitit", run), signal.SIGUSR2)

@@ -184,7 +184,10 @@ class Search:
         return study
 
     def _batch(self, study: Any, space: Mapping[str, Any], fixed: Sequence[str]) -> int:
-        """The next trials, side by side; returns how many had no score. None is left open, whatever ends them."""
+        """The next trials, side by side, in folders with their numbers; returns how many had no score.
+
+        None is left open, whatever ends them.
+        """
         from optuna.trial import TrialState
 
         count = min(self.settings.n_jobs, self.settings.n_trials - self.started)
@@ -194,7 +197,7 @@ class Search:
         try:
             points = [self._point(study, trial, space) for trial in unfinished]
             jobs = [[*fixed, *(f"{key}={value}" for key, value in point.items())] for point in points]
-            returns = self.launcher.launch(jobs, initial_job_idx=self.started)
+            returns = self.launcher.launch(jobs, initial_job_idx=unfinished[0].number)
             self.started += count
             for done in returns:
                 score = done.return_value if done.status == JobStatus.COMPLETED else None
