@@ -188,6 +188,14 @@ def test_a_job_that_fails_no_longer_is_not_named(invoke, monkeypatch, tmp_path):
     assert status == 0 and "failed" not in out and not list(tmp_path.glob("x/*.failed.json"))
 
 
+def test_slurm_jobs_without_slurm_are_one_line(invoke, monkeypatch):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="the extra `slurm` is not installed")
+    monkeypatch.setenv("PATH", "")
+    status, out, err = invoke("--multirun", "hydra/launcher=slurm", "seed=1")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith('error: hydra/launcher=slurm: Could not detect "srun"')
+
+
 def test_a_signal_that_stops_a_job_ends_a_multirun_with_a_ranking(invoke, calls, tmp_path):
     status, out, err = invoke("--multirun", "seed=1,15,2", "hydra.sweep.dir=x")
     assert (status, err) == (130, "interrupted: no further job of this multirun is started\n")

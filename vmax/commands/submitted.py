@@ -11,6 +11,7 @@ from omegaconf import OmegaConf, open_dict
 
 from vmax.commands.cli import CRASH, JobFailed
 from vmax.commands.sweep import note_job
+from vmax.errors import UserError
 
 OWN = ("submitit_folder", "max_num_timeout")
 """Settings of the launcher that its executor is made with."""
@@ -31,13 +32,19 @@ class Submitted:
         return done
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
-        """Starts all jobs and waits for each; one without a result, for whatever reason, counts as failed."""
+        """Starts all jobs and waits for each; one without a result, for whatever reason, counts as failed.
+
+        Raises UserError where there is no Slurm.
+        """
         import submitit
         from hydra.core.singleton import Singleton
         from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 
         limits = {f"{self._EXECUTOR}_{key}": self.params[key] for key in OWN[1:] if key in self.params}
-        executor = submitit.AutoExecutor(self.params[OWN[0]], cluster=self._EXECUTOR, **limits)
+        try:
+            executor = submitit.AutoExecutor(self.params[OWN[0]], cluster=self._EXECUTOR, **limits)
+        except RuntimeError as error:
+            raise UserError(f"hydra/launcher={self._EXECUTOR}: {str(error).splitlines()[0]}") from error
         common = set(OmegaConf.structured(BaseQueueConf).keys())
         rest = {key: value for key, value in self.params.items() if key not in OWN}
         executor.update_parameters(
