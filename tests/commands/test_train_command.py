@@ -1,5 +1,7 @@
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ from omegaconf import OmegaConf
 
 from vmax.commands import train as command
 from vmax.errors import UserError
-from vmax.files import DiskFull
+from vmax.files import DiskFull, write_json
 from vmax.run_folder import RunFolder
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
@@ -22,6 +24,14 @@ FAILURES = {
     13: RuntimeError("boom"),
     14: KeyboardInterrupt(),
 }
+
+STOPPED = {
+    15: "SIGINT at step 5; go on with resume=",
+    16: "SIGTERM at step 5; go on with resume=",
+    17: "SIGUSR2 at step 5; go on with resume=",
+    18: "time_budget_s=9 at step 5; go on with resume=",
+}
+"""By seed, what ends a run before its time."""
 
 
 @pytest.fixture
@@ -33,11 +43,14 @@ def calls(monkeypatch, tmp_path):
         made.append((config, Path(folder), composed))
         if config.seed in FAILURES:
             raise FAILURES[config.seed]
-        RunFolder(folder).start(config.seed, {})
-        stopped = config.seed == 15
-        reason = "SIGINT at step 700; go on with resume=here" if stopped else None
-        about = {"status": "interrupted" if stopped else "completed", "reason": reason}
-        return {"run": {**about, "best_validation_score": 0.5}}
+        run = RunFolder(folder)
+        run.start(config.seed, {})
+        reason = STOPPED.get(config.seed)
+        result = {"run": {"status": "interrupted" if reason else "completed", "reason": reason}}
+        result["run"]["best_validation_score"] = 0.5
+        write_json(run.result, result)
+        run.finish(result["run"]["status"], reason)
+        return result
 
     stub = ModuleType("vmax.training.loop")
     stub.train = train  # pyright: ignore[reportAttributeAccessIssue]
@@ -162,14 +175,59 @@ def test_the_other_jobs_of_a_multirun_go_on(invoke, calls, tmp_path):
     status, _, err = invoke("--multirun", "seed=1,11,2", "hydra.sweep.dir=outputs/multirun/x")
     assert status == 2 and [config.seed for config, _, _ in calls] == [1, 11, 2]
     assert err.splitlines()[0] == "error: job 1 (seed=11): prices.csv: row 3: bad"
-    assert sorted(path.name for path in (tmp_path / "outputs/multirun/x").iterdir()) == ["0", "2", "multirun.yaml"]
+    runs = [path.name for path in (tmp_path / "outputs/multirun/x").iterdir() if path.is_dir()]
+    assert sorted(runs) == ["0", "2"]
 
 
-def test_a_signal_that_stops_a_job_ends_a_multirun(invoke, calls):
-    status, _, err = invoke("--multirun", "seed=1,15,2")
+def test_a_multirun_with_a_failed_job_ranks_the_others_and_names_it(invoke, tmp_path):
+    status, out, _ = invoke("--multirun", "seed=1,11,2", "hydra.sweep.dir=x")
+    assert status == 2 and "1 (seed=11): failed: prices.csv: row 3: bad\n" in out
+    rows = (tmp_path / "x/sweep.csv").read_text().splitlines()
+    assert [row.split(",")[:2] for row in rows[1:]] == [["0", "0.5"], ["2", "0.5"], ["1", ""]]
+    assert (tmp_path / "x/sweep.png").exists() and json.loads((tmp_path / "x/sweep.json").read_text())["best"] == "0"
+
+
+def test_a_job_that_fails_no_longer_is_not_named(invoke, monkeypatch, tmp_path):
+    invoke("--multirun", "seed=1,11", "hydra.sweep.dir=x")
+    monkeypatch.delitem(FAILURES, 11)
+    status, out, _ = invoke("--multirun", "seed=1,11", "hydra.sweep.dir=x", "resume=auto")
+    assert status == 0 and "failed" not in out and not list(tmp_path.glob("x/*.failed.json"))
+
+
+def test_slurm_jobs_without_slurm_are_one_line(invoke, monkeypatch):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="the extra `slurm` is not installed")
+    monkeypatch.setenv("PATH", "")
+    status, out, err = invoke("--multirun", "hydra/launcher=slurm", "seed=1")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith('error: hydra/launcher=slurm: Could not detect "srun"')
+
+
+def test_a_signal_that_stops_a_job_ends_a_multirun_with_a_ranking(invoke, calls, tmp_path):
+    status, out, err = invoke("--multirun", "seed=1,15,2", "hydra.sweep.dir=x")
     assert (status, err) == (130, "interrupted: no further job of this multirun is started\n")
     assert [config.seed for config, _, _ in calls] == [1, 15]
-    assert invoke("seed=15")[0] == 0  # alone it has done what it was asked to
+    assert f"1 (seed=15): interrupted: {STOPPED[15]}x/1\n" in out and (tmp_path / "x/sweep.csv").exists()
+
+
+def test_ctrl_c_between_two_phases_of_a_multirun_leaves_a_ranking(invoke, tmp_path):
+    assert invoke("--multirun", "seed=1,14,2", "hydra.sweep.dir=x")[0] == 130
+    assert (tmp_path / "x/sweep.csv").read_text().count("\n") == 2
+
+
+@pytest.mark.parametrize(("seed", "status"), [(15, 130), (16, 143), (17, 140), (18, 0)])
+def test_a_run_that_a_signal_stopped_is_no_success_and_one_out_of_time_is(invoke, seed, status):
+    assert invoke(f"seed={seed}")[0] == status
+
+
+def test_who_started_a_job_handles_its_signal_once_the_run_is_saved(invoke, calls):
+    def queue_again(number, frame):
+        raise SystemExit(len(calls))
+
+    former = signal.signal(signal.SIGUSR2, queue_again)
+    try:
+        assert invoke("seed=17")[0] == 1
+    finally:
+        signal.signal(signal.SIGUSR2, former)
 
 
 def test_a_second_run_does_not_go_into_the_same_folder(invoke, calls):
@@ -234,6 +292,56 @@ def test_resume_refuses_other_changes_and_names_both_values(invoke, calls, overr
         2,
         f"error: resume: {message}; only total_steps, time_budget_s, watchdog_s and stopping may change\n",
     ) and len(calls) == 1
+
+
+def test_resume_auto_begins_a_run_and_goes_on_with_it(invoke, calls):
+    same = ("hydra.run.dir=outputs/a", "seed=16", "threads=null", "mode=quick", "resume=auto")
+    assert invoke(*same)[0] == invoke(*same)[0] == 143
+    assert [config.resume for config, _, _ in calls] == [None, str(Path("outputs/a").resolve())]
+    assert RunFolder.open("outputs/a").given_overrides() == ["seed=16", "threads=null", "mode=quick"]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "difference"),
+    [
+        ((), ("seed=4",), "seed=16, here 4"),
+        (("seed=3",), (), "seed=3, here 16"),
+        ((), ("algorithm=td3",), "algorithm.name=sac, here td3"),
+    ],
+)
+def test_resume_auto_refuses_a_run_of_other_settings_typed_or_not(invoke, calls, first, then, difference):
+    invoke("hydra.run.dir=outputs/a", "seed=16", *first)
+    status, _, err = invoke("hydra.run.dir=outputs/a", "seed=16", "resume=auto", *then)
+    assert (status, len(calls)) == (2, 1)
+    assert err.startswith("error: resume=auto: ") and err.count("\n") == 1
+    assert f"/outputs/a holds a run with {difference}; name another folder" in err
+
+
+def test_resume_auto_leaves_a_finished_run_alone_and_lengthens_it(invoke, calls):
+    same = ("hydra.run.dir=outputs/a", "resume=auto")
+    assert invoke(*same)[0] == 0
+    status, out, _ = invoke(*same)
+    assert status == 0 and out.endswith("outputs/a is completed; nothing is left to do\n") and len(calls) == 1
+    assert invoke(*same, "total_steps=2e6")[0] == 0 and calls[1][0].total_steps == 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "goes_on"),
+    [("SLURM_RESTART_COUNT", "1", True), ("SLURM_RESTART_COUNT", "0", False), ("SUBMITIT_EXECUTOR", "slurm", True)],
+)
+def test_a_job_that_a_scheduler_starts_again_goes_on(invoke, calls, monkeypatch, variable, value, goes_on):
+    invoke("hydra.run.dir=outputs/a", "seed=16")
+    monkeypatch.setenv(variable, value)
+    status, _, err = invoke("hydra.run.dir=outputs/a", "seed=16")
+    assert (status, len(calls)) == ((143, 2) if goes_on else (2, 1)) and ("holds a run" in err) is not goes_on
+
+
+def test_a_multirun_is_gone_on_with(invoke, calls, monkeypatch):
+    invoke("--multirun", "seed=1,15,2", "hydra.sweep.dir=x")
+    assert invoke("resume=x")[2].endswith("with hydra.sweep.dir=x resume=auto goes on with it\n")
+    monkeypatch.delitem(STOPPED, 15)
+    assert invoke("--multirun", "seed=1,15,2", "hydra.sweep.dir=x", "resume=auto")[0] == 0
+    assert [(config.seed, config.resume is None) for config, _, _ in calls[2:]] == [(15, False), (2, True)]
 
 
 def test_the_same_from_python(calls, tmp_path):

@@ -99,20 +99,6 @@ def test_what_cannot_be_saved_is_ended_as_by_the_signal_itself():
             os.kill(os.getpid(), number)
 
 
-def test_the_handler_of_a_launcher_is_called_once_all_is_saved():
-    seen = []
-    former = signal.signal(signal.SIGUSR2, lambda number, frame: seen.append(number))
-    try:
-        with Signals() as signals, signals.saved_first():
-            signals.hand_on()
-            os.kill(os.getpid(), signal.SIGUSR2)
-            assert seen == []
-            signals.hand_on()
-        assert seen == [signal.SIGUSR2]
-    finally:
-        signal.signal(signal.SIGUSR2, former)
-
-
 @pytest.mark.parametrize(
     ("number", "times", "stretch"),
     [(signal.SIGINT, 1, "compile"), (signal.SIGTERM, 1, "compile"), (signal.SIGUSR2, 2, "chunk")],

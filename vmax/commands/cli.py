@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,7 +29,11 @@ MISTAKE, CRASH, INTERRUPTED = 2, 1, 130
 
 
 class JobFailed(Exception):
-    """A job failed and has said why; in a multirun the others go on. Its argument is the exit status."""
+    """A job failed and has said why; in a multirun the others go on. `status`: exit status; `reason`: what it said."""
+
+    def __init__(self, status: int, reason: str | None = None) -> None:
+        super().__init__(status, reason)
+        self.status, self.reason = status, reason
 
 
 def hydra_main(task: Callable[[DictConfig], Any], config_name: str) -> None:
@@ -48,7 +52,7 @@ def hydra_main(task: Callable[[DictConfig], Any], config_name: str) -> None:
             return
         decorate(lambda composed: _run_job(task, composed))()
     except JobFailed as failure:
-        sys.exit(failure.args[0])
+        sys.exit(failure.status)
     except UserError as error:
         _exit(str(error))
     except HYDRA_ERRORS as error:
@@ -110,6 +114,22 @@ def asked_to_show(arguments: Sequence[str]) -> list[str] | None:
     return [override for override in rest if not is_hydras(override)]
 
 
+def own_keys(arguments: Sequence[str], config_name: str, first: str) -> dict[str, Any]:
+    """The settings of a command that takes its arguments itself: those of its YAML file with what was typed, as text.
+
+    Raises UserError for a word that is no setting; `first` is the key that it may have been meant for.
+    """
+    own = OmegaConf.to_container(OmegaConf.load(config_dir() / f"{config_name}.yaml"))
+    assert isinstance(own, dict)
+    values = {str(key): value for key, value in own.items()}
+    for argument in arguments:
+        key, sign, text = argument.partition("=")
+        if not sign:
+            raise UserError(f"{argument}: is no setting; write {first}={argument}")
+        values[key] = None if text in ("", "null") else text
+    return values
+
+
 def typed(job: Any) -> list[str]:
     """The overrides of Hydra's job as they were typed, references unresolved."""
     found = OmegaConf.to_container(job.overrides.task, resolve=False)
@@ -128,6 +148,14 @@ def only(mapping: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     return mapping
 
 
+def flat(mapping: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """The values of nested settings by their full keys, `{"env.max_steps": 200}`."""
+    found: dict[str, Any] = {}
+    for key, value in mapping.items():
+        found |= flat(value, f"{path}{key}.") if isinstance(value, Mapping) else {f"{path}{key}": value}
+    return found
+
+
 def _run_job(task: Callable[[DictConfig], Any], composed: DictConfig) -> Any:
     """Runs one job and reports its failure; inside a multirun the failure is raised to Hydra, which goes on."""
     job = HydraConfig.get()
@@ -135,26 +163,26 @@ def _run_job(task: Callable[[DictConfig], Any], composed: DictConfig) -> Any:
     label = f"job {job.job.num} ({','.join(typed(job))}): " if multirun else ""
     try:
         return task(composed)
-    except JobFailed as failure:  # has said why
-        status = failure.args[0]
+    except JobFailed as error:
+        failure = error
     except (UserError, DiskFull) as error:
         print(f"error: {label}{error}", file=sys.stderr)
-        status = MISTAKE
+        failure = JobFailed(MISTAKE, str(error))
     except BrokenPipeError:
         _nobody_reads()
     except Exception as error:
         if isinstance(error, OSError) and (reason := refused(error)) is not None:
             print(f"error: {label}{reason}", file=sys.stderr)
-            status = MISTAKE
+            failure = JobFailed(MISTAKE, reason)
         else:
             print(f"error: {label}", end="", file=sys.stderr)
             traceback.print_exc()
-            status = CRASH
+            failure = JobFailed(CRASH, "".join(traceback.format_exception_only(error)).strip())
     finally:
         remove_empty(Path(job.runtime.output_dir))
     if multirun:
-        raise JobFailed(status)
-    sys.exit(status)
+        raise failure
+    sys.exit(failure.status)
 
 
 def remove_empty(folder: Path) -> None:

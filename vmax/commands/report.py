@@ -21,10 +21,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from vmax.commands.cli import check_flags, plain_main
-from vmax.config import config_dir
+from vmax.commands.cli import check_flags, own_keys, plain_main
 from vmax.conversion import build
 from vmax.errors import UserError
 from vmax.evaluation.comparison import Comparison, kind_of, read_run
@@ -86,15 +83,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def settings(arguments: Sequence[str]) -> ReportConfig:
     """The settings with what was typed. Raises UserError."""
-    own = OmegaConf.to_container(OmegaConf.load(config_dir() / "report.yaml"))
-    assert isinstance(own, dict)
-    values: dict[str, Any] = {str(key): value for key, value in own.items()}
-    for argument in arguments:
-        key, sign, typed = argument.partition("=")
-        if not sign:
-            raise UserError(f"{argument}: is no setting; write runs={argument}")
-        values[key] = None if typed in ("", "null") else typed
-    return build(ReportConfig, values)
+    return build(ReportConfig, own_keys(arguments, "report", "runs"))
 
 
 def named_folders(runs: str) -> list[Path]:

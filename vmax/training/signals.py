@@ -94,18 +94,6 @@ class Signals:
         finally:
             self._cutting = False
 
-    def hand_on(self) -> None:
-        """Calls the handler that a scheduler's launcher had set for the signal that was received, once all is saved.
-
-        A launcher puts the job back into the queue there. It may raise SystemExit.
-        """
-        if self.received is None:
-            return
-        number = signal.Signals[self.received]
-        former = self._former.get(number)
-        if callable(former) and former is not signal.default_int_handler:
-            former(number, None)
-
     def _handle(self, number: int, frame: FrameType | None) -> None:
         """In the main thread. Several signals that came while it waited may be one call."""
         self._handled += 1

@@ -1,0 +1,3 @@
+from vmax.commands.sweep import main
+
+main()
