@@ -8,7 +8,6 @@ from typing import Any
 import small_bess
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-
 from vmax.config import RunConfig, compose, is_hydras, load
 
 STEPS, CHUNK = 192, 64
@@ -24,7 +23,7 @@ TRAFFIC = (
     *("env.episode.minutes=10", "env.episode.seeds=2", "env.episode.other_levels=[]"),
     *("env.rules.gap=0.2", "env.rules.actuated_max_s=40", "env.rules.sotl_theta=40"),
 )
-WORLDS = {"microgrid": MICROGRID, "traffic_signal": TRAFFIC, "pendulum": ("env.max_steps=50",), "cartpole": ()}
+WORLDS = {"microgrid": MICROGRID, "traffic": TRAFFIC, "pendulum": ("env.max_steps=50",), "cartpole": ()}
 SIZES = (
     *("training.num_envs=8", f"training.log_every={CHUNK}", f"training.eval_every={CHUNK}"),
     *(f"checkpoint.every={CHUNK}", "evaluation.bootstrap=20", "evaluation.plots=false", "network.hidden=[8]"),
@@ -32,6 +31,10 @@ SIZES = (
 OFF_POLICY = (
     *("training.unroll=1", "training.updates_per_iteration=2", "training.batch_size=8"),
     *("training.replay_capacity=1024", f"training.warmup_steps={CHUNK}"),
+)
+ONE_EPOCH = (
+    *("training.epochs=1", "training.days_per_epoch=8", "training.log_every=192", "training.eval_every=192"),
+    "checkpoint.every=192",
 )
 
 
@@ -43,7 +46,9 @@ def trainings(arguments: Sequence[str]) -> list[tuple[str, ...]]:
     choices = []
     for word, override in zip(one_seed, OverridesParser.create().parse_overrides(one_seed), strict=True):
         many = override.is_sweep_override()
-        choices.append([f"{override.key_or_group}={one}" for one in override.sweep_string_iterator()] if many else [word])
+        choices.append(
+            [f"{override.key_or_group}={one}" for one in override.sweep_string_iterator()] if many else [word]
+        )
     return list(product(*choices))
 
 
@@ -56,9 +61,9 @@ def in_small(overrides: Sequence[str], prices: Path | None = None) -> tuple[str,
 
 def small_world(config: RunConfig, prices: Path | None) -> tuple[str, ...]:
     """Little data, short episodes and few of them; rules that are not tuned."""
-    name = config.env.name
-    if name not in ("bess", "bess_pv"):
-        return WORLDS[name]
+    kind = config.env.name.partition("_")[0]
+    if kind != "bess":
+        return WORLDS[kind]
     short = () if config.training.schedule == "epochs" else ("env.episode.days=2",)
     if prices is None or config.env.data.path is not None:
         return (*BATTERY, *short)
@@ -72,8 +77,7 @@ def small_run(config: RunConfig) -> tuple[str, ...]:
         batches = ("algorithm.minibatches=2", "algorithm.epochs=1") if config.algorithm.name == "ppo" else ()
         return (*SIZES, *memory, *batches, "training.unroll=8", f"total_steps={STEPS}")
     if config.training.schedule == "epochs":
-        return (*SIZES, *memory, *OFF_POLICY, "training.epochs=1", "training.days_per_epoch=8", "training.log_every=192",
-                "training.eval_every=192", "checkpoint.every=192")  # fmt: skip
+        return (*SIZES, *memory, *OFF_POLICY, *ONE_EPOCH)
     return (*SIZES, *memory, *OFF_POLICY, f"total_steps={STEPS}")
 
 

@@ -2,9 +2,9 @@
 
 A command is composed and its settings are checked as they are typed; where it trains, so is each of its trainings. Of
 those that differ in world, algorithm, network or schedule one each is built, in a small world, and a step, the learner
-and its actions are traced. That is what most mistakes show in, and takes seconds; to run all of them takes many minutes,
-and is what `test_page_commands.py` is for (`slow`). Programs other than ours are named in `OTHER_PROGRAMS` with the
-reason why they are not run, and a command of another kind fails.
+and its actions are traced. Most mistakes show there, within seconds; to run all of them takes many minutes and is what
+`test_page_commands.py` is for (`slow`). Programs other than ours are named in `OTHER_PROGRAMS` with the reason why they
+are not run, and a command of another kind fails.
 """
 
 import re
@@ -54,16 +54,31 @@ NO_SETTING = {
 COMPANIONS = {
     "training.epochs=null": ("training.schedule=epochs",),
     "training.schedule=epochs": ("env.episode.days=1",),
-    **{f"env={name}": ("algorithm=dqn",) for name in ("traffic_signal", "traffic_corridor", "traffic_lagos", "cartpole")},
+    **{
+        f"env={name}": ("algorithm=dqn",)
+        for name in ("traffic_signal", "traffic_corridor", "traffic_lagos", "cartpole")
+    },
     "algorithm=dqn": ("env=cartpole",),
 }
 """What a setting goes with, where a page names it alone."""
-NO_MATTER = ("seed=", "name=", "threads=", "mode=", "total_steps=", "training.eval_every=", "time_budget_s=", "stopping.")
+NO_MATTER = (
+    "seed=",
+    "name=",
+    "threads=",
+    "mode=",
+    "total_steps=",
+    "training.eval_every=",
+    "time_budget_s=",
+    "stopping.",
+)
 """Settings in which two trainings may differ that are built alike."""
 CONTEXTS = (
     *(("train", choices) for choices in ((), ("algorithm=td3", "network=lstm"), ("env=microgrid", "algorithm=td3"))),
     *(("train", choices) for choices in (("env=traffic_signal", "algorithm=dqn"), ("env=pendulum", "algorithm=ppo"))),
-    *((name, ()) for name in ("bench", "check", "rolling_origin", "evaluate", "export", "act", "front", "wear", "flow")),
+    *(
+        (name, ())
+        for name in ("bench", "check", "rolling_origin", "evaluate", "export", "act", "front", "wear", "flow")
+    ),
 )
 """Commands, and choices with which they know different settings."""
 
@@ -204,6 +219,16 @@ def world(settings: Any) -> Any:
     assert observation.shape == step.observation.shape == env.observation_space.shape
     assert step.reward.shape == step.terminated.shape == () and {*step.info} == {one.name for one in env.info_space}
     return env
+
+
+def worlds() -> list[Any]:
+    """One training of the pages for each world that they choose, with its settings."""
+    found = {}
+    for param in trainings():
+        (overrides,) = param.values
+        kept = [word for word in overrides if word.startswith(("env", "experiment"))]
+        found.setdefault(frozenset(kept), pytest.param(overrides, id=" ".join(kept) or "the default"))
+    return list(found.values())
 
 
 @pytest.fixture(scope="module")

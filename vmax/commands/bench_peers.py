@@ -55,7 +55,7 @@ def peer_classes() -> dict[str, Any]:
 
 
 def check_race(env: Any, speed: SpeedConfig, config: PeerConfig) -> None:
-    """Raises UserError for what would only show after minutes of measuring: no optimum, or overrides that do not fit."""
+    """Raises UserError for what would show only after minutes: no optimum, or overrides that do not fit."""
     if env.assessment is None:
         raise UserError(f"peers=true: env={env.name} has no optimum to compare with; allowed: bess, bess_pv")
     for overrides in config.envs:
