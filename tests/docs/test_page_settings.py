@@ -89,25 +89,27 @@ def arguments(command: pages.Command) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("command", pages.commands(), ids=str)
 def test_a_command_is_one_that_the_code_takes(command):
-    if not command.is_ours:
+    if command.is_ours:
+        accept(command)
+    else:
         whole = " ".join([command.program, *command.arguments[command.arguments[:1] == (command.program,) :]])
         assert any(re.fullmatch(pattern, whole) for pattern in OTHER_PROGRAMS), f"{command.page}: {whole}"
-        return
-    words, name = [word for word in arguments(command) if word != "env=tank"], command.program
+
+
+def accept(command: pages.Command) -> None:
+    """Composes one of our commands, and each of its trainings. Raises UserError for what it would refuse."""
+    name, words = command.program, [word for word in arguments(command) if word != "env=tank"]
     if name == "report":
-        build(report.ReportConfig, dict(word.split("=") for word in words) | {"folder": None})
+        build(report.ReportConfig, dict.fromkeys(("runs", "folder")) | dict(word.split("=") for word in words))
         return
     hydras, words = [word for word in words if is_hydras(word)], [word for word in words if not is_hydras(word)]
     if hydras:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             hydra_compose("train", hydras, return_hydra_config=True)
-    if name not in TRAINS:
-        to_mapping(compose(words, name))
-        return
-    own = [word for word in words if word.startswith(OWN_KEYS.get(name, ("no key",)))]
+    own = [word for word in words if name not in TRAINS or word.startswith(OWN_KEYS.get(name, ("no key",)))]
     if own:
         to_mapping(compose(own, name))
-    if not any(word.startswith("resume=") for word in words):
+    if name in TRAINS and not any(word.startswith("resume=") for word in words):
         for overrides in small_budget.trainings([word for word in words if word not in own]):
             load(compose(overrides))
 
