@@ -1,6 +1,7 @@
 """What makes a training of the pages quick: the same one in a small world, with small networks and few steps."""
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,16 @@ def trainings(arguments: Sequence[str]) -> list[tuple[str, ...]]:
     return list(product(*choices))
 
 
+@cache
+def checked(overrides: tuple[str, ...]) -> RunConfig:
+    """The configuration of a training. Raises UserError."""
+    return load(compose(overrides))
+
+
 def in_small(overrides: Sequence[str], prices: Path | None = None) -> tuple[str, ...]:
     """Overrides that make a training small, for those that it has. `prices`: a short file for a battery that is given
     none."""
-    config = load(compose(overrides))
+    config = checked(tuple(overrides))
     return (*small_world(config, prices), *small_run(config))
 
 
@@ -82,6 +89,6 @@ def small_run(config: RunConfig) -> tuple[str, ...]:
 
 
 def write_prices(path: Path) -> Path:
-    """Sixty days of prices."""
-    small_bess.wavy_prices().to_csv(path, index=False)
+    """Forty days of prices."""
+    small_bess.wavy_prices(40).to_csv(path, index=False)
     return path

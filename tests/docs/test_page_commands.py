@@ -60,7 +60,7 @@ def call(folder: Path, script: str, *arguments: str) -> str:
 def small(folder: Path, words: tuple[str, ...]) -> tuple[str, ...]:
     """What makes the trainings of a command small; of learners of both kinds, what both take."""
     prices = folder / "small_prices.csv"
-    each = [load(compose(overrides)) for overrides in small_budget.trainings(words)]
+    each = [small_budget.checked(overrides) for overrides in small_budget.trainings(words)]
     if len({config.on_policy for config in each}) > 1:
         return (*small_budget.small_world(each[0], prices), *MIXED)
     return (*small_budget.small_world(each[0], prices), *small_budget.small_run(each[0]))

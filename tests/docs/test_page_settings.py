@@ -111,7 +111,7 @@ def accept(command: pages.Command) -> None:
         to_mapping(compose(own, name))
     if name in TRAINS and not any(word.startswith("resume=") for word in words):
         for overrides in small_budget.trainings([word for word in words if word not in own]):
-            load(compose(overrides))
+            small_budget.checked(overrides)
 
 
 @cache
