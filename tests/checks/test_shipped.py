@@ -4,9 +4,12 @@ import pytest
 import small_bess
 
 from vmax import make_env
+from vmax.checks import dynamics
+from vmax.checks.finding import Measured
 from vmax.checks.registry import run_checks
 from vmax.checks.report import outcome
 from vmax.checks.settings import SizesConfig, thresholds_of
+from vmax.checks.subject import Subject
 from vmax.config import compose, to_mapping
 
 SHIPPED = thresholds_of(to_mapping(compose([], "check"))["thresholds"])
@@ -65,3 +68,32 @@ def test_no_check_fails(name):
     findings = run_checks(make(), SIZES, SHIPPED, SHIPPED)
     told = {found.id: (found.status, found.detail) for found in findings if found.status in ("FAIL", "WARN")}
     assert outcome(findings) == expected, told
+
+
+WEAR = [
+    *((model, "false") for model in ("throughput", "cardo_miota", "cardo_miota_linear", "rainflow", "xu")),
+    *((model, "true") for model in ("rainflow", "xu")),
+]
+
+
+@pytest.mark.parametrize(
+    ("model", "feedback"),
+    [pytest.param(*one, marks=[pytest.mark.slow] * (one != ("rainflow", "false"))) for one in WEAR],
+)
+def test_every_number_of_a_model_of_wear_lives_or_has_its_reason(model, feedback):
+    """What the model does not read is told; `env.battery.wear_eur_per_mwh` is then the planners' price of wear."""
+    overrides = (f"env.degradation.model={model}", f"env.degradation.feedback={feedback}")
+    env = small_bess.bess_on(small_bess.wavy_prices(), *overrides)
+    found = dynamics.param_live(Subject(env, SIZES))
+    assert isinstance(found, Measured) and found.value == 0, found
+    read_by_planners = "param_live/site.wear_eur_per_mwh" in env.checks.exempt
+    assert read_by_planners == (model != "throughput")
+
+
+def test_a_number_that_a_step_reads_is_not_excused():
+    """Energy that is left is paid after wear where an episode is settled; then its price lives under every model."""
+    overrides = ("env.degradation.model=rainflow", "env.episode.end=settled", "env.reward.shaping=none")
+    env = small_bess.bess_on(small_bess.wavy_prices(), *overrides)
+    assert "param_live/site.wear_eur_per_mwh" not in env.checks.exempt
+    warm = small_bess.bess_on(small_bess.wavy_prices(), "env.degradation.model=xu", "env.degradation.temperature_c=35")
+    assert "param_live/wear.model.k_temperature" not in warm.checks.exempt

@@ -81,6 +81,26 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(invoke, monkeypatch, tm
     assert (status, err) == (2, f"error: {message}\n") and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "peers=true: env=pendulum has no optimum to compare with; allowed: bess, bess_pv"),
+        (["env=bess", 'bench.peer.envs=[["env=pendulm"]]'], "env=pendulm: unknown; available: bess, "),
+    ],
+)
+def test_a_race_that_cannot_be_run_is_told_before_anything_is_measured(invoke, monkeypatch, arguments, message):
+    monkeypatch.setattr(bench_peers, "peer_classes", lambda: {"sb3": None})
+    monkeypatch.setattr(bench_speed, "environment_steps_per_s", lambda *_: pytest.fail("it was measured"))
+    status, out, err = invoke("peers=true", *arguments)
+    assert (status, out) == (2, "") and err.startswith(f"error: {message}")
+
+
+def test_training_by_days_is_measured_as_well():
+    config = load(compose(["env=bess", "env.episode.days=1", "training.schedule=epochs", "training.epochs=2"]))
+    fitted = bench_speed.fitting(config, small_bess.small_bess())
+    assert fitted.total_steps is not None and fitted.training.epochs == 2
+
+
 def test_the_peers_are_shown_as_ratios_and_a_late_one_as_later_than_the_limit(monkeypatch, capsys):
     rates, usual = {"vmax": 400.0, "sb3": 100.0}, jax.config.jax_compilation_cache_dir  # pyright: ignore
 

@@ -63,9 +63,10 @@ def bench(composed: DictConfig, folder: Path) -> dict[str, Any]:
     mapping["threads"] = devices.configure(device, convert(int | None, mapping.get("threads"), "threads"))
     config = load(mapping)
     check_devices(config, devices.verify(config.device))
+    from vmax import envs
     from vmax.commands.bench_memory import MemoryConfig
-    from vmax.commands.bench_peers import PeerConfig, peer_classes
-    from vmax.commands.bench_speed import SpeedConfig
+    from vmax.commands.bench_peers import PeerConfig, check_race, peer_classes
+    from vmax.commands.bench_speed import SpeedConfig, fitting
 
     groups = section if isinstance(section, dict) else {}
     speed = build(SpeedConfig, groups.get("speed"), "bench.speed")
@@ -77,9 +78,13 @@ def bench(composed: DictConfig, folder: Path) -> dict[str, Any]:
 
         bench_sumo.available()
     classes = peer_classes() if peers and not signals else {}
+    env = envs.make(config.env)
+    if classes:
+        check_race(env, speed, peer)
+    config = fitting(config, env)
     table, hardware = Table(), devices.hardware()
     print(f"{hardware['device']} x {hardware['devices']}, {hardware['processor']}, {hardware['threads']} threads")
-    measure(config, speed, table)
+    measure(config, env, speed, table)
     remember(memory, speed.products, classes, table)
     if classes:
         compare(config, classes, speed, peer, table)
@@ -95,13 +100,10 @@ def bench(composed: DictConfig, folder: Path) -> dict[str, Any]:
     return result
 
 
-def measure(config: RunConfig, speed: Any, table: Table) -> None:
-    """The rows of vmax itself."""
-    from vmax import envs
+def measure(config: RunConfig, env: Any, speed: Any, table: Table) -> None:
+    """The rows of vmax itself; the configuration is one from `fitting`."""
     from vmax.commands import bench_numpy, bench_speed
 
-    env = envs.make(config.env)
-    bench_speed.check_fit(config, env)
     table.head(f"environment {env.name}, observation {env.observation_space.size}, random actions, auto-reset")
     for n in speed.num_envs:
         rate = bench_speed.environment_steps_per_s(env, n, speed)

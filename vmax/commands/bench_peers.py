@@ -54,6 +54,14 @@ def peer_classes() -> dict[str, Any]:
     return {"sb3": sb3.SAC, "sbx": sbx.SAC}
 
 
+def check_race(env: Any, speed: SpeedConfig, config: PeerConfig) -> None:
+    """Raises UserError for what would show only after minutes: no optimum, or overrides that do not fit."""
+    if env.assessment is None:
+        raise UserError(f"peers=true: env={env.name} has no optimum to compare with; allowed: bess, bess_pv")
+    for overrides in config.envs:
+        plain_run(overrides, speed, config)
+
+
 class Peer:
     """One peer's SAC on an environment of vmax behind Gymnasium; a call makes `steps` steps and as many updates."""
 
@@ -127,8 +135,6 @@ def race(
     defaults, with one update a step. The time of the evaluations counts for nobody.
     """
     env = envs.make(run.env)
-    if env.assessment is None:
-        raise UserError(f"peers=true: env={env.name} has no optimum to compare with; allowed: bess, bess_pv")
     started = time.perf_counter()
     job = Job(run)
     spent_s = time.perf_counter() - started

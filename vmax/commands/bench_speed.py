@@ -31,7 +31,8 @@ from vmax.envs.environment import AutoReset, EpisodeStatistics
 from vmax.errors import UserError
 from vmax.networks.orthogonal import orthogonal
 from vmax.spaces import Box, Feature, random_actions
-from vmax.training.run import build_program
+from vmax.training.day_plan import in_days
+from vmax.training.run import build_program, trace
 
 Array = jax.Array
 
@@ -93,11 +94,11 @@ def median_seconds(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict
     return {name: statistics.median(values[1:]) for name, values in seconds.items()}
 
 
-def check_fit(config: RunConfig, env: Any) -> None:
-    """Raises UserError where the algorithm cannot act in the environment."""
-    algorithm = make_algorithm(config.algorithm, config.network)
-    spec = Spec(env.observation_space, env.action_space, total_updates=1)
-    jax.eval_shape(lambda key: algorithm.init(key, spec), jax.random.key(0))
+def fitting(config: RunConfig, env: Any) -> RunConfig:
+    """The configuration with its steps counted, once its training is traced. Raises UserError where that cannot be."""
+    config = in_days(config, env)
+    trace(config, env, make_algorithm(config.algorithm, config.network))
+    return config
 
 
 def environment_steps_per_s(env: Any, num_envs: int, config: SpeedConfig) -> float:

@@ -63,7 +63,8 @@ def run(composed: DictConfig) -> float | None:
     try:
         result = train(composed, Path(job.runtime.output_dir), typed(job))
     except SystemExit as end:  # a signal where there was nothing to save
-        hand_on(signal.Signals(int(end.code or 0) - 128))
+        if isinstance(end.code, int) and end.code > 128:
+            hand_on(signal.Signals(end.code - 128))
         raise
     stopped = stopped_by(result["run"])
     if stopped is None:

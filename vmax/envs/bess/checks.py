@@ -15,6 +15,7 @@ from vmax.envs.environment import Checks, Step
 if TYPE_CHECKING:
     from vmax.envs.bess.environment import Bess
     from vmax.envs.bess.params import BessParams
+    from vmax.envs.bess.settings import BessConfig
     from vmax.envs.bess.state import State
 
 LONGEST_KNOWN_H = 35
@@ -83,17 +84,10 @@ def _exempt(env: Bess) -> dict[str, str]:
         reasons["param_live/penalty_eur_per_mwh"] = "nothing is sold ahead"
     elif config.market.commitment == "feasible":
         reasons["param_live/penalty_eur_per_mwh"] = "what can be delivered is sold, and all of it was delivered"
-    if config.degradation.model != "xu":
-        reasons["param_live/wear.temperature_c"] = "of all models of wear, xu alone reads it"
-        if not config.degradation.feedback:
-            reasons["param_live/wear.start_loss"] = "wear does not shrink the capacity"
+    reasons |= _exempt_of_wear(config)
     for name in ("price_mean", "price_scale"):
         if name not in env.observation_space:
             reasons[f"param_live/scales.{name}"] = "the feature is not observed"
-    if config.degradation.model.startswith("cardo_miota"):
-        linear = config.degradation.model.endswith("_linear")
-        others = ("depth_limits", "stress", "depth_max", "cycles") if linear else ("depth_mean", "cycles_mean")
-        reasons |= {f"param_live/wear.model.{name}": "of the other form of the model" for name in others}
     if not config.reserve.called:
         reasons["param_live/reserve.premium_eur_per_mwh"] = "nothing is called"
     if product in ("simple", "up", "down"):
@@ -104,3 +98,21 @@ def _exempt(env: Bess) -> dict[str, str]:
     if config.episode.end == "settled":
         reasons["time_limit"] = "env.episode.end=settled pays for the energy that is left, so nothing follows"
     return reasons
+
+
+def _exempt_of_wear(config: BessConfig) -> dict[str, str]:
+    """Numbers of wear that the chosen model does not read, or not as it is set."""
+    wear, reasons = config.degradation, {}
+    if wear.model != "throughput" and config.episode.end != "settled":
+        reasons["site.wear_eur_per_mwh"] = f"read by rules and planners alone where degradation.model={wear.model}"
+    if not wear.feedback:
+        reasons["wear.start_loss"] = "wear does not shrink the capacity"
+    if wear.model != "xu":
+        reasons["wear.temperature_c"] = "of all models of wear, xu alone reads it"
+    elif wear.temperature_c == wear.xu.temperature_reference_c:
+        reasons["wear.model.k_temperature"] = "the cells are at temperature_reference_c, where it counts nothing"
+    if wear.model.startswith("cardo_miota"):
+        linear = wear.model.endswith("_linear")
+        others = ("depth_limits", "stress", "depth_max", "cycles") if linear else ("depth_mean", "cycles_mean")
+        reasons |= {f"wear.model.{name}": "of the other form of the model" for name in others}
+    return {f"param_live/{name}": reason for name, reason in reasons.items()}
