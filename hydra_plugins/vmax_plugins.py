@@ -1,5 +1,5 @@
 """What vmax adds to Hydra, which looks for plugins in this package alone: the search of `hydra/sweeper=tpe`, and the
-launchers of Slurm jobs."""
+launchers of Slurm jobs. Every Hydra program of the environment imports it, so it imports little itself."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
-
-from vmax.commands.search import Search
 
 try:
     from hydra_plugins.hydra_submitit_launcher.submitit_launcher import LocalLauncher, SlurmLauncher
@@ -34,6 +32,8 @@ class Tpe(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hydra's: what `sweep` needs."""
+        from vmax.commands.search import Search
+
         launcher = Plugins.instance().instantiate_launcher(
             config=config, hydra_context=hydra_context, task_function=task_function
         )

@@ -194,6 +194,15 @@ def test_trials_without_a_score_are_passed_over_and_too_many_end_the_search(sear
     assert status == 2 and err.endswith("error: hydra.sweeper.max_failure_rate=0.5: 2 of 2 trials failed\n")
 
 
+def test_what_hydra_looks_through_imports_little():
+    """Every Hydra program of the environment does."""
+    program = (
+        "import sys, hydra_plugins.vmax_plugins; print(*{'jax', 'matplotlib', 'optuna', 'submitit'} & {*sys.modules})"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (said.returncode, said.stdout, said.stderr) == (0, "\n", "")
+
+
 def test_a_search_that_is_stopped_leaves_a_ranking_and_no_trial_open(search, tmp_path):
     assert search("seed=20", "hydra.sweep.dir=x")[0] == 128 + signal.SIGINT
     assert [trial.state.name for trial in studies()[0].trials] == ["FAIL"]

@@ -197,6 +197,7 @@ def test_a_job_that_fails_no_longer_is_not_named(invoke, monkeypatch, tmp_path):
 def test_slurm_jobs_without_slurm_are_one_line(invoke, monkeypatch):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="the extra `slurm` is not installed")
     monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("SUBMITIT_LOG_LEVEL", "NOCONFIG")  # its handlers would close the streams of this process
     status, out, err = invoke("--multirun", "hydra/launcher=slurm", "seed=1")
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert err.startswith('error: hydra/launcher=slurm: Could not detect "srun"')

@@ -9,8 +9,6 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf, open_dict
 
-from vmax.commands.cli import CRASH, JobFailed
-from vmax.commands.sweep import note_job
 from vmax.errors import UserError
 
 OWN = ("submitit_folder", "max_num_timeout")
@@ -66,6 +64,9 @@ class Submitted:
     def _outcome(self, job: Any, number: int, overrides: Sequence[str]) -> JobReturn:
         """What a job returned; waits for it."""
         from submitit.core.utils import UncompletedJobError
+
+        from vmax.commands.cli import CRASH, JobFailed
+        from vmax.commands.sweep import note_job
 
         try:
             return job.results()[0]
