@@ -43,7 +43,7 @@ from vmax.evaluation.report.source import Source
 from vmax.files import held, write_csv, write_json
 from vmax.plotting import save
 from vmax.training.inputs import placed_overrides
-from vmax.training.signals import StopRequest
+from vmax.training.signals import Signals
 
 RECORD, TABLE = "comparison.json", "comparison.csv"
 PREFIX = "compare."
@@ -161,7 +161,8 @@ def carry_out(jobs: list[Job], folder: Path, config: CompareConfig, overrides: S
     """Runs what is not done, `config.jobs` at a time; returns the signal that stopped it, if one did."""
     threads = None if config.jobs == 1 else max(1, (os.cpu_count() or 1) // config.jobs)
     running: list[Process] = []
-    with StopRequest() as stop, Board(jobs, folder) as board:
+    stop = Signals()
+    with stop, stop.saved_first("the jobs under way save and end"), Board(jobs, folder) as board:
         while stop.received is None and (running or any(job.state == "waiting" for job in jobs)):
             waiting = [job for job in jobs if job.state == "waiting"]
             for job in waiting[: config.jobs - len(running)]:

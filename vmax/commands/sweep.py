@@ -35,7 +35,7 @@ from vmax.evaluation.comparison import SCORES
 from vmax.files import DiskFull, expect_writable, held, write_csv, write_json
 from vmax.plotting import canvas, save
 from vmax.run_folder import FINISHED, RunFolder
-from vmax.training.signals import terminated_as_exit
+from vmax.training.signals import Signals
 
 SHOWN = 10
 """Rows of the table on the terminal; the file has them all."""
@@ -108,7 +108,7 @@ def note_job(run: Path, overrides: Sequence[str], error: BaseException | None, a
 def ranked() -> Iterator[None]:
     """Ranks the multirun that was begun inside, whatever ends it: success, a failed job, Ctrl-C or SIGTERM."""
     SweepReport.folder = None
-    with terminated_as_exit():
+    with Signals():
         try:
             yield
         finally:

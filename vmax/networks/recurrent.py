@@ -96,6 +96,5 @@ def joined(inputs: Array, memory: Array | None) -> Array:
 
 
 def _cell(config: RecurrentConfig) -> nn.RNNCellBase:
-    return CELLS[config.name](  # pyright: ignore[reportCallIssue]
-        config.units, dtype=jnp.dtype(config.dtype), recurrent_kernel_init=RECURRENT_KERNEL
-    )
+    settings: Any = {"dtype": jnp.dtype(config.dtype), "recurrent_kernel_init": RECURRENT_KERNEL}
+    return CELLS[config.name](config.units, **settings)  # pyright: ignore[reportCallIssue]

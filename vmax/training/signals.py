@@ -16,8 +16,10 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-STOPPING = tuple(getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, n))
-"""Ctrl-C, and what schedulers send before they take a machine away."""
+NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2", f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'TERM')}")
+STOPPING = tuple(dict.fromkeys(getattr(signal, name) for name in NAMES if hasattr(signal, name)))
+"""Ctrl-C, and what schedulers send before they take a machine away; submitit may be told to send another."""
+SAVING = "the run is saved after this chunk"
 GRACE_S = 5.0
 """How long the main thread has to come back before the process ends without it."""
 
@@ -44,6 +46,7 @@ class Signals:
         self.last_words = last_words
         self._former: dict[signal.Signals, Any] = {}
         self._waiting = self._cutting = False
+        self._says = SAVING
         self._came = self._handled = 0
         self._raised = threading.Event()
         self._pipe: tuple[int, int] | None = None
@@ -75,9 +78,9 @@ class Signals:
         self._pipe = None
 
     @contextmanager
-    def saved_first(self) -> Iterator[None]:
-        """A stretch that looks at `received` by itself, often enough, and then saves."""
-        self._waiting = True
+    def saved_first(self, says: str = SAVING) -> Iterator[None]:
+        """A stretch that looks at `received` by itself, often enough, and then saves; what it `says` at a signal."""
+        self._waiting, self._says = True, says
         try:
             yield
         finally:
@@ -116,7 +119,7 @@ class Signals:
             self._came += 1
             if self._waiting and self._came == 1:
                 self.received = self.received or name
-                print(f"{name}: the run is saved after this chunk; a second signal ends it at once", flush=True)
+                print(f"{name}: {self._says}; a second signal ends it at once", flush=True)
             elif not self._raised.wait(GRACE_S):
                 self._end(name)
 
