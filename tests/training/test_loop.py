@@ -329,11 +329,12 @@ def test_resume_on_another_number_of_devices_is_refused_and_leaves_the_run_as_it
 
 def test_a_resume_with_other_versions_says_so_and_keeps_the_record_of_both(finished, capsys):
     record = RunFolder(finished).record()
-    old = {**record["history"][0], "git": None, "versions": {**record["versions"], "jax": "0.4.0"}}
+    old = {**record["history"][0], "versions": {**record["versions"], "jax": "0.4.0"}}
     write_json(finished / "run.json", {**record, "versions": old["versions"], "history": [old]})
     vmax.train([f"resume={finished}", "total_steps=1100"])
     now = RunFolder(finished).record()
-    line = f"warning: resume={finished}: here: git {record['git'][:12]} (was none), jax {jax.__version__} (was 0.4.0); "
+    told = f"here: jax {jax.__version__} (was 0.4.0); the run goes on, perhaps not bit for bit"
+    line = f"warning: resume={finished}: {told}"
     assert line in capsys.readouterr().out and line in (finished / "train.log").read_text()
     assert now["versions"]["jax"] == "0.4.0"  # what it was started with
     assert [part["versions"]["jax"] for part in now["history"]] == ["0.4.0", jax.__version__]

@@ -50,7 +50,7 @@ def changed_since(config: RunConfig, folder: RunFolder, warm: bool) -> list[str]
     if config.resume is not None:
         found += reading(folder).changes
         if other := folder.differences(devices.hardware()):
-            found.append(f"resume={folder.path}: here: {', '.join(other)}; the run goes on, but not bit for bit")
+            found.append(f"resume={folder.path}: here: {', '.join(other)}; the run goes on, perhaps not bit for bit")
     if warm and (other := RunFolder(str(config.init_from)).differences(devices.hardware())):
         found.append(f"init_from={config.init_from}: here: {', '.join(other)}; its networks are taken as they are")
     return found

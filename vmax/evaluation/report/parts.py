@@ -192,7 +192,11 @@ def reproduce(source: Source) -> list[Html]:
         notes.append("The checkout had changes that are not in this revision.")
     if source.record.get("resumed"):
         alike = not any(differences(*pair) for pair in pairwise(history(source.record)))
-        same = "the same figures" if alike else "others in the last digits: code, packages or hardware changed (above)"
+        same = (
+            "the same figures"
+            if alike
+            else "perhaps others in the last digits: code, packages or hardware changed (above)"
+        )
         notes.append(f"The run was resumed; one that goes through without a break gives {same}.")
     if source.folder.input_files():
         notes.append("Copies of the files that it read, but for large ones, are in its folder inputs.")
