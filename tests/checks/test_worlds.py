@@ -40,6 +40,11 @@ def test_a_number_that_switches_the_noise_off_is_named():
     assert told.status == "SKIP" and "params.noise switches the noise off" in told.detail, told
 
 
+def test_episodes_that_begin_where_one_has_ended_by_chance_are_sound():
+    told = found("final_observation", worlds.Signs(12))
+    assert told.status == "PASS", told
+
+
 def test_a_bandit_without_a_context_has_nothing_to_show():
     told = found("obs_live", worlds.Arms(1))
     assert told.status == "SKIP" and "nothing to be seen" in told.detail, told

@@ -165,6 +165,18 @@ class BlindBandit(Bandit):
         return state, replace(step, observation=0.0 * step.observation)
 
 
+class Signs(Bandit):
+    """A bandit with four contexts: an episode may begin with what the last one ended with."""
+
+    def reset(self, key, params, start=None):
+        state, seen = super().reset(key, params)
+        return Place(jnp.sign(seen), state.time), jnp.sign(seen)
+
+    def step(self, key, state, action, params):
+        state, step = super().step(key, state, action, params)
+        return Place(jnp.sign(step.observation), state.time), replace(step, observation=jnp.sign(step.observation))
+
+
 class HalfRead(Bandit):
     """A bandit that does not read the second part of the action."""
 
