@@ -59,7 +59,7 @@ def programs() -> int:
 @lru_cache(maxsize=1)
 def evaluation() -> Evaluation:
     env = small_bess()
-    return evaluate(env, {"best": random_policy(env, 0)}, "test", error_draws=3, bootstrap=100)
+    return evaluate(env, {"best": random_policy(env, 0)}, "test", error_draws=3, bootstrap=100, max_episode_steps=1)
 
 
 def test_all_policies_are_there_and_none_breaks_a_law():
@@ -93,7 +93,7 @@ def test_money_is_that_of_a_mean_draw_and_the_draws_are_stated(monkeypatch):
     few = {"do_nothing": DoNothing(), "mpc": MPC(), "perfect_foresight": PerfectForesight()}
     monkeypatch.setattr(type(env.assessment), "baselines", lambda self: few)
     monkeypatch.setattr(type(env.assessment), "settings", lambda self: {})
-    found = evaluate(env, {}, "test", error_draws=2, bootstrap=10)
+    found = evaluate(env, {}, "test", error_draws=2, bootstrap=10, max_episode_steps=1)
     table: Any = found.timeseries
     assert found.result["draws"] == 2
     lanes = table[table["policy"] == "mpc"].groupby("lane")["profit_eur"].sum()
