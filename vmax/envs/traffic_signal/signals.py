@@ -100,6 +100,8 @@ def tick(signals: Signals, dt_s: float) -> Signals:
 def gates(signals: Signals, green: Array, unsignalled: Array) -> Array:
     """Share of each stop line that is open, `[L]`: at green of its signal; in the clearance where it has green before
     and after it."""
-    of = lambda phase: jnp.take_along_axis(green, phase[:, None, None], axis=1)[:, 0]  # noqa: E731
-    clearing = (signals.clear_s > 0.0)[:, None]
-    return (of(signals.phase) * jnp.where(clearing, of(signals.before), 1.0)).sum(axis=0) + unsignalled
+    phases = jnp.arange(green.shape[1])
+    lit, was = (phases == phase[:, None] for phase in (signals.phase, signals.before))
+    now = jnp.einsum("jp,jpl->jl", lit.astype(green.dtype), green)
+    kept = jnp.einsum("jp,jpl->jl", (was | (signals.clear_s <= 0.0)[:, None]).astype(green.dtype), green)
+    return (now * jnp.minimum(kept, 1.0)).sum(axis=0) + unsignalled
