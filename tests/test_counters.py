@@ -71,7 +71,7 @@ def test_statistics_stay_right_when_their_count_no_longer_rises():
 def test_the_length_of_an_endless_episode_is_never_negative():
     world = EpisodeStatistics(AutoReset(replace(PROBES["endless"], steps=MOST)))
     state, _ = world.reset(jax.random.split(jax.random.key(0), 2), ())
-    state = state.replace(episode_length=jnp.full(2, MOST, jnp.int32))
+    state = replace(state, episode_length=jnp.full(2, MOST, jnp.int32))
     _, _, step = world.step(jax.random.key(1), state, jnp.zeros((2, 1)), ())
     assert step.info["episode_length"].tolist() == [MOST, MOST]
 
