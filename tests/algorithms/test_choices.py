@@ -26,6 +26,9 @@ ALONE = jnp.concatenate([jnp.ones((4, 1)), jnp.eye(4)], axis=1)
 class Stubborn:
     """A rule that asks for the last choice, whatever is allowed."""
 
+    def initial(self, env, params, starts):
+        return ()
+
     def act(self, env, states, observation, params, carry, key):
         return jnp.full((len(observation), *env.action_space.shape), 3, jnp.int32), carry
 
