@@ -20,6 +20,13 @@ devices.configure("cpu", None)
 settings.register_profile("vmax", deadline=None, max_examples=50)
 settings.load_profile("vmax")
 
+
+@pytest.fixture(autouse=True)
+def programs_stay_compiled(monkeypatch):
+    """From one training of a test to the next; what a run drops has a test of its own."""
+    monkeypatch.setattr(devices, "drop_programs", lambda: None)
+
+
 MAPS = Path("/proc/self/maps")
 MOST_MAPS = 20_000
 """Compiled programs hold memory maps. Linux gives a process 65,530 of them, and JAX aborts it at the next one."""

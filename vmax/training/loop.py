@@ -105,7 +105,7 @@ def _train_watched(
     except (KeyboardInterrupt, SystemExit):
         saved = checkpoints.steps()
         how = f"go on with resume= from step {saved[-1]}" if saved else "nothing was saved before"
-        _ended(folder, f"ended by a signal during: {under_way()}; {how}")
+        _ended(folder, f"ended by {signals.received or 'a signal'} during: {under_way()}; {how}")
         raise
     except Exception as error:
         with suppress(DiskFull):  # a full disk may not take this record either
