@@ -187,7 +187,17 @@ PHASES = {
 """What a run is at when a signal comes, and the step of the checkpoint that it leaves; 0: none."""
 
 
-@pytest.mark.parametrize("phase", PHASES)
+SHORT = (
+    "first state and warm-up",
+    "chunk (after step 600)",
+    "greedy episodes (step 50 of at most 50)",
+    "final evaluation",
+)
+
+
+@pytest.mark.parametrize(
+    "phase", [phase if phase in SHORT else pytest.param(phase, marks=pytest.mark.slow) for phase in PHASES]
+)
 def test_a_signal_in_any_phase_ends_the_run_and_resume_completes_it(untouched, tmp_path, monkeypatch, phase):
     def signalled(what, detail, since):
         now = Activity(what, detail, since)
