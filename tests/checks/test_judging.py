@@ -107,7 +107,7 @@ def test_wrong_exemptions_are_one_line(given, message):
 @pytest.mark.parametrize(
     ("given", "override", "on"),
     [
-        ({"normalise_rewards": False}, "algorithm.normalise_rewards=true", False),
+        ({"normalize_rewards": False}, "algorithm.normalize_rewards=true", False),
         ({"normalize_rewards": True}, "algorithm.normalize_rewards=true", True),
         ({}, "", False),
     ],

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from sound import SIZES, Tank
-from worlds import Corridor
+from sound_worlds import Corridor
 
 from vmax.checks.registry import run_checks
 from vmax.checks.shapes import verify

@@ -1,7 +1,7 @@
 """A question that does not apply to a sound world is skipped with what was measured; a fault is not taken for one."""
 
 import pytest
-import worlds
+import sound_worlds as worlds
 from sound import SIZES
 
 from vmax.checks.finding import judge

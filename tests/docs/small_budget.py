@@ -46,10 +46,14 @@ def trainings(arguments: Sequence[str]) -> list[tuple[str, ...]]:
     one_seed = [word.partition(",")[0] if word.startswith("seed=") else word for word in own]
     choices = []
     for word, override in zip(one_seed, OverridesParser.create().parse_overrides(one_seed), strict=True):
-        many = override.is_sweep_override()
-        choices.append(
-            [f"{override.key_or_group}={one}" for one in override.sweep_string_iterator()] if many else [word]
-        )
+        key = override.key_or_group
+        if override.is_interval_sweep():  # what a search draws from: its ends
+            interval: Any = override.value()
+            choices.append([f"{key}={interval.start}", f"{key}={interval.end}"])
+        elif override.is_sweep_override():
+            choices.append([f"{key}={one}" for one in override.sweep_string_iterator()])
+        else:
+            choices.append([word])
     return list(product(*choices))
 
 

@@ -169,7 +169,7 @@ def test_an_algorithm_is_added_as_the_readme_says(tmp_path):
 
 def test_the_network_of_the_page_on_traffic_can_be_driven(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (command,) = (one for one in pages.commands() if "env.network=town.yaml" in one.arguments)
+    command = next(one for one in pages.commands() if "env.network=town.yaml" in one.arguments)
     (tmp_path / "town.yaml").write_text(pages.block("traffic.md", "yaml", "signals:"))
     own = [word for word in command.arguments if word.startswith("env.")]
     env = vmax.make_env("traffic_signal", [*own, *(w for w in small_budget.TRAFFIC if w.startswith("env."))])

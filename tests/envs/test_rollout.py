@@ -8,6 +8,7 @@ import numpy as np
 from flax import struct
 
 import vmax
+from vmax.envs import rollout
 from vmax.envs.environment import Step
 from vmax.envs.rollout import greedy_episodes
 from vmax.evaluation.episodes import figures_of
@@ -33,12 +34,19 @@ def constant_policy(traced: list[type]) -> Any:
     return Constant(0.5)
 
 
+def one_step(env: Any, policy: Any) -> Any:
+    """A step of greedy episodes."""
+    params = env.params("test")
+    begin = rollout._begin_episodes(env, type(policy), policy, params, jax.random.key(0), 2)
+    return rollout._go_on(env, type(policy), policy, params, begin, 1)
+
+
 def test_no_policy_runs_as_another_one_of_the_same_shape():
     env = vmax.make_env("pendulum", [])
     traced: list[type] = []
     policies = [constant_policy(traced) for _ in range(POLICIES)]
     for policy in policies:
-        greedy_episodes(env, policy, env.params("test"), jax.random.key(0), 2, longest=1)
+        jax.eval_shape(lambda p: one_step(env, p), policy)
     assert set(traced) == {type(policy) for policy in policies}
 
 

@@ -22,16 +22,15 @@ class Scaling:
     on: bool
 
 
-SCALING_KEYS = ("normalize_rewards", "normalise_rewards")
-"""What that setting is called among those of an algorithm."""
-BY_ENVIRONMENT_ALONE = Scaling(" or ".join(f"algorithm.{key}=true" for key in SCALING_KEYS), False)
+SCALING = "algorithm.normalize_rewards=true"
+BY_ENVIRONMENT_ALONE = Scaling(SCALING, False)
 """Where no learner is known."""
 
 
 def scaling_of(algorithm: Any) -> Scaling:
     """That of an algorithm's settings; one without such a setting has no override to name."""
-    found = [key for key in SCALING_KEYS if hasattr(algorithm, key)]
-    return Scaling(f"algorithm.{found[0]}=true", bool(getattr(algorithm, found[0]))) if found else Scaling("", False)
+    on = getattr(algorithm, "normalize_rewards", None)
+    return Scaling("", False) if on is None else Scaling(SCALING, on)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,7 +109,7 @@ def note_job(run: Path, overrides: Sequence[str], error: BaseException | None, a
 def ranked() -> Iterator[None]:
     """Ranks the multirun that was begun inside, whatever ends it: success, a failed job, Ctrl-C or SIGTERM."""
     SweepReport.folder = None
-    with Signals():
+    with Signals(numbers=(signal.SIGTERM,)):
         try:
             yield
         finally:

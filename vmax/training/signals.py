@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
@@ -41,8 +41,12 @@ class Signals:
     thread, after `last_words(reason)`. Outside the main thread signals are left alone: nothing is ever received.
     """
 
-    def __init__(self, last_words: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, last_words: Callable[[str], None] | None = None, numbers: Sequence[signal.Signals] = STOPPING
+    ) -> None:
+        """`numbers`: the signals that are taken over."""
         self.received: str | None = None
+        self._numbers = tuple(numbers)
         self.last_words = last_words
         self._former: dict[signal.Signals, Any] = {}
         self._waiting = self._cutting = False
@@ -56,7 +60,7 @@ class Signals:
     def __enter__(self) -> Signals:
         if threading.current_thread() is not threading.main_thread():
             return self
-        self._former = {number: signal.signal(number, self._handle) for number in STOPPING}
+        self._former = {number: signal.signal(number, self._handle) for number in self._numbers}
         self._pipe = os.pipe()
         os.set_blocking(self._pipe[1], False)
         self._wakeup = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
@@ -113,7 +117,7 @@ class Signals:
     def _watch(self, source: int) -> None:
         """In a thread of its own: reads the numbers of the signals that come."""
         while (number := os.read(source, 1)[0]) != 0:
-            if number not in STOPPING:
+            if number not in self._numbers:
                 continue
             name = signal.Signals(number).name
             self._came += 1
