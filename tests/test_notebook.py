@@ -21,7 +21,6 @@ def test_quickstart_runs_from_top_to_bottom(tmp_path, monkeypatch):
     pd.DataFrame({"utc": hours, "price_eur_per_mwh": price}).to_csv(tmp_path / "prices.csv", index=False)
     monkeypatch.setenv("VMAX_QUICKSTART", json.dumps([*SMALL, f"env.data.path={tmp_path}/prices.csv"]))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")  # most of the time goes into compiling
     notebook = nbformat.read(ROOT / "notebooks" / "quickstart.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "outputs are not committed"
 

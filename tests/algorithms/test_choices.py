@@ -42,7 +42,7 @@ def dqn(**changes):
     [
         (dqn(), 3, Guide(Stubborn(), 0.1)),
         (make("ppo", LSTM, entropy_weight=0.1, epochs=1, minibatches=2), 1, None),
-        (make("a2c"), 1, None),
+        pytest.param(make("a2c"), 1, None, marks=pytest.mark.slow),
     ],
     ids=["dqn-three-guided", "ppo-lstm", "a2c"],
 )

@@ -137,8 +137,15 @@ def updated(name, kind):
     return algorithm, state, jax.jit(lambda state, inputs: algorithm.update(state, inputs, jax.random.key(5), SPEC))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", NAMES)
+CROSSED = (("sac", "lstm"), ("td3", "gru"))
+EACH = [
+    pytest.param(name, kind, marks=[pytest.mark.slow] * ((name, kind) not in CROSSED))
+    for name in NAMES
+    for kind in KINDS
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), EACH)
 def test_losses_over_sequences_are_those_of_a_loop_over_their_steps(name, kind):
     _, state, update = updated(name, kind)
     inputs, history = batch(kind)
@@ -224,7 +231,7 @@ def test_a_memory_is_wiped_where_another_episode_begins():
     assert same(through, jnp.concatenate([before, anew]), atol=1e-6) and same(after, end, atol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "counterfactuals"), [("sac", 1), ("td3", 0)])
+@pytest.mark.parametrize(("name", "counterfactuals"), [("sac", 1), pytest.param("td3", 0, marks=pytest.mark.slow)])
 def test_two_devices_with_half_the_sequences_each_do_what_one_does(name, counterfactuals):
     def moved(observation, action, context):
         return action[0], observation.at[2].add(action[1])
@@ -289,7 +296,7 @@ def taught(name, kind):
     return np.asarray(run())[:, 0]
 
 
-@pytest.mark.parametrize(("name", "kind"), [("sac", "lstm"), ("td3", "gru")])
+@pytest.mark.parametrize(("name", "kind"), [pytest.param("sac", "lstm", marks=pytest.mark.slow), ("td3", "gru")])
 def test_a_cue_of_the_first_step_decides_the_last_action(name, kind):
     assert np.allclose(taught(name, kind), [-BEST_ACTION, BEST_ACTION], atol=0.15)
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from learners import NETWORK, ON_POLICY, make
+from learners import NETWORK, make
 
 from vmax import devices
 from vmax.algorithms.algorithm import Spec
@@ -17,7 +17,7 @@ from vmax.networks.recurrent import RecurrentConfig
 from vmax.replay.settings import PriorityConfig, SequenceConfig
 from vmax.training.program import Program, Sizes
 
-NAMES = sorted(ON_POLICY)
+BOTH = [pytest.param("a2c", marks=pytest.mark.slow), "ppo"]
 ENVS, UNROLL = 16, 20
 ITERATIONS = {"ppo": 60, "a2c": 1000}
 LSTM = RecurrentConfig("lstm", (16,), "relu", "none", "float32", 8)
@@ -87,32 +87,32 @@ def actions(found, *observations):
     return np.asarray(algorithm.act(algorithm.policy(state), seen, (), jax.random.key(0), explore=False)[0])[:, 0]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BOTH)
 def test_constant_reward_is_the_value(name):
     assert np.allclose(value(taught(name, "constant"), 0.0), 1.0, atol=0.05)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BOTH)
 def test_value_depends_on_the_observation(name):
     assert np.allclose(value(taught(name, "observation"), -1.0, 1.0), [-1.0, 1.0], atol=0.05)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BOTH)
 def test_value_reaches_back_with_the_discount(name):
     assert np.allclose(value(taught(name, "discount"), 0.0, 1.0), [0.9, 1.0], atol=0.05)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BOTH)
 def test_policy_climbs_the_value(name):
     assert np.allclose(actions(taught(name, "action"), 0.0), BEST_ACTION, atol=0.1)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BOTH)
 def test_policy_depends_on_the_observation(name):
     assert np.allclose(actions(taught(name, "both"), -1.0, 1.0), [-BEST_ACTION, BEST_ACTION], atol=0.1)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BOTH)
 def test_a_time_limit_does_not_end_the_value(name):
     # reward 1 for ever, looked at for 10 steps at a time, γ = 0.9: 1 / (1 - 0.9) = 10; the finite sum would be 6.5
     assert np.allclose(value(taught(name, "endless", truncates=True, chunks=3), 0.0), 10.0, rtol=0.05)

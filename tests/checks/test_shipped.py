@@ -58,7 +58,7 @@ ENVIRONMENTS = {
 }
 
 
-SLOW = ("auction", "reserve", "microgrid_sockets", "traffic_signal")
+SLOW = ("auction", "reserve", "microgrid_sockets", "traffic_signal", "cartpole")
 MARKED = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in ENVIRONMENTS]
 
 

@@ -142,6 +142,7 @@ def sweep_of(*arguments: str) -> str:
     return out
 
 
+@pytest.mark.slow
 def test_a_study_by_optuna_in_other_processes(monkeypatch, tmp_path):
     optuna = pytest.importorskip("optuna", minversion="4", reason="the extra `sweep` is not installed")
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the extra `sweep` is not installed")

@@ -73,7 +73,7 @@ MUTATIONS = (
 )
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))])
 def test_mutated_data_files_are_read_or_refused_in_one_line_that_names_them(tmp_path, seed):
     draw, said = random.Random(seed), []
     for number in range(20):

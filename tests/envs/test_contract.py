@@ -34,7 +34,10 @@ ENVIRONMENTS = {
 }
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
+SLOW = ("bess_pv", "microgrid_sockets", "traffic_corridor")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in ENVIRONMENTS])
 def test_a_jitted_random_run_keeps_the_contract(name):
     environment = ENVIRONMENTS[name]()
     world, params, actions = AutoReset(environment), environment.params("train"), environment.action_space

@@ -66,7 +66,7 @@ def seen(observation):
     return np.asarray(observation).swapaxes(0, 1).reshape(observation.shape[1], -1)
 
 
-@pytest.mark.parametrize("name", OVERRIDES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "bess_pv")) for n in OVERRIDES])
 def test_no_two_splits_share_an_episode(name):
     env = vmax.make_env(name, OVERRIDES[name])
     found = {"training": trained(env), **{split: evaluated(env, split) for split in SPLITS[1:]}}

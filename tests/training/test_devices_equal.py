@@ -71,7 +71,7 @@ def updates(algorithm, spec):
     return float(max((np.abs(x - y[0]) - 1e-5 * np.abs(x)).max() for x, y, _ in pairs)), moved
 
 
-for name in ("sac", "td3", "ppo"):
+for name in ("sac", "ppo"):
     constant = "algorithm.learning_rate_schedule=constant"
     settings = config.load(config.compose([*pendulum(name), constant]))
     algorithm = make_algorithm(settings.algorithm, settings.network)
@@ -101,14 +101,13 @@ def told(tmp_path_factory):
     return {**found, "folder": folder}
 
 
-@pytest.mark.parametrize("algorithm", ["sac", "td3", "ppo"])
+@pytest.mark.parametrize("algorithm", ["sac", "ppo"])
 def test_replicas_are_equal_to_the_bit_after_several_chunks_and_collect_apart(told, algorithm):
     assert told["equal"][algorithm] and told["apart"][algorithm]
 
 
-@pytest.mark.parametrize("algorithm", ["sac", "td3"])
-def test_updates_on_two_halves_are_those_of_one_device_on_the_whole_batch(told, algorithm):
-    excess, moved = told["updates"][algorithm]
+def test_updates_on_two_halves_are_those_of_one_device_on_the_whole_batch(told):
+    excess, moved = told["updates"]["sac"]
     assert moved > 20 and excess <= 1e-6
 
 

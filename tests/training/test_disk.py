@@ -107,6 +107,7 @@ REFUSALS = {
 }
 
 
+@pytest.mark.slow
 def test_a_disk_that_may_not_be_written_to_is_one_line(tmp_path):
     tiny.run(*tiny.PENDULUM, "export=true", f"hydra.run.dir={tmp_path / 'run'}")
     calls = [

@@ -40,16 +40,9 @@ def killed_after_progress(process: subprocess.Popen[str], folder: Path, wait_s: 
     return process.returncode == -signal.SIGKILL
 
 
-LATER = ("a2c", "sac", "td3")
-"""Only in the slow tests: A2C resumes by the same code as PPO, and test_loop.py kills runs of SAC and TD3."""
-EACH = [
-    pytest.param(name, kills, marks=[pytest.mark.slow] if kills > 1 or name in LATER else [])
-    for name in REGISTRY
-    for kills in (1, 20)
-]
-
-
-@pytest.mark.parametrize(("algorithm", "kills"), EACH)
+@pytest.mark.slow  # test_loop.py kills a run of SAC
+@pytest.mark.parametrize("kills", [1, 20])
+@pytest.mark.parametrize("algorithm", REGISTRY)
 def test_a_run_killed_at_random_moments_equals_one_that_was_not(tmp_path, algorithm, kills):
     tiny.run(*run_of(algorithm), f"hydra.run.dir={tmp_path / 'untouched'}")
     folder, survived = tmp_path / "killed", 0
@@ -69,16 +62,26 @@ def test_a_run_killed_at_random_moments_equals_one_that_was_not(tmp_path, algori
     tiny.assert_same_run(tmp_path / "untouched", folder)
 
 
-@pytest.mark.parametrize("damage", ["flipped", "truncated", "removed"])
-def test_damage_to_any_file_of_the_last_checkpoint_is_named_and_the_one_before_is_used(tmp_path, capsys, damage):
-    vmax.train(list(tiny.PENDULUM), str(tmp_path / "untouched"))
-    files = sorted((tmp_path / "untouched" / "checkpoints" / "1000" / "state").rglob("*"))
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("untouched") / "run"
+    vmax.train(list(tiny.PENDULUM), str(folder))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "damage", ["flipped", *(pytest.param(how, marks=pytest.mark.slow) for how in ("truncated", "removed"))]
+)
+def test_damage_to_any_file_of_the_last_checkpoint_is_named_and_the_one_before_is_used(
+    untouched, tmp_path, capsys, damage
+):
+    files = sorted((untouched / "checkpoints" / "1000" / "state").rglob("*"))
     for path in random.sample([path for path in files if path.is_file() and path.stat().st_size], 2):
         folder = tmp_path / "damaged"
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(tmp_path / "untouched", folder)
+        shutil.copytree(untouched, folder)
         (folder / "result.json").unlink()
-        broken = folder / path.relative_to(tmp_path / "untouched")
+        broken = folder / path.relative_to(untouched)
         content = bytearray(broken.read_bytes())
         if damage == "removed":
             broken.unlink()
@@ -91,7 +94,7 @@ def test_damage_to_any_file_of_the_last_checkpoint_is_named_and_the_one_before_i
         vmax.train([f"resume={folder}"])
         said = capsys.readouterr().out
         assert f"checkpoint {folder / 'checkpoints' / '1000'}: " in said and "it is passed over" in said
-        tiny.assert_same_run(tmp_path / "untouched", folder)
+        tiny.assert_same_run(untouched, folder)
 
 
 def both(*overrides: str) -> list[tuple[int, str]]:
@@ -110,6 +113,7 @@ def test_two_runs_that_start_in_the_same_moment_do_not_meet(tmp_path):
     tiny.assert_same_run(tmp_path / "alone", tmp_path / "shared")
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_go_on_with_the_same_run(tmp_path):
     folder = tmp_path / "run"
     tiny.run(*tiny.PENDULUM, f"hydra.run.dir={folder}")
@@ -123,6 +127,7 @@ def test_two_processes_do_not_go_on_with_the_same_run(tmp_path):
     vmax.train([f"resume={folder}", f"total_steps={saved(folder) + 100}"])
 
 
+@pytest.mark.slow
 def test_runs_without_a_folder_of_their_own_get_one_each(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert [status for status, _ in both(*tiny.PENDULUM)] == [0, 0]

@@ -72,7 +72,7 @@ def kill_when(due: Callable[[], bool], process: subprocess.Popen[str], wait_s: f
     assert process.returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("run", ["pendulum", "days"])
+@pytest.mark.parametrize("run", ["pendulum", pytest.param("days", marks=pytest.mark.slow)])
 def test_a_run_killed_at_a_random_moment_and_resumed_equals_one_that_was_not(untouched, prices, tmp_path, run):
     overrides = {"pendulum": tiny.PENDULUM, "days": tiny.days(prices)}[run]
     step, wait_s = random.choice([500, 800]), random.uniform(0.0, 0.2)
@@ -91,6 +91,28 @@ def test_a_run_killed_at_a_random_moment_and_resumed_equals_one_that_was_not(unt
     tiny.run(f"resume={folder}")
     record = RunFolder(folder).record()
     assert record["status"] == "completed" and len(record["resumed"]) == {"pendulum": 2, "days": 1}[run]
+    tiny.assert_same_run(untouched[run], folder)
+
+
+@pytest.mark.parametrize("run", ["pendulum", "days"])
+def test_an_unforeseen_error_loses_nothing(untouched, prices, tmp_path, monkeypatch, run):
+    """Raised by the first evaluation after half of its work; the row and the evaluation come with the resume."""
+    overrides = {"pendulum": tiny.PENDULUM, "days": tiny.days(prices)}[run]
+    original, folder = Validation.__call__, tmp_path / "broken"
+
+    def fail_late(self, *arguments):
+        original(self, *arguments)
+        raise RuntimeError("out of luck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Validation, "__call__", fail_late)
+        with pytest.raises(RuntimeError, match="out of luck"):
+            vmax.train(overrides, str(folder))
+    record, step = RunFolder(folder).record(), {"pendulum": 600, "days": 688}[run]
+    assert (record["status"], record["reason"]) == ("failed", "out of luck")
+    assert str(step) in tiny.checkpoint_names(folder)
+    assert int(read_metrics(folder / "metrics.csv")[1][-1][0]) == step - 100
+    vmax.train([f"resume={folder}"])
     tiny.assert_same_run(untouched[run], folder)
 
 

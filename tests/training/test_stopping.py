@@ -8,14 +8,8 @@ import tiny
 
 import vmax
 from vmax.errors import UserError
-from vmax.evaluation.validation import Validation
-from vmax.run_folder import RunFolder, read_metrics
+from vmax.run_folder import RunFolder
 from vmax.training.stopping import Deadline, Ending, Improvement, StoppingConfig, early_ending
-
-
-@pytest.fixture(scope="module")
-def prices(tmp_path_factory) -> Path:
-    return tiny.write_prices(tmp_path_factory.mktemp("prices") / "prices.csv")
 
 
 @pytest.fixture(scope="module")
@@ -87,30 +81,6 @@ def test_a_run_out_of_time_has_saved_and_goes_on_in_the_next_process(untouched, 
     assert tiny.checkpoint_names(folder) == ["300"]
     vmax.train([f"resume={folder}", "time_budget_s=600"])
     tiny.assert_same_run(untouched, folder)
-
-
-@pytest.mark.parametrize("run", ["pendulum", "days"])
-def test_an_unforeseen_error_loses_nothing(untouched, prices, tmp_path, monkeypatch, run):
-    """Raised by the first evaluation after half of its work; the row and the evaluation come with the resume."""
-    overrides = {"pendulum": [*tiny.PENDULUM, "checkpoint.policy_every=400"], "days": list(tiny.days(prices))}[run]
-    if run == "days":
-        vmax.train(overrides, str(tmp_path / "untouched"))
-    original, folder = Validation.__call__, tmp_path / "broken"
-
-    def fail_late(self, *arguments):
-        original(self, *arguments)
-        raise RuntimeError("out of luck")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Validation, "__call__", fail_late)
-        with pytest.raises(RuntimeError, match="out of luck"):
-            vmax.train(overrides, str(folder))
-    record, step = RunFolder(folder).record(), {"pendulum": 600, "days": 688}[run]
-    assert (record["status"], record["reason"]) == ("failed", "out of luck")
-    assert str(step) in tiny.checkpoint_names(folder)
-    assert int(read_metrics(folder / "metrics.csv")[1][-1][0]) == step - 100
-    vmax.train([f"resume={folder}"])
-    tiny.assert_same_run(untouched if run == "pendulum" else tmp_path / "untouched", folder)
 
 
 def test_a_run_begins_with_the_networks_of_another_and_with_its_own_optimiser(untouched, tmp_path):

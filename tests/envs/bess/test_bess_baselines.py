@@ -137,7 +137,7 @@ def test_no_policy_earns_more_than_the_optimum_or_breaks_a_law(make):
     [
         ("day_ahead", wavy_prices, "UTC"),
         ("forecast", wavy_prices, "UTC"),
-        ("day_ahead", quarter_hours, "Europe/Amsterdam"),
+        pytest.param("day_ahead", quarter_hours, "Europe/Amsterdam", marks=pytest.mark.slow),
     ],
 )
 def test_no_baseline_sees_beyond_what_is_known(information, make, zone):

@@ -50,7 +50,7 @@ def test_surplus_is_not_burnt():
     assert plan.objective == pytest.approx(5.0 * (30.0 - 5.0))
 
 
-@pytest.mark.parametrize("name", ["microgrid", "microgrid_scarce"])
+@pytest.mark.parametrize("name", [pytest.param("microgrid", marks=pytest.mark.slow), "microgrid_scarce"])
 def test_the_optimum_is_what_its_replay_comes_to_and_nobody_is_below_it(name):
     """Replayed with an action for each socket and signed battery power."""
     env = site("env.action.battery=power", "env.action.chargers=socket", name=name)

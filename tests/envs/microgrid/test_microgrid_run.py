@@ -39,7 +39,9 @@ ON_POLICY = (
 )
 
 
-@pytest.mark.parametrize(("algorithm", "sizes"), [("td3", OFF_POLICY), ("ppo", ON_POLICY)])
+@pytest.mark.parametrize(
+    ("algorithm", "sizes"), [("td3", OFF_POLICY), pytest.param("ppo", ON_POLICY, marks=pytest.mark.slow)]
+)
 def test_a_run_ends_with_its_figures_and_a_policy_that_acts_on_kilowatts(tmp_path, algorithm, sizes):
     minibatches = ("algorithm.minibatches=2",) if algorithm == "ppo" else ()
     paged = f"report={str(algorithm == 'td3').lower()}"
@@ -66,6 +68,7 @@ def test_a_run_ends_with_its_figures_and_a_policy_that_acts_on_kilowatts(tmp_pat
     assert (values[:, 0] >= 0).all() and ((values[:, 1:] >= 0) & (values[:, 1:] <= 1)).all()
 
 
+@pytest.mark.slow
 def test_the_front_of_a_policy_for_all_weights_beside_policies_for_one(tmp_path, capsys):
     short = (*TINY, *ON_POLICY, "algorithm=a2c", "export=false", "report=false", "evaluation.days=2", "total_steps=192")
     quiet = ("evaluation.plots=false", "evaluation.seasons=false", "env.reward.conditioned=true")

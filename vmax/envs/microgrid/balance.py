@@ -48,9 +48,9 @@ class Tariff:
     demand_peak_per_kw: Array
     demand_excess_per_kw: Array
 
-    def demand(self, peak_kw: Array, offpeak_kw: Array) -> Array:
-        """The demand charge of a month with these highest imports so far."""
-        return self.demand_peak_per_kw * peak_kw + self.demand_excess_per_kw * jnp.maximum(offpeak_kw - peak_kw, 0.0)
+    def demand(self, peak_kw: Array, excess_kw: Array) -> Array:
+        """The demand charge of a month with these highest imports so far, or of what they have risen by."""
+        return self.demand_peak_per_kw * peak_kw + self.demand_excess_per_kw * excess_kw
 
 
 def balance(

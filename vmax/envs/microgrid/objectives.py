@@ -63,6 +63,11 @@ class Imports:
             import_kw,
         )
 
+    @property
+    def excess_kw(self) -> Array:
+        """What the other hours exceed the peak hours by."""
+        return jnp.maximum(self.offpeak_kw - self.peak_kw, 0.0)
+
 
 @struct.dataclass
 class Holdings:
@@ -111,7 +116,7 @@ class Valuation:
         stored_kwh = (held.soc - battery.soc_min) * battery.capacity_mwh * KW
         stored = self.stored_worth(weights, battery.eta_discharge) * stored_kwh
         wanted = self.stored_worth(weights, jnp.ones(())) * held.open_kwh
-        charge = weights[2] * self.tariff.demand(imports.peak_kw, imports.offpeak_kw) / mean[2]
+        charge = weights[2] * self.tariff.demand(imports.peak_kw, imports.excess_kw) / mean[2]
         highest = 0.5 * weights[4] * jnp.maximum(imports.peak_kw, imports.offpeak_kw) / mean[4]
         return self.shaping * (stored - wanted + held.month_left * (charge + highest))
 
@@ -136,8 +141,7 @@ class StepTerms:
         """What a step comes to; `imports` are those before it."""
         import_kwh, export_kwh = flows.import_kw * dt_h, flows.export_kw * dt_h
         now = imports.after(flows.import_kw, moment.peak)
-        charge = valued.tariff.demand
-        demand = charge(now.peak_kw, now.offpeak_kw) - charge(imports.peak_kw, imports.offpeak_kw)
+        demand = valued.tariff.demand(now.peak_kw - imports.peak_kw, now.excess_kw - imports.excess_kw)
         rise = jnp.maximum(now.peak_kw, now.offpeak_kw) - jnp.maximum(imports.peak_kw, imports.offpeak_kw)
         return cls(
             co2_kg=import_kwh * moment.carbon_kg_per_kwh,
