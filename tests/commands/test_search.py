@@ -8,9 +8,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from invoking import invoker
 
 from vmax.commands import train as command
+from vmax.commands.search import _told, distribution
 from vmax.errors import UserError
 from vmax.files import write_json
 from vmax.run_folder import RunFolder
@@ -150,10 +152,29 @@ REFUSED = {
     "env.max_steps=50": "its trials have env.max_steps=500, here 50; name another study",
     "algorithm.discount=choice(0.9,0.8)": "algorithm.discount was searched in choice(0.98,0.99,0.995,0.997,0.999), "
     f"here in choice(0.9,0.8); {GO_ON}",
-    "algorithm.learning_rate=choice(0.1,0.2)": "algorithm.learning_rate was searched in interval(0.0001,0.003), "
-    f"here in choice(0.1,0.2); {GO_ON}",
+    "algorithm.learning_rate=choice(0.1,0.2)": "algorithm.learning_rate was searched in "
+    f"tag(log,interval(0.0001,0.003)), here in choice(0.1,0.2); {GO_ON}",
+    "algorithm.learning_rate=interval(0.0001,0.003)": "algorithm.learning_rate was searched in "
+    f"tag(log,interval(0.0001,0.003)), here in interval(0.0001,0.003); {GO_ON}",
 }
 """What does not go with a study of DQN on CartPole by the preset, and what is said of it."""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "choice(a,b)",
+        "interval(0.1,0.5)",
+        "int(interval(1,5))",
+        "tag(log,int(interval(1,64)))",
+        "tag(log,interval(0.1,0.5))",
+        "range(1,10,3)",
+    ],
+)
+def test_what_is_searched_is_told_as_one_types_it(text):
+    pytest.importorskip("optuna", minversion="4", reason="the extra `sweep` is not installed")
+    override = OverridesParser.create().parse_override(f"x={text}")
+    assert _told(distribution(override)) == text
 
 
 def test_a_study_of_something_else_is_refused_by_name_and_file(search, calls):

@@ -272,9 +272,14 @@ def _suggest(trial: Any, key: str, one: Any) -> Any:
 
 
 def _told(one: Any) -> str:
-    return (
-        f"choice({','.join(map(str, one.choices))})" if hasattr(one, "choices") else f"interval({one.low},{one.high})"
-    )
+    """What is searched as one would type it."""
+    if hasattr(one, "choices"):
+        return f"choice({','.join(map(str, one.choices))})"
+    if one.step is not None and one.step != 1:
+        return f"range({one.low},{one.high + one.step},{one.step})"
+    between = f"interval({one.low},{one.high})"
+    between = f"int({between})" if isinstance(one.low, int) else between
+    return f"tag(log,{between})" if one.log else between
 
 
 def _storage(url: str) -> Any:
