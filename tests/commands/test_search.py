@@ -147,6 +147,14 @@ def test_another_task_or_budget_is_another_study_and_what_changes_no_score_is_no
     assert all(study.study_name.startswith("dqn_cartpole_") for study in studies())
 
 
+def test_another_scale_or_other_choices_are_another_study_and_another_interval_is_not(search):
+    lengths = []
+    for rate in ("tag(log,interval(1e-4,3e-3))", "tag(log,interval(1e-5,1e-3))", "interval(1e-4,3e-3)", "choice(1e-3)"):
+        assert search("hydra.sweeper.n_trials=1", f"algorithm.learning_rate={rate}")[0] == 0
+        lengths.append([len(study.trials) for study in studies()])
+    assert lengths == [[1], [2], [2, 1], [2, 1, 1]]
+
+
 GO_ON = "go on with those, or name another study"
 REFUSED = {
     "env.max_steps=50": "its trials have env.max_steps=500, here 50; name another study",

@@ -153,7 +153,8 @@ class Search:
         """The study of this task, found or made. Raises UserError where the one of this name is of something else."""
         optuna = _optuna()
         settings = self.settings
-        digest = hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()[:8]
+        same = [task, {key: _kind(one) for key, one in space.items()}]
+        digest = hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:8]
         algorithm, env = (task.get(f"{group}.name", "any") for group in ("algorithm", "env"))
         name = settings.study_name or f"{algorithm}_{env}_{digest}"
         place = f"hydra.sweeper.study_name={name} in {settings.storage.removeprefix(SQLITE)}"
@@ -269,6 +270,13 @@ def _suggest(trial: Any, key: str, one: Any) -> Any:
         return trial.suggest_categorical(key, one.choices)
     kind = trial.suggest_int if isinstance(one.low, int) else trial.suggest_float
     return kind(key, one.low, one.high, log=one.log, **({} if one.step is None or one.log else {"step": one.step}))
+
+
+def _kind(one: Any) -> list[str]:
+    """What must be the same of a setting in all trials of a study; the ends of an interval may change."""
+    if hasattr(one, "choices"):
+        return [str(choice) for choice in one.choices]
+    return [type(one).__name__, "log" if one.log else "linear"]
 
 
 def _told(one: Any) -> str:
