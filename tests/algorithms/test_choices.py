@@ -41,8 +41,8 @@ def dqn(**changes):
     ("algorithm", "count", "guide"),
     [
         (dqn(), 3, Guide(Stubborn(), 0.1)),
-        (make("ppo", LSTM, entropy_weight=0.1, epochs=1, minibatches=2), 1, None),
-        pytest.param(make("a2c"), 1, None, marks=pytest.mark.slow),
+        pytest.param(make("ppo", LSTM, entropy_weight=0.1, epochs=1, minibatches=2), 1, None, marks=pytest.mark.slow),
+        (make("a2c"), 1, None),
     ],
     ids=["dqn-three-guided", "ppo-lstm", "a2c"],
 )

@@ -166,7 +166,7 @@ def test_differences_between_charges_weigh_more_than_their_common_level():
     assert plain["critic_loss"] == pytest.approx(0.5 * np.sum(np.mean(errors**2, axis=1)), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["sac", pytest.param("td3", marks=pytest.mark.slow)])
 def test_the_value_of_a_charge_is_learned_where_no_decision_led_to_it(name):
     """Value 1 per unit of the controlled entry, which no transition moves from 0: only counterfactuals can tell."""
 
@@ -200,7 +200,7 @@ def test_the_value_of_a_charge_is_learned_where_no_decision_led_to_it(name):
     assert abs(slope(0)) < 0.6
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param("sac", marks=pytest.mark.slow), "td3"])
 def test_a_counterfactual_actor_decides_well_where_it_has_never_been(name):
     """The action is to follow the controlled entry, at which nothing but 0 was ever seen."""
 

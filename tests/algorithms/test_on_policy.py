@@ -203,7 +203,11 @@ def test_rewards_are_scaled_by_the_spread_of_their_discounted_sums():
     assert np.isclose(after.reward_scale.variance[0], scale**2, rtol=1e-4) and after.reward_scale.count == STEPS * ENVS
 
 
-@pytest.mark.parametrize(("name", "network"), [("ppo", LSTM), ("a2c", NETWORK)], ids=["ppo-lstm", "a2c-mlp"])
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [pytest.param("ppo", LSTM, marks=pytest.mark.slow), ("a2c", NETWORK)],
+    ids=["ppo-lstm", "a2c-mlp"],
+)
 def test_two_devices_with_half_the_environments_each_do_what_one_does(name, network):
     changes = {"epochs": 2, "minibatches": 1, "target_kl": 0.5} if name == "ppo" else {}
     more = {"normalize_rewards": True, "normalise_advantages": True, "normalise_observations": True}

@@ -58,7 +58,7 @@ ENVIRONMENTS = {
 }
 
 
-SLOW = ("auction", "reserve", "microgrid_sockets", "traffic_signal", "cartpole")
+SLOW = ("auction", "reserve", "microgrid", "microgrid_sockets", "traffic_signal", "cartpole")
 MARKED = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in ENVIRONMENTS]
 
 

@@ -95,6 +95,7 @@ def test_a_race_that_cannot_be_run_is_told_before_anything_is_measured(invoke, m
     assert (status, out) == (2, "") and err.startswith(f"error: {message}")
 
 
+@pytest.mark.slow
 def test_training_by_days_is_measured_as_well():
     config = load(compose(["env=bess", "env.episode.days=1", "training.schedule=epochs", "training.epochs=2"]))
     fitted = bench_speed.fitting(config, small_bess.small_bess())

@@ -95,6 +95,7 @@ def test_every_combination_is_run_and_compared(invoke):
     assert "python scripts/compare.py algorithm=sac,td3 seed=1,2 env=bess" in page
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_or_hangs_does_not_stop_the_others_and_is_tried_again_when_going_on(invoke):
     behaving(sac_1="badly", sac_2="crash", td3_1="hang")
     status, out, _ = invoke(*ALL, "compare.stall_timeout_s=8")

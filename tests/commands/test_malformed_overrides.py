@@ -69,7 +69,7 @@ def refused_in_one_line_or_accepted(invoke, tmp_path, override: str, algorithm: 
     return status == 2
 
 
-@pytest.mark.parametrize(("seed", "algorithm"), [(0, "sac"), (2, "ppo")])
+@pytest.mark.parametrize(("seed", "algorithm"), [(0, "sac"), pytest.param(2, "ppo", marks=pytest.mark.slow)])
 def test_malformed_overrides_are_refused_in_one_line(invoke, tmp_path, seed, algorithm):
     draw = random.Random(seed)
     refused = [

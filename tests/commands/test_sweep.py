@@ -156,6 +156,7 @@ def test_a_study_by_optuna_in_other_processes(monkeypatch, tmp_path):
     assert best["score"] == pytest.approx(study.best_value)
 
 
+@pytest.mark.slow
 def test_a_job_that_submitit_queues_again_goes_on_and_a_failed_one_is_told(monkeypatch, tmp_path):
     """As at pre-emption: USR2, which submitit answers by starting the job once more with what it was started with."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="the extra `slurm` is not installed")

@@ -8,6 +8,7 @@ from invoking import invoker
 from vmax.commands.wear import HEADER, MODELS, main
 
 
+@pytest.mark.slow
 def test_one_dispatch_under_every_model(monkeypatch, capsys, tmp_path):
     wear = invoker(monkeypatch, capsys, main, f"hydra.run.dir={tmp_path / 'out'}")
     status, out, err = wear("days=7")

@@ -36,6 +36,7 @@ def measure(monkeypatch, capsys, tmp_path):
     return figures
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_the_readme_measures_every_row(measure):
     (command,) = (command for command in COMMANDS if not command.arguments)
     figures = measure(command, "bench=small", "bench.speed.num_envs=[2]")

@@ -27,7 +27,12 @@ from vmax.export.load import load_exported
 from vmax.export.onnx import read_onnx, write_onnx
 from vmax.export.rows import read_rows
 
-NETWORKS = [(a, n) for a in ("sac", "td3", "ppo") for n in ("mlp", "lstm", "gru")]
+ALWAYS = (("sac", "mlp"), ("td3", "gru"), ("ppo", "lstm"))
+NETWORKS = [
+    pytest.param(algorithm, network, marks=[pytest.mark.slow] * ((algorithm, network) not in ALWAYS))
+    for algorithm in ("sac", "td3", "ppo")
+    for network in ("mlp", "lstm", "gru")
+]
 
 
 def own_actions(env, learned, raw):

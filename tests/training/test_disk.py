@@ -29,9 +29,13 @@ def may_mount() -> bool:
         return False
 
 
-pytestmark = pytest.mark.skipif(
-    not may_mount(), reason="needs a namespace with a disk of its own (unshare -rm; mount), which is not allowed here"
-)
+pytestmark = [
+    pytest.mark.slow,  # what a full disk means to each kind of file is tested where it is written
+    pytest.mark.skipif(
+        not may_mount(),
+        reason="needs a namespace with a disk of its own (unshare -rm; mount), which is not allowed here",
+    ),
+]
 
 
 def on_disk(disk: Path, script: str) -> subprocess.CompletedProcess[str]:
@@ -76,9 +80,7 @@ def filled(tmp_path: Path, size_kib: int, settings: tuple[str, ...]) -> str:
     return said
 
 
-@pytest.mark.parametrize(
-    ("tries", "settings"), [(1, ()), pytest.param(20, WHOLE, marks=pytest.mark.slow)], ids=["figures", "whole"]
-)
+@pytest.mark.parametrize(("tries", "settings"), [(1, ()), (20, WHOLE)], ids=["figures", "whole"])
 def test_a_run_that_fills_its_disk_says_so_and_loses_nothing(tmp_path, tries, settings):
     settings = (*tiny.PENDULUM, *settings)
     tiny.run(*settings, f"hydra.run.dir={tmp_path / 'untouched'}")
@@ -107,7 +109,6 @@ REFUSALS = {
 }
 
 
-@pytest.mark.slow
 def test_a_disk_that_may_not_be_written_to_is_one_line(tmp_path):
     tiny.run(*tiny.PENDULUM, "export=true", f"hydra.run.dir={tmp_path / 'run'}")
     calls = [

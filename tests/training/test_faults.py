@@ -69,9 +69,8 @@ def untouched(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    "damage", ["flipped", *(pytest.param(how, marks=pytest.mark.slow) for how in ("truncated", "removed"))]
-)
+@pytest.mark.slow  # test_loop.py flips a bit of the largest one
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "removed"])
 def test_damage_to_any_file_of_the_last_checkpoint_is_named_and_the_one_before_is_used(
     untouched, tmp_path, capsys, damage
 ):
@@ -104,6 +103,7 @@ def both(*overrides: str) -> list[tuple[int, str]]:
     return sorted(zip((process.returncode for process in processes), outputs, strict=True))
 
 
+@pytest.mark.slow
 def test_two_runs_that_start_in_the_same_moment_do_not_meet(tmp_path):
     tiny.run(*tiny.PENDULUM, f"hydra.run.dir={tmp_path / 'alone'}")
     one, other = both(*tiny.PENDULUM, f"hydra.run.dir={tmp_path / 'shared'}")

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,18 +47,27 @@ def prices(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def untouched(tmp_path_factory, prices) -> dict[str, Path]:
-    """Folders of runs that nobody disturbed, each made by a process of its own."""
+def untouched(tmp_path_factory, prices) -> Callable[[str], Path]:
+    """The folder of a run that nobody disturbed, made by a process of its own when it is first asked for."""
     folder = tmp_path_factory.mktemp("untouched")
-    for name, overrides in {"pendulum": tiny.PENDULUM, "days": tiny.days(prices)}.items():
-        tiny.run(*overrides, f"hydra.run.dir={folder / name}")
-    return {name: folder / name for name in ("pendulum", "days")}
+
+    @cache
+    def made(name: str) -> Path:
+        tiny.run(*runs(prices)[name], f"hydra.run.dir={folder / name}")
+        return folder / name
+
+    return made
+
+
+def runs(prices: Path) -> dict[str, tuple[str, ...]]:
+    """A run without memory, one with memory and priorities, and that by days on a battery."""
+    return {"pendulum": tiny.PENDULUM, "memory": tiny.MEMORY, "days": tiny.days(prices)}
 
 
 @pytest.fixture
 def finished(untouched, tmp_path) -> Path:
     """A completed run of pendulum to do with as one likes."""
-    return Path(shutil.copytree(untouched["pendulum"], tmp_path / "finished"))
+    return Path(shutil.copytree(untouched("pendulum"), tmp_path / "finished"))
 
 
 def kill_when(due: Callable[[], bool], process: subprocess.Popen[str], wait_s: float = 0.0) -> None:
@@ -74,7 +84,7 @@ def kill_when(due: Callable[[], bool], process: subprocess.Popen[str], wait_s: f
 
 @pytest.mark.parametrize("run", ["pendulum", pytest.param("days", marks=pytest.mark.slow)])
 def test_a_run_killed_at_a_random_moment_and_resumed_equals_one_that_was_not(untouched, prices, tmp_path, run):
-    overrides = {"pendulum": tiny.PENDULUM, "days": tiny.days(prices)}[run]
+    overrides = runs(prices)[run]
     step, wait_s = random.choice([500, 800]), random.uniform(0.0, 0.2)
     print(f"killed {wait_s} s after checkpoint {step}")
     folder = tmp_path / "killed"
@@ -83,21 +93,20 @@ def test_a_run_killed_at_a_random_moment_and_resumed_equals_one_that_was_not(unt
         return any(int(path.name) >= step for path in folder.glob("checkpoints/*") if path.name.isdigit())
 
     process = tiny.start(*overrides, f"hydra.run.dir={folder}")
-    if run == "pendulum":  # first before anything has been learned
-        kill_when((folder / "run.json").exists, process)
-        process = tiny.start(f"resume={folder}")
     kill_when(checkpoint_is_there, process, wait_s)
     assert RunFolder(folder).record()["status"] == "running"
     tiny.run(f"resume={folder}")
     record = RunFolder(folder).record()
-    assert record["status"] == "completed" and len(record["resumed"]) == {"pendulum": 2, "days": 1}[run]
-    tiny.assert_same_run(untouched[run], folder)
+    assert record["status"] == "completed" and len(record["resumed"]) == 1
+    tiny.assert_same_run(untouched(run), folder)
 
 
-@pytest.mark.parametrize("run", ["pendulum", "days"])
+@pytest.mark.parametrize(
+    "run", ["pendulum", *(pytest.param(name, marks=pytest.mark.slow) for name in ("memory", "days"))]
+)
 def test_an_unforeseen_error_loses_nothing(untouched, prices, tmp_path, monkeypatch, run):
     """Raised by the first evaluation after half of its work; the row and the evaluation come with the resume."""
-    overrides = {"pendulum": tiny.PENDULUM, "days": tiny.days(prices)}[run]
+    overrides = runs(prices)[run]
     original, folder = Validation.__call__, tmp_path / "broken"
 
     def fail_late(self, *arguments):
@@ -108,16 +117,17 @@ def test_an_unforeseen_error_loses_nothing(untouched, prices, tmp_path, monkeypa
         patch.setattr(Validation, "__call__", fail_late)
         with pytest.raises(RuntimeError, match="out of luck"):
             vmax.train(overrides, str(folder))
-    record, step = RunFolder(folder).record(), {"pendulum": 600, "days": 688}[run]
+    record, step = RunFolder(folder).record(), {"days": 688}.get(run, 600)
     assert (record["status"], record["reason"]) == ("failed", "out of luck")
     assert str(step) in tiny.checkpoint_names(folder)
     assert int(read_metrics(folder / "metrics.csv")[1][-1][0]) == step - 100
     vmax.train([f"resume={folder}"])
-    tiny.assert_same_run(untouched[run], folder)
+    tiny.assert_same_run(untouched(run), folder)
 
 
+@pytest.mark.slow
 def test_a_run_by_days_records_each_day_of_each_epoch_once(untouched):
-    folder = untouched["days"]
+    folder = untouched("days")
     rows = tiny.lines(folder / "days.jsonl")
     assert [(row["epoch"], row["day"]) for row in rows[:30]] == [(1 + i // 10, 1 + i % 10) for i in range(30)]
     for epoch in (1, 2, 3):
@@ -132,9 +142,10 @@ def test_a_run_by_days_records_each_day_of_each_epoch_once(untouched):
     assert tiny.read_json(folder / "result.json")["run"]["epochs"] == 3.0
 
 
+@pytest.mark.slow
 def test_the_days_on_record_are_those_in_the_replay(untouched):
     """The ring holds the last 100 steps of four environments, of 272; days end at every 24th."""
-    replay = tiny.arrays(untouched["days"] / "checkpoints" / "1088" / "replay")
+    replay = tiny.arrays(untouched("days") / "checkpoints" / "1088" / "replay")
     head = int(replay["['steps']['head']"][0])
     reward, truncated = (
         np.roll(replay[f"['steps']['{name}']"][0].reshape(100, 4), -head, axis=0) for name in ("reward", "truncated")
@@ -142,7 +153,7 @@ def test_the_days_on_record_are_those_in_the_replay(untouched):
     ends = 172 + np.flatnonzero(truncated.all(axis=1))
     assert ends.tolist() == [191, 215, 239, 263] and truncated.sum() == 4 * len(ends)
     days = reward[192 - 172 : 264 - 172].reshape(3, 24, 4).sum(axis=1).ravel()
-    rows = tiny.lines(untouched["days"] / "days.jsonl")
+    rows = tiny.lines(untouched("days") / "days.jsonl")
     np.testing.assert_allclose([row["reward"] for row in rows[-12:]], days, rtol=1e-4, atol=1e-4)
 
 
@@ -169,7 +180,7 @@ def test_sigterm_ends_a_run_after_its_chunk_and_resume_completes_it(untouched, t
     assert tiny.checkpoint_names(folder) == ["500", "700", "best-600"]
     assert [int(row[0]) for row in read_metrics(folder / "metrics.csv")[1]] == [300, 400, 500, 600, 700]
     vmax.train([f"resume={folder}"])
-    tiny.assert_same_run(untouched["pendulum"], folder)
+    tiny.assert_same_run(untouched("pendulum"), folder)
 
 
 def test_a_run_that_ended_before_its_first_checkpoint_begins_anew(untouched, tmp_path, monkeypatch):
@@ -193,7 +204,7 @@ def test_a_run_that_ended_before_its_first_checkpoint_begins_anew(untouched, tmp
         (folder / "checkpoints" / left).mkdir(parents=True)
     vmax.train([f"resume={folder}"])
     assert "begun anew: the run ended before its first checkpoint" in (folder / "train.log").read_text()
-    tiny.assert_same_run(untouched["pendulum"], folder)
+    tiny.assert_same_run(untouched("pendulum"), folder)
 
 
 PHASES = {
@@ -209,12 +220,8 @@ PHASES = {
 """What a run is at when a signal comes, and the step of the checkpoint that it leaves; 0: none."""
 
 
-SHORT = (
-    "first state and warm-up",
-    "chunk (after step 600)",
-    "greedy episodes (step 50 of at most 50)",
-    "final evaluation",
-)
+SHORT = ("greedy episodes (step 50 of at most 50)", "final evaluation")
+"""Tested each time: what no other test here stops at."""
 
 
 @pytest.mark.parametrize(
@@ -238,7 +245,7 @@ def test_a_signal_in_any_phase_ends_the_run_and_resume_completes_it(untouched, t
     saved = [int(name) for name in tiny.checkpoint_names(folder) if name.isdigit()] if PHASES[phase] else [0]
     assert max(saved) == PHASES[phase]
     vmax.train([f"resume={folder}"])
-    tiny.assert_same_run(untouched["pendulum"], folder)
+    tiny.assert_same_run(untouched("pendulum"), folder)
 
 
 def test_an_evaluation_of_episodes_that_never_end_is_cut_and_said(tmp_path, monkeypatch, capsys):
@@ -252,7 +259,7 @@ def test_an_evaluation_of_episodes_that_never_end_is_cut_and_said(tmp_path, monk
 
 
 def test_what_a_policy_was_chosen_on_is_not_what_it_is_tested_on(untouched):
-    result = tiny.read_json(untouched["pendulum"] / "result.json")
+    result = tiny.read_json(untouched("pendulum") / "result.json")
     assert result["run"]["best_validation_score"] != result["evaluation"]["policies"]["best"]["return_mean"]
 
 
@@ -297,7 +304,7 @@ def test_a_run_killed_during_its_final_evaluation_is_completed_by_resume(untouch
     (finished / "result.json").unlink()
     RunFolder(finished).start(3, {})
     vmax.train([f"resume={finished}"])
-    tiny.assert_same_run(untouched["pendulum"], finished)
+    tiny.assert_same_run(untouched("pendulum"), finished)
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(untouched, finished, capsys):
@@ -311,7 +318,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(untouched, fin
     assert f"warning: checkpoint {finished / 'checkpoints' / '1000'}: " in said
     assert "is damaged (sha256 differs); it is passed over" in said
     assert "resumed from step 800" in (finished / "train.log").read_text()
-    tiny.assert_same_run(untouched["pendulum"], finished)
+    tiny.assert_same_run(untouched("pendulum"), finished)
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_is_no_run_to_begin_anew(finished):
@@ -400,7 +407,7 @@ BROKEN = {
 """What is not finite after so many steps of an episode, the run's step then, and what is said of it."""
 
 
-@pytest.mark.parametrize("part", BROKEN)
+@pytest.mark.parametrize("part", [pytest.param("reward", marks=pytest.mark.slow), "observation"])
 def test_what_a_world_gives_and_is_not_finite_ends_the_run_and_is_named(tmp_path, monkeypatch, part):
     after, step, what, kept = BROKEN[part]
     original = Pendulum.step
@@ -498,8 +505,9 @@ def test_train_from_python_takes_a_folder_of_its_own_and_returns_the_result(tmp_
     assert "<title>mine</title>" in page and "greedy episodes" in page
 
 
+@pytest.mark.slow
 def test_the_page_of_a_battery_says_what_its_result_says(untouched, tmp_path):
-    folder = untouched["days"]
+    folder = untouched("days")
     page = write_run_report(folder, tmp_path).read_text(encoding="utf-8")
     policies = tiny.read_json(folder / "result.json")["evaluation"]["policies"]
     assert f"{policies['best']['profit_eur']:,.0f}" in page and f"{policies['mpc']['profit_eur']:,.0f}" in page
@@ -508,8 +516,9 @@ def test_the_page_of_a_battery_says_what_its_result_says(untouched, tmp_path):
     assert not (folder / "report.html").exists()  # report=false
 
 
+@pytest.mark.slow
 def test_evaluate_from_python_finds_what_the_run_itself_found(untouched):
-    folder = untouched["days"]
+    folder = untouched("days")
     own = {path: path.read_bytes() for path in (folder / "result.json", *(folder / "evaluation" / "test").iterdir())}
     policies = tiny.read_json(folder / "result.json")["evaluation"]["policies"]
     assert {"best", "last", "do_nothing", "gated_two_cycle", "mpc", "perfect_foresight"} <= policies.keys()

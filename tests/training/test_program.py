@@ -23,18 +23,22 @@ def warmed_up(prices, *overrides):
     return warm_up(initialise(devices.replicate(jax.random.key(0), 1), params), params).replay
 
 
+@pytest.mark.slow
 def test_a_rule_acts_during_the_warm_up_with_noise(tmp_path):
     prices = tiny.write_prices(tmp_path / "prices.csv")
     noisy = warmed_up(prices, "training.warmup_rule=do_nothing", "training.warmup_noise=0.1")
     done = np.asarray(noisy.steps.action[0, :200])
     assert noisy.steps.filled[0] == 50 and abs(done.mean()) < 0.03 and np.isclose(done.std(), 0.1, rtol=0.25)
-    threshold = np.asarray(
-        warmed_up(prices, "training.warmup_rule=threshold", "training.warmup_noise=0.0").steps.action
-    )
-    assert set(np.sign(threshold[0, :200].ravel())) == {-1.0, 0.0, 1.0}
     # what was remembered before each step is that of an actor that saw the same, blank where an episode began
     first = np.flatnonzero(np.asarray(noisy.age[0, :200]) == 0)
     assert len(first) == 4 * (1 + 50 // 25)
+
+
+@pytest.mark.slow
+def test_a_rule_that_trades_does_so_during_the_warm_up(tmp_path):
+    rule = ("training.warmup_rule=threshold", "training.warmup_noise=0.0")
+    done = warmed_up(tiny.write_prices(tmp_path / "prices.csv"), *rule).steps.action
+    assert set(np.sign(np.asarray(done)[0, :200].ravel())) == {-1.0, 0.0, 1.0}
 
 
 def test_an_unknown_guide_is_refused(tmp_path):

@@ -73,6 +73,7 @@ def test_a_run_that_reached_its_target_is_evaluated_and_may_go_on_as_if_it_had_n
     tiny.assert_same_run(untouched, folder)
 
 
+@pytest.mark.slow
 def test_a_run_out_of_time_has_saved_and_goes_on_in_the_next_process(untouched, tmp_path):
     folder = tmp_path / "hurried"
     result = vmax.train([*tiny.PENDULUM, "checkpoint.policy_every=400", "time_budget_s=0.1"], str(folder))

@@ -38,6 +38,12 @@ SIZES = (
 SCALED = ("algorithm.normalise_observations=true", "algorithm.normalize_rewards=true")
 WORLD = ("env=pendulum", "env.max_steps=50", *SCALED)
 PENDULUM = ("algorithm=sac", *WORLD, *SIZES)
+REMEMBERED = (
+    *("algorithm=td3", "algorithm.n_step=3", "network=lstm", "network.units=8", "training.sequences.length=6"),
+    *("training.sequences.stride=3", "training.sequences.burn_in=2", "training.priorities.exponent=0.6"),
+)
+MEMORY = (*REMEMBERED, *WORLD, "env.show_speed=false", *SIZES)
+"""TD3 with memory, three-step returns and priorities."""
 PARTS = {"ppo": ("algorithm.epochs=2", "algorithm.minibatches=2"), "a2c": ()}
 """Of the on-policy algorithms, which have no warm-up: checkpoints at 300, 600, 900 and 1000, evaluations at 400 …"""
 
@@ -52,20 +58,9 @@ def pendulum(algorithm: str) -> tuple[str, ...]:
 
 
 def bess(prices: Path) -> tuple[str, ...]:
-    """A battery on forecasts of the prices in a file; TD3 with memory, three-step returns and priorities."""
-    memory = ("network=lstm", "network.units=8", "training.sequences.length=6", "training.sequences.stride=3")
+    """A battery on forecasts of the prices in a file, with all that `MEMORY` has."""
     data = (f"env.data.path={prices}", "env.data.timezone=UTC", "env.episode.days=1", "env.information=forecast")
-    return (
-        "algorithm=td3",
-        "algorithm.n_step=3",
-        "algorithm.counterfactuals=0",
-        "env=bess",
-        *memory,
-        "training.sequences.burn_in=2",
-        "training.priorities.exponent=0.6",
-        *data,
-        *SIZES,
-    )
+    return (*REMEMBERED, "algorithm.counterfactuals=0", "env=bess", *data, *SIZES)
 
 
 def days(prices: Path) -> tuple[str, ...]:

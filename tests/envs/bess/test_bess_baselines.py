@@ -124,7 +124,7 @@ def leaking() -> Any:
     return bess_on(negative_at_noon(), "env.plant.import_limit_mw=0", leak, env="bess_pv")
 
 
-@pytest.mark.parametrize("make", [WORLDS["bess_pv"], leaking])
+@pytest.mark.parametrize("make", [pytest.param(WORLDS["bess_pv"], marks=pytest.mark.slow), leaking])
 def test_no_policy_earns_more_than_the_optimum_or_breaks_a_law(make):
     policies = evaluate(make(), {}, "test", error_draws=1, bootstrap=5, max_episode_steps=1000).result["policies"]
     for policy, figures in policies.items():
@@ -135,7 +135,7 @@ def test_no_policy_earns_more_than_the_optimum_or_breaks_a_law(make):
 @pytest.mark.parametrize(
     ("information", "make", "zone"),
     [
-        ("day_ahead", wavy_prices, "UTC"),
+        pytest.param("day_ahead", wavy_prices, "UTC", marks=pytest.mark.slow),
         ("forecast", wavy_prices, "UTC"),
         pytest.param("day_ahead", quarter_hours, "Europe/Amsterdam", marks=pytest.mark.slow),
     ],

@@ -81,7 +81,7 @@ def test_a_plan_on_what_is_known_lies_between_the_rules_and_the_optimum():
 def test_every_baseline_can_be_carried_out_as_an_import_target():
     """What a rule asks for does not depend on how an agent's actions are read."""
     starts = days(site(), 25, first_day=40)
-    for policy in (NoControl(), Greedy(), Level(), PriorityRules(), TimeOfUse(6.0)):
+    for policy in (Greedy(), Level(), PriorityRules()):
         one, other = (
             told(site(f"env.action.battery={mode}", name="microgrid_scarce"), policy, starts)
             for mode in ("power", "import_target")

@@ -49,7 +49,12 @@ def rule(name, env):
 
 @pytest.mark.parametrize(
     ("name", "when_steady", "when_swinging"),
-    [("30/30", 36.8, 39.8), ("webster", 21.1, 91.3), ("max_pressure", 22.8, 23.4), ("longest_queue", 21.8, 21.5)],
+    [
+        ("webster", 21.1, 91.3),
+        ("max_pressure", 22.8, 23.4),
+        pytest.param("30/30", 36.8, 39.8, marks=pytest.mark.slow),
+        pytest.param("longest_queue", 21.8, 21.5, marks=pytest.mark.slow),
+    ],
 )
 def test_rules_have_the_delays_of_a_prototype(steady, swinging, name, when_steady, when_swinging):
     """Seconds per vehicle, within 10 %; an independent program in NumPy, 64 demand seeds."""
@@ -118,7 +123,12 @@ def test_a_network_in_padding_does_what_it_does_alone():
 
 
 @pytest.mark.parametrize(
-    ("action", "name"), [("switch", "traffic_signal"), ("joint", "traffic_signal"), ("joint", "traffic_corridor")]
+    ("action", "name"),
+    [
+        ("switch", "traffic_signal"),
+        ("joint", "traffic_signal"),
+        pytest.param("joint", "traffic_corridor", marks=pytest.mark.slow),
+    ],
 )
 def test_other_actions_are_other_ways_to_say_the_same(action, name):
     """A rule that uses the clock alone to know what is allowed does the same by each."""

@@ -73,6 +73,7 @@ def test_a_queue_grows_and_discharges_at_the_speeds_of_its_waves():
     assert head == pytest.approx(FREE, rel=0.15)
 
 
+@pytest.mark.slow
 def test_the_second_order_model_is_the_first_order_one_where_all_want_free_speed():
     network = one_road(600.0, 15.0)
     rng = np.random.default_rng(0)
