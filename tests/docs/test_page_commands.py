@@ -124,7 +124,7 @@ def desk(request, tmp_path):
     def copy(command: pages.Command) -> Path:
         whole = " ".join(command.arguments)
         name = "battery_desk"
-        if command.program == "front":
+        if command.program in ("front", "sweep"):
             name = "front_desk"
         elif "outputs/compare" in whole:
             name = "comparison_desk"
