@@ -58,8 +58,9 @@ def test_the_table_is_shown_as_points(tmp_path):
 
 def test_days_begin_at_midnight_of_the_market():
     env = bess_on(wavy_prices(30), "env.data.timezone=Europe/Amsterdam")
-    starts = env.assessment.starts(env.params("test"), "test", 2)
-    asked, series = env.assessment.day_starts(starts), env.series
+    params = env.params("test")
+    starts = env.assessment.starts(params, "test", 2)
+    asked, series = env.assessment.day_starts(params, starts), env.series
     time = np.asarray(starts.time) + np.arange(len(asked))[:, None]
     local = pd.DatetimeIndex(series.utc[time.ravel()]).tz_localize("UTC").tz_convert(series.timezone)
     assert (asked.ravel() == ((local.hour == 0) & (local.minute == 0))).all() and asked.any()
@@ -94,7 +95,7 @@ def test_each_day_of_the_split_is_a_pair_and_the_score_stays_what_it_was():
     assert plain.calibration is None and asking.calibration is not None
     names = {"q_mean", "q_return_mean", "q_correlation"}
     assert {name: found[name] for name in before} == before and found.keys() - before.keys() == names
-    days = int(env.assessment.day_starts(asking.starts).sum())
+    days = int(env.assessment.day_starts(asking.params, asking.starts).sum())
     assert len(asking.calibration.value) == days  # 0.9^23 of the last day lies beyond: less than a quarter
 
 

@@ -60,7 +60,7 @@ class Assessment(Protocol):
         """Leaves `[L]`, one entry per lane, among them `time` and `end`; with `days` the first days of the split."""
         ...
 
-    def day_starts(self, starts: Any) -> np.ndarray:
+    def day_starts(self, params: Any, starts: Any) -> np.ndarray:
         """Which steps `[T, L]` of rollouts from `starts` are the first of a local day."""
         ...
 

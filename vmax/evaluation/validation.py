@@ -87,7 +87,7 @@ class Validation:
         figures = self.env.assessment.summary(record, self.params, self.starts)
         if critics is not None:
             going_on = np.zeros(len(record.steps), bool)
-            self._calibrate(critics, record, going_on, self.env.assessment.day_starts(self.starts))
+            self._calibrate(critics, record, going_on, self.env.assessment.day_starts(self.params, self.starts))
         capture = self._capture(figures.pop("value_eur"))
         return {"score": capture, "capture": capture, **figures}
 

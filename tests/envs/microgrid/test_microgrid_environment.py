@@ -132,7 +132,7 @@ def test_shaping_adds_up_to_the_change_of_the_potential_and_what_arrivals_add():
     env = site("env.reward.shaping_discount=1.0", "env.episode.days=60")
     params = env.params("train")
     states, _, steps = random_run(env, 960, seed=3)
-    left = params.data.month_left[states.time]
+    left = params.data.month_left[states.year, states.time]
     held = Holdings(states.soc, states.vehicles.need_kwh.sum(axis=1), states.imports, left)
     potential = np.asarray(
         jax.vmap(lambda h: params.valued.potential(params.valued.weights, params.battery, h))(held), np.float64

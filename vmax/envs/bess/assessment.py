@@ -50,7 +50,7 @@ class BessAssessment:
         """The lanes that cover a split, or its first `days`; leaves `[L]`, among them `time` and `end`."""
         return self.env.evaluation_starts(params, split, error_draws, days)
 
-    def day_starts(self, starts: Any) -> np.ndarray:
+    def day_starts(self, params: Any, starts: Any) -> np.ndarray:
         """Which steps `[T, L]` of rollouts from `starts` are the first of a local day."""
         day, time = self.env.series.local_day, np.asarray(starts.time)
         first = np.append(True, np.diff(day) != 0)

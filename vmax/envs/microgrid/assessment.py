@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from vmax.data.calendar import local_time
 from vmax.data.days import DayGroups, season_groups
 from vmax.envs.microgrid import kpis, plots
 from vmax.envs.microgrid.planners import MPC, PerfectForesight
@@ -68,19 +69,20 @@ class MicrogridAssessment:
     def starts(self, params: Any, split: str, error_draws: int, days: int | None = None) -> Start:
         """The years of a split, or the first days of each."""
         count = params.data.pv_kw.shape[0]
-        length = self.env.year_steps if days is None else min(days * self.env.steps_per_day, self.env.year_steps)
+        begins = jnp.append(params.data.day_begins, jnp.full((count, 1), self.env.year_steps, jnp.int32), axis=1)
         low, high = params.battery.soc_min, params.battery.soc_max
         return Start(
             year=jnp.arange(count, dtype=jnp.int32),
             time=jnp.zeros(count, jnp.int32),
-            end=jnp.full(count, length, jnp.int32),
+            end=begins[:, -1 if days is None else min(days, begins.shape[1] - 1)],
             soc=jnp.full(count, low + START_SHARE * (high - low)),
         )
 
-    def day_starts(self, starts: Any) -> np.ndarray:
+    def day_starts(self, params: Any, starts: Any) -> np.ndarray:
         """Which steps `[T, L]` of rollouts from `starts` are the first of a local day."""
-        first, longest = np.asarray(starts.time), int(np.max(np.asarray(starts.end - starts.time)))
-        return (first[None, :] + np.arange(longest)[:, None]) % self.env.steps_per_day == 0
+        begins, longest = np.asarray(params.data.day_begins), int(np.max(np.asarray(starts.end - starts.time)))
+        steps = np.asarray(starts.time)[None, :] + np.arange(longest)[:, None]
+        return np.stack([np.isin(steps[:, lane], begins[year]) for lane, year in enumerate(starts.year)], axis=1)
 
     def baselines(self) -> dict[str, Any]:
         """All policies to compare with, by name; the tuned ones tuned."""
@@ -179,14 +181,16 @@ class MicrogridAssessment:
     def season_days(self, params: Any, split: str) -> tuple[Start, tuple[str, ...]]:
         """Starts and seasons of the days with the median PV of each season of the first year, from midnight on."""
         steps, data = self.env.steps_per_day, params.data
-        pv_kwh = np.asarray(data.pv_kw[0], np.float64).reshape(-1, steps).sum(axis=1)
-        dates = self._dates(np.asarray(data.minutes[0, ::steps]).astype("datetime64[m]"))
+        begins = np.asarray(data.day_begins[0])
+        begins = begins[np.diff(begins, append=self.env.year_steps) == steps]  # those on which no clock changes
+        pv_kwh = np.asarray(data.pv_kw[0], np.float64)[begins[:, None] + np.arange(steps)].sum(axis=1)
+        dates = self._dates(np.asarray(data.minutes[0, begins]).astype("datetime64[m]"))
         groups, first = season_groups(dates), self.starts(params, split, 1)
         days = []
         for season in range(len(groups.names)):
             chosen = np.flatnonzero(groups.of_day == season)
             days.append(chosen[np.argsort(pv_kwh[chosen], kind="stable")[(len(chosen) - 1) // 2]])
-        time = jnp.asarray(np.asarray(days) * steps, jnp.int32)
+        time = jnp.asarray(begins[days], jnp.int32)
         year, soc = jnp.zeros_like(time), jnp.full(len(days), first.soc[0])
         return Start(year, time, time + steps, soc), groups.names
 
@@ -211,7 +215,7 @@ class MicrogridAssessment:
             "week": plots.week(timeseries, policies[0], zone),
             "import_duration": plots.duration(timeseries, shown),
             "co2_and_cost": plots.front(timeseries, self.currency),
-            "ev_service": plots.ev_service(timeseries, policies[0], self.env.steps_per_day),
+            "ev_service": plots.ev_service(timeseries, policies[0], zone),
         }
 
     def summary(self, record: Record, params: Any, starts: Any) -> dict[str, float]:
@@ -231,15 +235,11 @@ class MicrogridAssessment:
 
     def _dates(self, utc: np.ndarray) -> np.ndarray:
         """The local dates of these times, datetime64[D]."""
-        local = pd.DatetimeIndex(utc).tz_localize("UTC").tz_convert(self.env.config.data.timezone)
-        return local.tz_localize(None).to_numpy().astype("datetime64[D]")
+        return local_time(utc, self.env.config.data.timezone).date
 
     def _day(self, table: pd.DataFrame) -> np.ndarray:
-        """The number of each row's day, counted through all lanes."""
-        lane = table["lane"].to_numpy()
-        step = np.arange(len(lane)) - np.searchsorted(lane, lane)
-        days = step // self.env.steps_per_day
-        return lane * (days.max() + 1) + days
+        """The number of each row's local day, counted through all lanes."""
+        return kpis.days_of_rows(table, self.env.config.data.timezone)
 
 
 @lru_cache(maxsize=8)

@@ -65,7 +65,7 @@ def altered(env: Microgrid, state: State, params: MicrogridParams, seed: int) ->
     need[year, later] = need[year, later] * 0.5
     years = replace(years, need_kwh=need, **changed)
     calendar, climate = calendar_of(env.config, years), fitted(env.config)
-    expected = expected_of(climate, years, calendar, env.config.data.timezone)
+    expected = expected_of(climate, years, calendar)
     table = features_of(env.config, years, calendar, climate, expected, prices_of(env.config, years, calendar))
     data = replace(
         params.data,
@@ -86,6 +86,7 @@ def _exempt(env: Microgrid) -> dict[str, str]:
     reasons = {
         **{f"param_live/battery.{name}": "the battery module's own, not used by this site" for name in unused},
         "param_live/data.expected": outlook,
+        "param_live/data.hours_to_peak": outlook,
         "param_live/valued.dirtiest_kg_per_kwh": "counts where a vehicle leaves unserved",
         "param_live/valued.dearest_per_kwh": "counts where a vehicle leaves unserved",
         "obs_live/carbon_now": "the intensity is constant here",

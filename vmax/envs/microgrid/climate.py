@@ -74,15 +74,13 @@ class Expected:
 
 def fit_climate(config: DataConfig, years: Years, calendar: Calendar, price: np.ndarray) -> Climate:
     """The climate of the training years; `price` are theirs, `[Y, T]`."""
-    clear, of_day = clear_sky_kw(config), calendar.step_of_day
-    per_day = int(of_day.max()) + 1
+    clear, of_day, per_day = clear_sky_kw(config), calendar.sun_step, config.steps_per_day
     shines = np.bincount(of_day, clear, per_day) * len(years.pv_kw)
     seen = np.bincount(np.tile(of_day, len(years.pv_kw)), years.pv_kw.ravel().astype(np.float64), per_day)
     pv = clear * np.where(shines > 0, seen / np.maximum(shines, 1e-9), 0.0)[of_day]
-    kinds = np.stack([Calendar.day_types(utc, config.timezone) for utc in years.utc])
-    mall = _by_day_type(years.mall_kw, kinds, of_day, per_day)
-    ev = _by_day_type(arrival_load_kw(years, config.chargers, calendar.dt_h), kinds, of_day, per_day)
-    expected_mall = mall[kinds, of_day]
+    mall = _by_day_type(years.mall_kw, calendar, per_day)
+    ev = _by_day_type(arrival_load_kw(years, config.chargers, calendar.dt_h), calendar, per_day)
+    expected_mall = mall[calendar.kind, calendar.step_of_day]
     pv_ratio = trailing_ratio(years.pv_kw, np.broadcast_to(pv, years.pv_kw.shape), per_day)
     mall_ratio = trailing_ratio(years.mall_kw, expected_mall, per_day)
     return Climate(
@@ -98,16 +96,15 @@ def fit_climate(config: DataConfig, years: Years, calendar: Calendar, price: np.
     )
 
 
-def expected_of(climate: Climate, years: Years, calendar: Calendar, timezone: str) -> dict[str, np.ndarray]:
+def expected_of(climate: Climate, years: Years, calendar: Calendar) -> dict[str, np.ndarray]:
     """The climate along the years of a split, the entries of `Expected`, float32."""
-    kinds = np.stack([Calendar.day_types(utc, timezone) for utc in years.utc])
-    mall, per_day = climate.mall_kw[kinds, calendar.step_of_day], climate.mall_kw.shape[1]
+    mall, per_day = climate.mall_kw[calendar.kind, calendar.step_of_day], climate.mall_kw.shape[1]
     pv = np.broadcast_to(climate.pv_kw, years.pv_kw.shape)
     found = {
         "pv_kw": climate.pv_kw,
         "mall_kw": mall,
-        "ev_kw": climate.ev_kw[kinds, calendar.step_of_day],
-        "pv_share": climate.weather.shares(years.pv_kw, climate.pv_kw, calendar.step_of_day, calendar.dt_h),
+        "ev_kw": climate.ev_kw[calendar.kind, calendar.step_of_day],
+        "pv_share": climate.weather.shares(years.pv_kw, climate.pv_kw, calendar.sun_step, calendar.dt_h),
         "pv_share_last_day": 1.0 + climate.pv_rho * (trailing_ratio(years.pv_kw, pv, per_day) - 1.0),
         "mall_ratio": trailing_ratio(years.mall_kw, mall, per_day),
         "mall_rho": climate.mall_rho,
@@ -120,7 +117,7 @@ def look(data: Any, year: Array, time: Array, window: int, dt_h: float, forecast
 
     `perfect_pv` is for a planner that shows what a forecast could be worth at most; nobody can know it.
     """
-    expected, length = data.expected, data.peak.shape[0]
+    expected, length = data.expected, data.peak.shape[1]
     steps = (time + jnp.arange(window)) % length
     ahead = jnp.arange(window) > 0
     ahead_pv = {
@@ -131,14 +128,14 @@ def look(data: Any, year: Array, time: Array, window: int, dt_h: float, forecast
     level = 1.0 + expected.mall_rho * (expected.mall_ratio[year, time] - 1.0)
     pv = jnp.where(ahead, ahead_pv[forecast], data.pv_kw[year, time])
     mall = jnp.where(ahead, expected.mall_kw[year, steps] * level, data.mall_kw[year, time])
-    begins = data.month_begins[steps] & ahead
+    begins = data.month_begins[year, steps] & ahead
     return Outlook(
         pv_kw=pv,
         mall_kw=mall,
         ev_kw=expected.ev_kw[year, steps],
         price_per_kwh=data.price_per_kwh[year, steps],
         carbon_kg_per_kwh=data.carbon_kg_per_kwh[year, steps],
-        peak=data.peak[steps],
+        peak=data.peak[year, steps],
         same_month=jnp.cumsum(begins) == 0,
     )
 
@@ -159,9 +156,9 @@ def arrival_load_kw(years: Years, chargers: ChargersConfig, dt_h: float) -> np.n
     return np.minimum(total, chargers.limit_kw)
 
 
-def _by_day_type(values: np.ndarray, kinds: np.ndarray, of_day: np.ndarray, per_day: int) -> np.ndarray:
-    """Means by type of day and step of the day, `[3, per_day]`; of a type without days those of all days."""
-    cell = kinds * per_day + of_day
+def _by_day_type(values: np.ndarray, calendar: Calendar, per_day: int) -> np.ndarray:
+    """Means by type of day and step of the day on the clock, `[3, per_day]`; of a type without days those of all."""
+    cell = calendar.kind * per_day + calendar.step_of_day
     size = DAY_TYPES * per_day
     count = np.bincount(cell.ravel(), minlength=size).reshape(DAY_TYPES, per_day)
     total = np.bincount(cell.ravel(), values.ravel().astype(np.float64), size).reshape(DAY_TYPES, per_day)

@@ -126,9 +126,9 @@ class Microgrid(Plain):
         moment = Moment(
             data.price_per_kwh[year, time],
             data.carbon_kg_per_kwh[year, time],
-            data.peak[time],
-            data.month_left[time],
-            data.month_left_after[time],
+            data.peak[year, time],
+            data.month_left[year, time],
+            data.month_left_after[year, time],
         )
         terms = StepTerms.of(flows, unmet_kwh, moment, state.imports, params.valued, self.dt_h)
         terms = self.paid_to_owners(terms, back_kw)
@@ -164,10 +164,10 @@ class Microgrid(Plain):
     ) -> State:
         """The state one step later, with those who arrive then."""
         data, time = params.data, state.time + 1
-        length = data.peak.shape[0]
+        length = data.peak.shape[1]
         inside = jnp.minimum(time, length - 1)
         stay = jnp.where(time < length, data.stay_steps[state.year, inside], 0)
-        fresh = data.month_begins[time % length]
+        fresh = data.month_begins[state.year, time % length]
         imports = replace(
             imports,
             peak_kw=jnp.where(fresh, 0.0, imports.peak_kw),

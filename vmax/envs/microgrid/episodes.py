@@ -28,7 +28,7 @@ def begin(env: Microgrid, key: Array, params: MicrogridParams, start: Start | No
         start = _drawn(env, start_key, params)
         low, high = params.start_peak[0], params.start_peak[1]
         highest_kw = params.peak_reference_kw * jax.random.uniform(highest_key, (2,), minval=low, maxval=high)
-        highest_kw = jnp.where(data.month_begins[start.time], 0.0, highest_kw)
+        highest_kw = jnp.where(data.month_begins[start.year, start.time], 0.0, highest_kw)
         if env.config.reward.conditioned:
             weights = jax.random.dirichlet(weights_key, jnp.ones(len(weights)))
     at, sockets = (start.year, start.time), sum(env.groups.sizes)
@@ -53,5 +53,5 @@ def _drawn(env: Microgrid, key: Array, params: MicrogridParams) -> Start:
     day = jax.random.randint(day_key, (), 0, DAYS_A_YEAR - env.config.episode.days + 1)
     share = jax.random.uniform(soc_key, (), minval=params.start_soc[0], maxval=params.start_soc[1])
     soc = params.battery.soc_min + share * (params.battery.soc_max - params.battery.soc_min)
-    time = day * env.steps_per_day
+    time = jnp.minimum(params.data.day_begins[year, day], env.year_steps - env.min_episode_steps)
     return Start(year, time, time + env.min_episode_steps, soc)

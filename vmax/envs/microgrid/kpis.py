@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vmax.data.calendar import local_time
 from vmax.data.days import SEASONS
 from vmax.envs.microgrid.balance import Flows, residual_kw
 from vmax.envs.microgrid.settings import TERMS, MicrogridConfig
@@ -20,6 +21,12 @@ TOLD = (
 """Entries of the info that the time series has, after `utc`, `policy` and `lane`."""
 MONEY = ("energy_cost", "demand_cost", "wear_cost")
 TOLERANCE = 1e-6
+
+
+def days_of_rows(table: pd.DataFrame, timezone: str) -> np.ndarray:
+    """The number of each row's local day, counted through all lanes of one policy, `[rows]`."""
+    date, lane = local_time(table["utc"].to_numpy(), timezone).date, table["lane"].to_numpy()
+    return np.cumsum(np.append(False, (date[1:] != date[:-1]) | (lane[1:] != lane[:-1])))
 
 
 def timeseries(name: str, info: dict[str, Any], steps: Any, scale: float) -> pd.DataFrame:

@@ -224,12 +224,13 @@ def _normalisers(env: Microgrid) -> tuple[np.ndarray, float]:
     config = env.config
     years = make_years(config.data, "train")
     chosen, calendar = slice(0, NORMALISING_YEARS), calendar_of(config, years)
+    peak = calendar.peak[chosen]
     price, carbon = prices_of(config, years, calendar)[chosen], years.carbon_kg_per_kwh[chosen]
     ev_kw = arrival_load_kw(years, config.data.chargers, env.dt_h)[chosen]
     net_kw = (years.mall_kw[chosen] + ev_kw - years.pv_kw[chosen]).astype(np.float64)
     import_kw, surplus_kw = np.maximum(net_kw, 0.0), np.maximum(-net_kw, 0.0)
     export_kw = np.minimum(surplus_kw, np.inf if config.grid.export_limit_kw is None else config.grid.export_limit_kw)
-    months = [_by_month(np.where(which, import_kw, 0.0), calendar) for which in (calendar.peak, ~calendar.peak)]
+    months = [_by_month(np.where(which, import_kw, 0.0), calendar) for which in (peak, ~peak)]
     demand = 0.0
     if config.tariff.kind == "time_of_use":
         charge = config.tariff.demand_peak_per_kw * months[0]
@@ -252,4 +253,5 @@ def _normalisers(env: Microgrid) -> tuple[np.ndarray, float]:
 
 def _by_month(values: np.ndarray, calendar: Any) -> np.ndarray:
     """The highest value of each month, `[Y, 12]`."""
-    return np.maximum.reduceat(values, np.flatnonzero(calendar.month_begins), axis=1)
+    begins = calendar.month_begins
+    return np.stack([np.maximum.reduceat(of, np.flatnonzero(begins[year])) for year, of in enumerate(values)])

@@ -24,7 +24,7 @@ Array = jax.Array
 
 @struct.dataclass
 class Data:
-    """The years of a split, `[Y, T, …]`, and the calendar that they share, `[T]`. `minutes`: since 1970, UTC."""
+    """The years of a split and their calendar, `[Y, T, …]`. `minutes`: since 1970, UTC; `day_begins`: `[Y, 365]`."""
 
     pv_kw: Array
     mall_kw: Array
@@ -36,6 +36,8 @@ class Data:
     minutes: Array
     expected: Expected
     peak: Array
+    hours_to_peak: Array
+    day_begins: Array
     month_begins: Array
     month_left: Array
     month_left_after: Array
@@ -59,7 +61,7 @@ def build(config: MicrogridConfig, split: str, mean_terms: Any, peak_reference_k
     years, climate = make_years(config.data, split), fitted(config)
     calendar = calendar_of(config, years)
     price = prices_of(config, years, calendar)
-    expected = expected_of(climate, years, calendar, config.data.timezone)
+    expected = expected_of(climate, years, calendar)
     data = Data(
         pv_kw=jnp.asarray(years.pv_kw),
         mall_kw=jnp.asarray(years.mall_kw),
@@ -71,6 +73,8 @@ def build(config: MicrogridConfig, split: str, mean_terms: Any, peak_reference_k
         minutes=jnp.asarray(years.utc.astype("datetime64[m]").astype(np.int32)),
         expected=Expected(**{name: jnp.asarray(value) for name, value in expected.items()}),
         peak=jnp.asarray(calendar.peak),
+        hours_to_peak=jnp.asarray(calendar.hours_to_peak, jnp.float32),
+        day_begins=jnp.asarray(calendar.day_begins, jnp.int32),
         month_begins=jnp.asarray(calendar.month_begins),
         month_left=jnp.asarray(1.0 - calendar.month_progress, jnp.float32),
         month_left_after=jnp.asarray(calendar.month_left_after, jnp.float32),
@@ -156,7 +160,7 @@ def prices_of(config: MicrogridConfig, years: Years, calendar: Calendar) -> np.n
     if tariff.kind == "flat":
         return np.full(years.pv_kw.shape, tariff.flat_per_kwh, np.float32)
     price = np.where(calendar.peak, tariff.peak_per_kwh, tariff.offpeak_per_kwh) / tariff.local_per_unit
-    return np.broadcast_to(price.astype(np.float32), years.pv_kw.shape)
+    return price.astype(np.float32)
 
 
 def dearest_per_kwh(config: MicrogridConfig, train: Years) -> float:
@@ -172,5 +176,5 @@ def dearest_per_kwh(config: MicrogridConfig, train: Years) -> float:
 
 
 def calendar_of(config: MicrogridConfig, years: Years) -> Calendar:
-    """The calendar that all years share."""
-    return Calendar.of(config, years.utc[0])
+    """The local calendar of these years."""
+    return Calendar.of(config, years.utc)

@@ -84,7 +84,7 @@ def lane_deficits_kw(env: Microgrid, params: Any, starts: Any) -> list[np.ndarra
 def plans(env: Microgrid, params: Any, starts: Any, deficit_kw: list[np.ndarray]) -> list[Plan]:
     """The optimum of each lane."""
     data, connection, found = params.data, params.valued.connection, []
-    months = np.cumsum(np.asarray(data.month_begins)) - 1
+    months = np.cumsum(np.asarray(data.month_begins), axis=1) - 1
     for lane, net_kw in enumerate(deficit_kw):
         year, first = int(starts.year[lane]), int(starts.time[lane])
         rows = slice(first, first + len(net_kw))
@@ -92,8 +92,8 @@ def plans(env: Microgrid, params: Any, starts: Any, deficit_kw: list[np.ndarray]
             net_kw=net_kw,
             price_per_kwh=np.asarray(data.price_per_kwh[year, rows], np.float64),
             carbon_kg_per_kwh=np.asarray(data.carbon_kg_per_kwh[year, rows], np.float64),
-            peak=np.asarray(data.peak[rows]),
-            month=months[rows] - months[first],
+            peak=np.asarray(data.peak[year, rows]),
+            month=months[year, rows] - months[year, first],
             dt_h=env.dt_h,
             before=Before(last_kw=max(float(data.mall_kw[year, first] - data.pv_kw[year, first]), 0.0)),
             import_limit_kw=float(connection.import_limit_kw),

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from vmax.envs.microgrid import kpis
 from vmax.plotting import canvas, colour
 
 WEEK = np.timedelta64(7, "D")
@@ -81,15 +82,11 @@ def front(timeseries: pd.DataFrame, currency: str) -> Figure:
     return figure
 
 
-def ev_service(timeseries: pd.DataFrame, policy: str, steps_per_day: int) -> Figure:
+def ev_service(timeseries: pd.DataFrame, policy: str, timezone: str) -> Figure:
     """How many days had which share of the wanted energy served."""
-    chosen = timeseries["policy"].to_numpy() == policy
-    lane = timeseries["lane"].to_numpy()[chosen]
-    step = np.arange(len(lane)) - np.searchsorted(lane, lane)
-    day = lane * (step.max() // steps_per_day + 1) + step // steps_per_day
-    wanted, unmet = (
-        np.bincount(day, timeseries[key].to_numpy(np.float64)[chosen]) for key in ("ev_wanted_kwh", "ev_unmet_kwh")
-    )
+    chosen = timeseries[timeseries["policy"] == policy]
+    day = kpis.days_of_rows(chosen, timezone)
+    wanted, unmet = (np.bincount(day, chosen[key].to_numpy(np.float64)) for key in ("ev_wanted_kwh", "ev_unmet_kwh"))
     served = 100.0 * (1.0 - unmet[wanted > 0] / wanted[wanted > 0])
     with canvas(8, 4) as (figure, axes):
         axes.hist(served, bins=np.linspace(min(90.0, served.min(initial=100.0)), 100.0, 41), color=colour(policy))

@@ -123,7 +123,7 @@ class ConstantTargets(Rule):
     offpeak_kw: Any
 
     def battery_kw(self, env: Any, state: Any, params: Any, deficit_kw: Array, ev_kw: Array) -> Array:
-        return deficit_kw - jnp.where(params.data.peak[state.time], self.peak_kw, self.offpeak_kw)
+        return deficit_kw - jnp.where(params.data.peak[state.year, state.time], self.peak_kw, self.offpeak_kw)
 
 
 @struct.dataclass
@@ -134,15 +134,13 @@ class TimeOfUse(Rule):
     hours: Any
 
     def battery_kw(self, env: Any, state: Any, params: Any, deficit_kw: Array, ev_kw: Array) -> Array:
-        battery, low = params.battery, env.config.tariff.peak_hours[0]
-        hour = (state.time % env.steps_per_day) * env.dt_h
-        until = (low - hour) % 24.0
+        battery, until = params.battery, params.data.hours_to_peak[state.year, state.time]
         room_kwh = (battery.soc_max - state.soc) * battery.capacity_mwh * KW / battery.eta_charge
         filling = -room_kwh / jnp.maximum(until, env.dt_h)
         before = (until > 0.0) & (until <= self.hours)
         resting = jnp.minimum(deficit_kw, 0.0)
         off_peak = jnp.where(before, jnp.minimum(filling, resting), resting)
-        return jnp.where(params.data.peak[state.time], deficit_kw, off_peak)
+        return jnp.where(params.data.peak[state.year, state.time], deficit_kw, off_peak)
 
 
 @struct.dataclass
@@ -156,11 +154,10 @@ class PriorityRules(Rule):
 
 def priority_power_kw(env: Microgrid, state: State, params: MicrogridParams, deficit_kw: Array, ev_kw: Array) -> Array:
     """Battery power, discharge positive, by the priority rules (`env.rules`)."""
-    rules, battery, low = env.config.rules, params.battery, env.config.tariff.peak_hours[0]
+    rules, battery = env.config.rules, params.battery
     pv_kw = params.data.pv_kw[state.year, state.time]
-    hour = (state.time % env.steps_per_day) * env.dt_h
-    until = (low - hour) % 24.0
-    in_peak = params.data.peak[state.time]
+    until = params.data.hours_to_peak[state.year, state.time]
+    in_peak = params.data.peak[state.year, state.time]
     before = (until > 0.0) & (until <= rules.hours_before_peak)
     wanted = jnp.where(in_peak, rules.soc_in_peak, jnp.where(before, rules.soc_before_peak, rules.soc_normal))
     wanted = jnp.maximum(wanted, battery.soc_min)

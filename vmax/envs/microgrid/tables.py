@@ -35,42 +35,72 @@ OUTSIDE = (
 
 @dataclass(frozen=True)
 class Calendar:
-    """Local clock of a year's steps, `[T]`."""
+    """The site's local clock and calendar along years of 365 days, each `[Y, T]`: where clocks change, a day has 23 or
+    25 hours, on another date each year.
+
+    Attributes:
+      hour, step_of_day: on the clock, at the begin of a step; where an hour comes twice, both have the same.
+      sun_step: steps since the last full 24 hours from the begin of the year, `[T]`: the sun knows no summer time.
+      day: of the year, from 0. kind: 0: Monday to Friday, 1: Saturday, 2: Sunday.
+      peak: whether the tariff's peak hours are.
+      hours_to_peak: on the clock.
+      month_progress: share of the month's hours that are over at the begin of a step.
+      day_begins: the first step of each day, `[Y, 365]`.
+    """
 
     dt_h: float
     hour: np.ndarray
     step_of_day: np.ndarray
+    sun_step: np.ndarray
     day: np.ndarray
-    month: np.ndarray
+    kind: np.ndarray
     peak: np.ndarray
+    hours_to_peak: np.ndarray
     month_begins: np.ndarray
     month_progress: np.ndarray
+    day_begins: np.ndarray
 
     @classmethod
     def of(cls, config: MicrogridConfig, utc: np.ndarray) -> Calendar:
-        """The calendar of a year that begins at local midnight; all years have 365 days."""
-        dt_h = config.data.step_minutes / 60.0
-        per_day, steps = round(24 / dt_h), np.arange(len(utc))
-        day, hour = steps // per_day, (steps % per_day) * dt_h
-        lengths = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
-        month = np.repeat(np.arange(12), lengths)[day]
-        first = np.cumsum(lengths) - lengths
-        progress = (day - first[month] + hour / 24.0) / lengths[month]
-        low, high = config.tariff.peak_hours
-        begins = np.append(True, month[1:] != month[:-1])
-        peak = (hour >= low) & (hour < high)
-        return cls(dt_h, hour, steps % per_day, day, month, peak, begins, progress)
+        """The calendar of years whose steps begin at `utc` `[Y, T]`, the first of each at a local midnight."""
+        return _calendar(config, utc.shape[1], [_local_year(config, steps) for steps in utc])
 
     @property
     def month_left_after(self) -> np.ndarray:
         """Share of the month that is left after each step; 0 after its last one."""
-        following = np.append(self.month_progress[1:], 0.0)
+        following = np.append(self.month_progress[:, 1:], np.zeros((len(self.month_progress), 1)), axis=1)
         return np.where(following > self.month_progress, 1.0 - following, 0.0)
 
-    @staticmethod
-    def day_types(utc: np.ndarray, timezone: str) -> np.ndarray:
-        """0: Monday to Friday, 1: Saturday, 2: Sunday, for each step."""
-        return np.maximum(local_time(utc, timezone).weekday - 4, 0)
+
+def _local_year(config: MicrogridConfig, utc: np.ndarray) -> dict[str, np.ndarray]:
+    """Clock hour, day and month of the year, and kind of day of the steps of one year, each `[T]`."""
+    local = local_time(utc, config.data.timezone)
+    new_day = np.append(True, local.date[1:] != local.date[:-1])
+    kind = np.maximum(local.weekday - 4, 0)
+    return {"hour": local.hour, "day": np.cumsum(new_day) - 1, "month": local.month - 1, "kind": kind}
+
+
+def _calendar(config: MicrogridConfig, length: int, years: list[dict[str, np.ndarray]]) -> Calendar:
+    dt_h = config.data.step_minutes / 60.0
+    per_day = round(24 / dt_h)
+    hour, day, month, kind = (np.stack([year[name] for year in years]) for name in ("hour", "day", "month", "kind"))
+    begins = lambda of: np.append(np.ones((len(of), 1), bool), of[:, 1:] != of[:, :-1], axis=1)  # noqa: E731
+    month_begins, low, high = begins(month), *config.tariff.peak_hours
+    into_month = np.arange(length) - np.maximum.accumulate(np.where(month_begins, np.arange(length), 0), axis=1)
+    days_of_month = np.stack([np.bincount(of, minlength=12)[of] for of in month]) / per_day
+    return Calendar(
+        dt_h=dt_h,
+        hour=hour,
+        step_of_day=np.rint(hour / dt_h).astype(int),
+        sun_step=np.arange(length) % per_day,
+        day=day,
+        kind=kind,
+        peak=(hour >= low) & (hour < high),
+        hours_to_peak=(low - hour) % 24.0,
+        month_begins=month_begins,
+        month_progress=(into_month // per_day + (into_month % per_day) * dt_h / 24.0) / days_of_month,
+        day_begins=np.stack([np.flatnonzero(of) for of in begins(day)]),
+    )
 
 
 def features_of(
@@ -79,16 +109,14 @@ def features_of(
     """The features `OUTSIDE` of every step, `[Y, T, F]` float32. All come from the present and the past, and from what
     is expected by the climate."""
     shape = years.pv_kw.shape
-    kinds = np.stack([Calendar.day_types(utc, config.data.timezone) for utc in years.utc])
     most_pv = config.data.pv.ac_kw * config.data.pv.share
-    most_mall, low = config.data.mall.peak_kw, config.tariff.peak_hours[0]
+    most_mall = config.data.mall.peak_kw
     angle, season = 2 * np.pi * calendar.hour / 24.0, 2 * np.pi * (calendar.day + calendar.hour / 24.0) / 365.0
     same = lambda values: np.broadcast_to(values, shape)  # noqa: E731
     columns = [
-        *(same(f) for f in (np.sin(angle), np.cos(angle), np.sin(season), np.cos(season))),
-        kinds == 1, kinds == 2, same(calendar.peak),
-        same(((low - calendar.hour) % 24.0) / 24.0), same(calendar.month_progress),
-        same(calendar.month_left_after),
+        np.sin(angle), np.cos(angle), np.sin(season), np.cos(season),
+        calendar.kind == 1, calendar.kind == 2, calendar.peak,
+        calendar.hours_to_peak / 24.0, calendar.month_progress, calendar.month_left_after,
         years.pv_kw / most_pv, years.mall_kw / most_mall, same(climate.clear_kw / most_pv),
         price / climate.price_mean, years.carbon_kg_per_kwh / climate.carbon_mean,
         *np.moveaxis(last_ratios(years.pv_kw, climate.pv_kw, calendar.dt_h), -1, 0),
@@ -104,7 +132,7 @@ def _sums(config: MicrogridConfig, calendar: Calendar, expected: Any) -> list[np
     day, and the highest load in them, each `[Y, T]`."""
     capacity, dt_h = config.battery.capacity_kwh, calendar.dt_h
     level = 1.0 + expected["mall_rho"] * (expected["mall_ratio"] - 1.0)
-    length = len(calendar.hour)
+    length = calendar.hour.shape[1]
     deficit, surplus, in_peak, load = (np.zeros(level.shape) for _ in range(4))
     deficits, surpluses = {}, {}
     stretch = stretch_of(round(max(DEFICIT_H) / dt_h) + 1, dt_h)
@@ -114,8 +142,8 @@ def _sums(config: MicrogridConfig, calendar: Calendar, expected: Any) -> list[np
         deficit = deficit + np.maximum(net, 0.0) * dt_h
         surplus = surplus + np.maximum(-net, 0.0) * dt_h
         if k * dt_h <= 24:
-            in_peak = in_peak + np.where(calendar.peak[steps], np.maximum(net, 0.0) * dt_h, 0.0)
-            load = np.maximum(load, np.where(calendar.peak[steps], np.maximum(net, 0.0), 0.0))
+            in_peak = in_peak + np.where(calendar.peak[:, steps], np.maximum(net, 0.0) * dt_h, 0.0)
+            load = np.maximum(load, np.where(calendar.peak[:, steps], np.maximum(net, 0.0), 0.0))
         deficits[k * dt_h], surpluses[k * dt_h] = deficit, surplus
     return [
         *(deficits[float(h)] / capacity for h in DEFICIT_H),
