@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from vmax.config import compose, load
 from vmax.data.calendar import local_time
-from vmax.data.solar import SolarConfig, generate_pv
+from vmax.data.solar import SolarConfig, check_place, generate_pv
 from vmax.errors import UserError
 
 SITE = SolarConfig(
@@ -81,3 +82,52 @@ def test_days_differ_as_weather_does():
 def test_impossible_yield(target):
     with pytest.raises(UserError, match=rf"env.solar.yearly_yield_mwh_per_mw={target:g}: must be above 0 and below"):
         generate_pv(TWO_YEARS, 1.0, replace(SITE, yearly_yield_mwh_per_mw=target))
+
+
+@pytest.mark.parametrize(
+    ("environment", "section", "overrides", "hour"),
+    [
+        ("bess_pv", "env.solar", ["env.data.timezone=Australia/Brisbane"], "21:39"),
+        ("microgrid", "env.data.pv", ["env.data.timezone=Europe/Amsterdam"], "17:53"),
+        ("microgrid", "env.data.pv", ["env.data.pv.longitude=73.25"], "02:07"),  # a sign that was left out
+    ],
+)
+def test_a_place_far_from_its_zone_is_refused(environment, section, overrides, hour):
+    said = rf"{section}.longitude=.*: is not in env.data.timezone=.*highest at {hour}; set {section}.latitude= and"
+    with pytest.raises(UserError, match=said):
+        load(compose(["algorithm=sac", f"env={environment}", *overrides]))
+
+
+@pytest.mark.parametrize(("latitude", "zone"), [(52.1, "Africa/Johannesburg"), (-33.9, "Europe/Athens")])
+def test_a_place_in_the_other_hemisphere_is_refused(latitude, zone):
+    with pytest.raises(UserError, match=f"env.solar.latitude={latitude}: is not in env.data.timezone={zone}, which is"):
+        check_place("env.solar", latitude, 25.0, zone)
+
+
+def test_a_zone_holds_its_own_places():
+    for zone, latitude, longitude in (
+        *(("Europe/Madrid", 43.0, -9.0), ("Asia/Jakarta", 5.5, 95.3), ("Africa/Nairobi", 4.0, 36.0)),
+        *(
+            ("UTC", 52.0, 5.0),
+            ("Etc/GMT-10", -27.0, 153.0),
+            ("Europe/Dublin", 53.0, -8.0),
+            ("America/Lima", -12.0, -77.0),
+        ),
+    ):
+        check_place("env.solar", latitude, longitude, zone)
+
+
+def test_without_generated_pv_the_place_does_not_matter():
+    load(compose(["algorithm=sac", "env=bess", "env.data.timezone=Australia/Brisbane"]))
+
+
+@pytest.mark.parametrize("zone", ["Australia/Brisbane", "America/Lima", "Europe/Amsterdam"])
+def test_the_sun_is_highest_about_noon_on_the_clock(zone):
+    place = {"Australia/Brisbane": (-27.5, 153.0, 0.0), "America/Lima": (-12.0, -77.0, 0.0)}.get(
+        zone, (52.1, 5.2, 180.0)
+    )
+    check_place("env.solar", *place[:2], zone)
+    utc = np.arange(np.datetime64("2024-01-01", "s"), np.datetime64("2025-01-01", "s"), np.timedelta64(3600, "s"))
+    output = generate_pv(utc, 1.0, SolarConfig(place[0], place[1], 25.0, place[2], 1200.0, 0))
+    hour = local_time(utc, zone).hour.astype(int)
+    assert np.argmax(np.bincount(hour, output)) in (11, 12, 13)

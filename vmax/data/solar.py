@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,42 @@ HOURLY_RHO = 0.6
 HOURLY_SPREAD = 0.7  # × k (1-k): a half cloudy day varies most, a clear or an overcast one hardly
 CLEARNESS_RANGE = (0.03, 1.0)
 MAX_SCALE = 20.0
+
+
+MOST_HOURS_OFF, MOST_DEGREES_OFF = 2.5, 10.0
+"""How far the solar noon of a place may be from that of its zone, and how far a place may be beyond the equator."""
+
+
+def check_place(section: str, latitude: float, longitude: float, timezone: str) -> None:
+    """Raises UserError where a place cannot be in a time zone: its sun would shine at the wrong hour or season.
+
+    `section` is where both stand in the configuration. Summer time does not count.
+    """
+    whole_year = pd.date_range("2024-01-01", periods=366, tz="UTC").tz_convert(timezone)
+    offset_h = min(time.utcoffset().total_seconds() for time in whole_year) / 3600.0
+    off_h = (offset_h - longitude / 15.0 + 12.0) % 24.0 - 12.0
+    mend = f"set {section}.latitude= and {section}.longitude= to the plant's, or env.data.timezone= to its zone"
+    if abs(off_h) > MOST_HOURS_OFF:
+        noon = round(60 * (12.0 + off_h)) % 1440
+        raise UserError(
+            f"{section}.longitude={longitude:g}: is not in env.data.timezone={timezone}, where its sun would be "
+            f"highest at {noon // 60:02d}:{noon % 60:02d}; {mend}"
+        )
+    of_zone = _latitude_of(timezone)
+    if of_zone is not None and of_zone * latitude < 0.0 and abs(latitude) > MOST_DEGREES_OFF:
+        raise UserError(
+            f"{section}.latitude={latitude:g}: is not in env.data.timezone={timezone}, which is "
+            f"{'south' if of_zone < 0 else 'north'} of the equator (its summer would be in winter); {mend}"
+        )
+
+
+@cache
+def _latitude_of(timezone: str) -> float | None:
+    """Degrees north of the place that a zone is named after; None for a zone without one, such as UTC."""
+    table = files("tzdata").joinpath("zoneinfo", "zone.tab").read_text(encoding="utf-8")
+    rows = (line.split("\t") for line in table.splitlines() if not line.startswith("#"))
+    place = next((row[1] for row in rows if row[2] == timezone), None)  # ±DDMM±DDDMM, or with seconds
+    return None if place is None else float(f"{place[:3]}.{int(place[3:5]) * 100 // 60:02d}")
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ SITE = DataConfig(
         year_spread=0.03,
     ),
     carbon=CarbonConfig(0.4521),
-    files=FilesConfig(None, None, None, None, None, None, None, None),
+    files=FilesConfig(*[None] * 9),
 )
 FEW = replace(
     SITE,

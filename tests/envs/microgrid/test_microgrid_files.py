@@ -5,17 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import sites
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_microgrid import FEW
 
 from vmax.envs.microgrid.data_settings import FilesConfig
+from vmax.envs.microgrid.rules import NoControl
 from vmax.envs.microgrid.sessions import FileSessions, place_sessions, socket_power_kw
 from vmax.envs.microgrid.years import make_years
 from vmax.errors import UserError
 
 YEARS = ("2023", "2024", "2025")
-NONE = FilesConfig(None, None, None, None, None, None, None, None)
+NONE = FilesConfig(*[None] * 9)
 
 
 def config(minutes=60, **files):
@@ -101,7 +103,8 @@ def test_a_file_may_be_in_the_time_of_another_zone():
 
 
 def test_local_time_with_summer_time_is_read_and_slips_of_it_are_explained():
-    dutch = replace(config(mall="mall.csv"), timezone="Europe/Amsterdam")
+    there = replace(FEW.pv, latitude=52.0, longitude=5.0)
+    dutch = replace(config(mall="mall.csv"), timezone="Europe/Amsterdam", pv=there)
     utc = pd.date_range("2022-12-31 23:00", "2025-12-31 22:00", freq="h", tz="UTC")
     local = utc.tz_convert("Europe/Amsterdam").tz_localize(None)
     write("mall.csv", local, mall_kw=mall_kw(local))
@@ -121,6 +124,57 @@ def test_carbon_and_tariff_go_with_generated_loads():
     assert years.carbon_kg_per_kwh[0, :24].tolist() == pytest.approx([0.4] * 18 + [0.5] * 6)
     assert years.prices is not None and (years.prices == np.float32(0.2)).all()
     assert years.mall_kw.sum(dtype=float) == pytest.approx(3_092_204, rel=0.1)
+
+
+def priced(*overrides, column="price_per_kwh", price=0.25):
+    """An environment with a tariff file: the price, and a tenth more in the evening."""
+    times = clock()
+    write("tariff.csv", times, **{column: price * (1.0 + 0.1 * (times.hour.to_numpy() >= 18))})
+    return sites.site("env.data.files.tariff=tariff.csv", *overrides)
+
+
+@pytest.mark.parametrize(
+    ("more", "unit"),
+    [((), {}), (("env.data.files.tariff_unit=per_mwh",), {"price": 250.0}),
+     ((), {"column": "price_per_mwh", "price": 250.0})],
+)  # fmt: skip
+def test_the_prices_of_a_tariff_file_are_taken_as_they_are_and_nothing_is_added(more, unit):
+    env = priced("env.tariff.currency=EUR", *more, **unit)
+    params = env.params("test")
+    price = np.asarray(params.data.price_per_kwh[0])
+    np.testing.assert_allclose(np.unique(price), [0.25, 0.275], rtol=1e-6)
+    tariff = params.valued.tariff
+    assert env.assessment.currency == "EUR" and not np.asarray(params.data.peak).any()
+    assert (float(tariff.demand_peak_per_kw), float(tariff.demand_excess_per_kw)) == (0.0, 0.0)
+    info = sites.told(env, NoControl(), sites.days(env, 40))
+    assert info["demand_cost"].sum() == 0.0
+    np.testing.assert_allclose(info["energy_cost"][:, 0], price[: 40 * 24] * info["grid_import_kw"][:, 0], rtol=1e-5)
+
+
+def test_what_is_asked_for_beside_a_tariff_file_counts():
+    more = ("env.tariff.local_per_unit=2", "env.tariff.peak_hours=[17,20]", "env.tariff.demand_peak_per_kw=10")
+    params = priced(*more).params("test")
+    assert float(params.data.price_per_kwh[0, 0]) == pytest.approx(0.125)
+    assert float(params.valued.tariff.demand_peak_per_kw) == 5.0 and np.asarray(params.data.peak).sum() == 3 * 365
+
+
+@pytest.mark.parametrize(
+    ("more", "price", "message"),
+    [
+        ((), 250.0, r"has a mean \|price\| of 256.* per kWh; if it is per MWh set env.data.files.tariff_unit=per_mwh"),
+        (("env.tariff.peak_per_kwh=0.4",), 0.25, "peak_per_kwh=0.4: does not count beside env.data.files.tariff="),
+        (("env.tariff.demand_peak_per_kw=9",), 0.25, "demand_peak_per_kw=9.0: needs env.tariff.peak_hours= beside a"),
+    ],
+)
+def test_a_tariff_that_cannot_be_meant_is_one_line(more, price, message):
+    with pytest.raises(UserError, match=message) as error:
+        priced(*more, price=price).params("train")
+    assert "\n" not in str(error.value)
+
+
+def test_a_yen_tariff_is_taken_once_its_unit_is_said():
+    params = priced("env.data.files.tariff_unit=per_kwh", price=30.0).params("test")
+    assert float(params.data.price_per_kwh[0, 0]) == 30.0
 
 
 def test_generated_loads_follow_the_weekdays_of_the_files_years():

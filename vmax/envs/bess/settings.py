@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from vmax.data.series import DataConfig
-from vmax.data.solar import SolarConfig
+from vmax.data.solar import SolarConfig, check_place
 from vmax.envs.battery import BatteryConfig, PlantConfig
 from vmax.envs.bess import observation
 from vmax.envs.bess.action import ActionConfig
@@ -112,6 +114,8 @@ class BessConfig:
 
         if self.market.kind == "auction" and self.reserve.sold:
             raise UserError(f"env.reserve.product={self.reserve.product}: must be none with env.market.kind=auction")
+        if self.data.columns.pv is None and np.max(self.plant.pv_capacity_mw) > 0:
+            check_place("env.solar", self.solar.latitude, self.solar.longitude, self.data.timezone)
         for name in self.observation.features:
             if name in observation.OF_RESERVE and not self.reserve.sold:
                 raise UserError(f"env.observation.features: '{name}' needs a product; set env.reserve.product=")

@@ -206,7 +206,7 @@ class MicrogridAssessment:
 
     @property
     def currency(self) -> str:
-        return self.env.config.tariff.currency
+        return self.env.config.billing.currency
 
     def figures(self, timeseries: pd.DataFrame, policies: list[str]) -> dict[str, Figure]:
         """Pictures by name: a week's energy balance, the duration curve of import, the front of CO2 and cost."""

@@ -91,10 +91,14 @@ def _exempt(env: Microgrid) -> dict[str, str]:
         "param_live/valued.dearest_per_kwh": "counts where a vehicle leaves unserved",
         "obs_live/carbon_now": "the intensity is constant here",
     }
-    if env.config.tariff.kind == "flat":
+    tariff = env.config.billing
+    if tariff.kind == "flat" and env.config.data.files.tariff is None:
         reasons["obs_live/price_now"] = "the tariff is flat"
+    if tariff.kind == "flat" or not (tariff.demand_peak_per_kw or tariff.demand_excess_per_kw):
         reasons |= dict.fromkeys(
             ("param_live/valued.tariff.demand_peak_per_kw", "param_live/valued.tariff.demand_excess_per_kw"),
-            "the tariff is flat",
+            "there is no demand charge",
         )
+    if tariff.peak_hours[0] == tariff.peak_hours[1]:
+        reasons |= dict.fromkeys(("obs_live/peak", "obs_live/hours_to_peak"), "there are no peak hours")
     return reasons

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from vmax.conversion import DataFile, InputFile
 from vmax.data.calendar import check_timezone
+from vmax.data.solar import check_place
 from vmax.errors import UserError
 
 SPLITS = ("train", "validation", "test")
@@ -144,8 +145,8 @@ class CarbonConfig:
 class FilesConfig:
     """The user's own series; None: generated (PV, mall, sessions), constant (carbon), or the configured tariff.
 
-    `timezone`: of stamps without an offset in columns other than `utc`; None: that of the data. `pv_unit`, `mall_unit`:
-    what the column holds, whatever its name says; None: the name says it.
+    `timezone`: of stamps without an offset in columns other than `utc`; None: that of the data. `pv_unit`, `mall_unit`,
+    `tariff_unit`: what the column holds, whatever its name says; None: the name says it.
     """
 
     pv: DataFile | None
@@ -156,6 +157,7 @@ class FilesConfig:
     timezone: str | None
     pv_unit: Literal["kW", "kWh"] | None
     mall_unit: Literal["kW", "kWh"] | None
+    tariff_unit: Literal["per_kwh", "per_mwh"] | None
 
     @property
     def any_given(self) -> bool:
@@ -206,6 +208,7 @@ class DataConfig:
                 f"env.data.calendar_year={self.calendar_year}: must be a year of 365 days from 1971 to 2200"
             )
         check_timezone(self.timezone)
+        check_place("env.data.pv", self.pv.latitude, self.pv.longitude, self.timezone)
         for split in SPLITS:
             if self.years(split) < 1:
                 raise UserError(f"env.data.{split}_years={self.years(split)}: must be at least 1")

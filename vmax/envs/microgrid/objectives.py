@@ -232,10 +232,10 @@ def _normalisers(env: Microgrid) -> tuple[np.ndarray, float]:
     export_kw = np.minimum(surplus_kw, np.inf if config.grid.export_limit_kw is None else config.grid.export_limit_kw)
     months = [_by_month(np.where(which, import_kw, 0.0), calendar) for which in (peak, ~peak)]
     demand = 0.0
-    if config.tariff.kind == "time_of_use":
-        charge = config.tariff.demand_peak_per_kw * months[0]
-        charge = charge + config.tariff.demand_excess_per_kw * np.maximum(months[1] - months[0], 0.0)
-        demand = float(charge.sum()) / config.tariff.local_per_unit
+    if config.billing.kind == "time_of_use":
+        charge = config.billing.demand_peak_per_kw * months[0]
+        charge = charge + config.billing.demand_excess_per_kw * np.maximum(months[1] - months[0], 0.0)
+        demand = float(charge.sum()) / config.billing.local_per_unit
     highest_kw = np.maximum(*months)
     paid = float((import_kw * price).sum()) * env.dt_h + demand
     sold = float(export_kw.sum()) * env.dt_h * config.grid.export_price_per_kwh

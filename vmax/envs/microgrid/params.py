@@ -80,7 +80,7 @@ def build(config: MicrogridConfig, split: str, mean_terms: Any, peak_reference_k
         month_left_after=jnp.asarray(calendar.month_left_after, jnp.float32),
     )
     train = make_years(config.data, "train")
-    chargers, tariff, money = config.data.chargers, config.tariff, config.tariff.local_per_unit
+    chargers, tariff, money = config.data.chargers, config.billing, config.billing.local_per_unit
     number = lambda value: jnp.asarray(value, jnp.float32)  # noqa: E731
     no_limit = lambda value: number(jnp.inf if value is None else value)  # noqa: E731
     with_demand = tariff.kind == "time_of_use"
@@ -154,7 +154,7 @@ def fitted(config: MicrogridConfig) -> Climate:
 
 def prices_of(config: MicrogridConfig, years: Years, calendar: Calendar) -> np.ndarray:
     """Energy prices per kWh in the site's currency, `[Y, T]` float32."""
-    tariff = config.tariff
+    tariff = config.billing
     if years.prices is not None:
         return (years.prices / tariff.local_per_unit).astype(np.float32)
     if tariff.kind == "flat":
@@ -166,7 +166,7 @@ def prices_of(config: MicrogridConfig, years: Years, calendar: Calendar) -> np.n
 def dearest_per_kwh(config: MicrogridConfig, train: Years) -> float:
     """What a kWh costs in the dearest hour: the highest price, and the demand charge that it raises where the step sets
     the month's highest import. Nothing that is saved by not serving it is more."""
-    tariff = config.tariff
+    tariff = config.billing
     highest = float(prices_of(config, train, calendar_of(config, train)).max())
     if tariff.kind == "flat":
         return highest

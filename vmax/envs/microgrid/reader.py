@@ -17,7 +17,11 @@ DAYS = 365
 TIME_COLUMNS = ("utc", "local", "time")
 """A stamp without an offset is UTC in the first, local in the others."""
 SESSION_COLUMNS = ("arrival", "departure", "energy_kwh")
-VALUE_COLUMNS = {"carbon": "carbon_kg_per_kwh", "tariff": "price_per_kwh"}
+UNIT_OF_COLUMN: dict[str, dict[str, str | None]] = {
+    "carbon": {"carbon_kg_per_kwh": None},
+    "tariff": {"price_per_kwh": "per_kwh", "price_per_mwh": "per_mwh"},
+}
+"""Of quantities that have no powers and energies."""
 LEAST_YEARS = 3
 NEAR = {4: 1.25, 2: 1.1}
 """A total is taken for a slip by the factor where it is this close to it, a ratio."""
@@ -25,6 +29,8 @@ THOUSAND = 200.0
 """From this factor on a total is in another unit."""
 CAP_EXCESS = 1.02
 MOST_CARBON = 5.0
+MOST_MEAN_PRICE = 5.0
+"""Per kWh: a tariff whose mean is above it is one per MWh, or in a currency for which that has to be said."""
 FIXED_WORDS = {
     "set env.data.gaps=segments to split the series there": "fill them in",
     "set env.data.naive_time=local if": "name the time column 'local' if",
@@ -66,7 +72,9 @@ def read_years(config: DataConfig, quantity: str) -> FileYears:
         table, utc = read_times(table, zone, naive_time)
         dt_h, _ = read_steps(table, utc, config.timezone, naive_time, allow_gaps=False)
     values = read_column(table, "value", at_least=None if quantity == "tariff" else 0.0)
-    values = values / dt_h if unit == "kWh" else values
+    values = values / {"kWh": dt_h, "per_mwh": 1000.0}.get(str(unit), 1.0)
+    if quantity == "tariff":
+        _check_price(config, table, values)
     if quantity == "carbon" and values.max() > MOST_CARBON:
         raise UserError(
             f"{table.place(int(np.argmax(values)))}: column '{name}' has {values.max():g} kg per kWh, more than any "
@@ -81,9 +89,9 @@ def read_years(config: DataConfig, quantity: str) -> FileYears:
 def _columns(config: DataConfig, quantity: str, path: str) -> tuple[str, str, str | None]:
     """Names of the time and of the value column, and the unit of the values (None: as the name says)."""
     present = header(path)
-    fixed = VALUE_COLUMNS.get(quantity)
-    by_unit = {f"{quantity}_kw": "kW", f"{quantity}_kwh": "kWh"}
-    allowed = (fixed,) if fixed else (*by_unit, quantity)
+    fixed = UNIT_OF_COLUMN.get(quantity)
+    by_unit = fixed or {f"{quantity}_kw": "kW", f"{quantity}_kwh": "kWh"}
+    allowed = tuple(fixed) if fixed else (*by_unit, quantity)
     if not present:  # reading the table says what is wrong with the file
         return TIME_COLUMNS[0], allowed[0], None
     times = [name for name in TIME_COLUMNS if name in present]
@@ -93,15 +101,23 @@ def _columns(config: DataConfig, quantity: str, path: str) -> tuple[str, str, st
             raise UserError(
                 f"{path}: one {what} column is needed, named {' or '.join(choice)}; found: {', '.join(present)}"
             )
-    if fixed:
-        return times[0], fixed, None
-    unit = getattr(config.files, f"{quantity}_unit") or by_unit.get(names[0])
-    if unit is None:
+    unit = getattr(config.files, f"{quantity}_unit", None) or by_unit.get(names[0])
+    if unit is None and not fixed:
         raise UserError(
             f"{path}: column '{names[0]}' does not say its unit; name it {' or '.join(by_unit)}, or set "
             f"env.data.files.{quantity}_unit= to kW or kWh"
         )
     return times[0], names[0], unit
+
+
+def _check_price(config: DataConfig, table: Table, price_per_kwh: np.ndarray) -> None:
+    """Raises UserError for prices that look like prices per MWh, unless their unit is said."""
+    mean = float(np.abs(price_per_kwh).mean())
+    if mean > MOST_MEAN_PRICE and config.files.tariff_unit is None:
+        raise UserError(
+            f"{table.file}: column '{table.names['value']}' has a mean |price| of {mean:g} per kWh; if it is per MWh "
+            "set env.data.files.tariff_unit=per_mwh, if it is meant set per_kwh"
+        )
 
 
 def header(path: str) -> list[str]:

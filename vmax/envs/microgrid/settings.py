@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from vmax.envs.microgrid.data_settings import DataConfig
@@ -64,13 +65,63 @@ class GridConfig:
             raise UserError(f"env.grid.export_price_per_kwh={self.export_price_per_kwh}: must be at least 0")
 
 
+ENERGY_PRICES = {"peak_per_kwh": 0.45, "offpeak_per_kwh": 0.28, "flat_per_kwh": 0.20}
+DEFAULT_TARIFF = {
+    **ENERGY_PRICES, "currency": "USD", "local_per_unit": 3.75, "peak_hours": (18, 22),
+    "demand_peak_per_kw": 48.5, "demand_excess_per_kw": 22.8,
+}  # fmt: skip
+"""The default site's, where nothing else is said."""
+OF_A_FILE = {
+    **dict.fromkeys(ENERGY_PRICES, 0.0), "currency": "units", "local_per_unit": 1.0, "peak_hours": (0, 0),
+    "demand_peak_per_kw": 0.0, "demand_excess_per_kw": 0.0,
+}  # fmt: skip
+"""What a tariff file comes with, where nothing else is said: its prices are taken as they are, and nothing beside."""
+
+
 @dataclass(frozen=True)
 class TariffConfig:
     """The tariff. `local_per_unit` is how much of the tariff's money one unit of `currency` is.
 
     `time_of_use`: an energy price in the peak hours and one in the others, and for each month demand charges on the
     highest import of the peak hours, and on what the highest of the others exceeds it by. `flat`: one energy price.
+    None is the default site's value, or what `OF_A_FILE` says where a file gives the prices.
     """
+
+    kind: Literal["time_of_use", "flat"]
+    currency: str | None
+    local_per_unit: float | None
+    peak_hours: tuple[int, int] | None
+    peak_per_kwh: float | None
+    offpeak_per_kwh: float | None
+    demand_peak_per_kw: float | None
+    demand_excess_per_kw: float | None
+    flat_per_kwh: float | None
+
+    def __post_init__(self) -> None:
+        if self.local_per_unit is not None and self.local_per_unit <= 0:
+            raise UserError(f"env.tariff.local_per_unit={self.local_per_unit}: must be above 0")
+        if self.peak_hours is not None and not 0 <= self.peak_hours[0] < self.peak_hours[1] <= 24:
+            raise UserError(f"env.tariff.peak_hours={list(self.peak_hours)}: must be [first, last] within 0 and 24")
+        for name in (*ENERGY_PRICES, "demand_peak_per_kw", "demand_excess_per_kw"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise UserError(f"env.tariff.{name}={value}: must be at least 0")
+
+    def settled(self, file: str | None) -> Tariff:
+        """The tariff that holds, beside a file of prices or without one. Raises UserError for what would not count."""
+        given = {name: value for name, value in vars(self).items() if name != "kind" and value is not None}
+        for name in ENERGY_PRICES:
+            if file is not None and name in given:
+                raise UserError(f"env.tariff.{name}={given[name]}: does not count beside env.data.files.tariff={file}")
+        for name in ("demand_peak_per_kw", "demand_excess_per_kw"):
+            if file is not None and given.get(name, 0.0) > 0.0 and self.peak_hours is None:
+                raise UserError(f"env.tariff.{name}={given[name]}: needs env.tariff.peak_hours= beside a tariff file")
+        return Tariff(kind=self.kind, **(DEFAULT_TARIFF if file is None else OF_A_FILE) | given)
+
+
+@dataclass(frozen=True)
+class Tariff:
+    """A tariff whose every number is said; see `TariffConfig`. Without peak hours both of them are 0."""
 
     kind: Literal["time_of_use", "flat"]
     currency: str
@@ -81,16 +132,6 @@ class TariffConfig:
     demand_peak_per_kw: float
     demand_excess_per_kw: float
     flat_per_kwh: float
-
-    def __post_init__(self) -> None:
-        if self.local_per_unit <= 0:
-            raise UserError(f"env.tariff.local_per_unit={self.local_per_unit}: must be above 0")
-        first, last = self.peak_hours
-        if not 0 <= first < last <= 24:
-            raise UserError(f"env.tariff.peak_hours={list(self.peak_hours)}: must be [first, last] within 0 and 24")
-        for name in ("peak_per_kwh", "offpeak_per_kwh", "demand_peak_per_kw", "demand_excess_per_kw", "flat_per_kwh"):
-            if getattr(self, name) < 0:
-                raise UserError(f"env.tariff.{name}={getattr(self, name)}: must be at least 0")
 
 
 @dataclass(frozen=True)
@@ -246,3 +287,11 @@ class MicrogridConfig:
     mpc: MpcConfig
     reward: RewardConfig
     episode: EpisodeConfig
+
+    def __post_init__(self) -> None:
+        self.billing  # what does not go together is said at once  # noqa: B018
+
+    @cached_property
+    def billing(self) -> Tariff:
+        """The tariff that holds."""
+        return self.tariff.settled(self.data.files.tariff)

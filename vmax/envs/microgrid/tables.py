@@ -85,7 +85,7 @@ def _calendar(config: MicrogridConfig, length: int, years: list[dict[str, np.nda
     per_day = round(24 / dt_h)
     hour, day, month, kind = (np.stack([year[name] for year in years]) for name in ("hour", "day", "month", "kind"))
     begins = lambda of: np.append(np.ones((len(of), 1), bool), of[:, 1:] != of[:, :-1], axis=1)  # noqa: E731
-    month_begins, low, high = begins(month), *config.tariff.peak_hours
+    month_begins, low, high = begins(month), *config.billing.peak_hours
     into_month = np.arange(length) - np.maximum.accumulate(np.where(month_begins, np.arange(length), 0), axis=1)
     days_of_month = np.stack([np.bincount(of, minlength=12)[of] for of in month]) / per_day
     return Calendar(
@@ -96,7 +96,7 @@ def _calendar(config: MicrogridConfig, length: int, years: list[dict[str, np.nda
         day=day,
         kind=kind,
         peak=(hour >= low) & (hour < high),
-        hours_to_peak=(low - hour) % 24.0,
+        hours_to_peak=(low - hour) % 24.0 if low < high else np.full_like(hour, 24.0),
         month_begins=month_begins,
         month_progress=(into_month // per_day + (into_month % per_day) * dt_h / 24.0) / days_of_month,
         day_begins=np.stack([np.flatnonzero(of) for of in begins(day)]),
