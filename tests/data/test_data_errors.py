@@ -146,14 +146,20 @@ def test_gap_at_the_skipped_hour_suggests_local_time(in_folder):
     )
 
 
-@pytest.mark.parametrize(("scale", "mean"), [(0.001, "0.0615"), (1000, "61500")])
-def test_unit_slip(in_folder, scale, mean):
+@pytest.mark.parametrize(
+    ("scale", "mean", "mend"),
+    [
+        (0.001, "0.0615", "env.data.price_unit=eur_per_kwh if they are per kWh (ct_per_kwh if in hundredths)"),
+        (1000, "61500", "env.data.price_scale_ok=true if the currency has such prices"),
+    ],
+)
+def test_unit_slip(in_folder, scale, mean, mend):
     times = lines()[1:]
     rows = [f"{line.split(',')[0]},{float(line.split(',')[1]) * scale}" for line in times]
     (in_folder / "prices.csv").write_text("\n".join(["time,price", *rows]))
     assert message() == (
-        f"prices.csv: column 'price' has a mean |price| of {mean}, outside of 1 to 5000 per MWh "
-        "(per kWh? in thousandths?); convert it to EUR/MWh or set env.data.columns.price= to another column"
+        f"prices.csv: column 'price' has a mean |price| of {mean}, outside of 1 to 5000 per MWh; set {mend}, or "
+        "env.data.columns.price= to another column"
     )
 
 

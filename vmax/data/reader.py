@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from vmax.data.units import codes_in
 from vmax.errors import UserError
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
@@ -86,7 +87,12 @@ def _check_columns(path: str, names: Mapping[str, str], present: list[str]) -> N
 
 
 def read_numbers(
-    table: Table, role: str, segment: np.ndarray, interpolate: bool, max_steps: int
+    table: Table,
+    role: str,
+    segment: np.ndarray,
+    interpolate: bool,
+    max_steps: int,
+    missing_codes: tuple[float, ...] | None = (),
 ) -> tuple[np.ndarray, int]:
     """A column as float64 `[T]`, and how many of its values were bridged.
 
@@ -95,11 +101,20 @@ def read_numbers(
 
     Args:
       segment: number of the gap-free segment that a row belongs to, ascending, `[T]`.
+      missing_codes: numbers that stand for a missing value; None: those of `units.CODES` are an error.
 
     Raises UserError for the first bad value that may not be bridged, and for a constant column.
     """
     text, name = table.columns[role], table.names[role]
     values = np.array(pd.to_numeric(text, errors="coerce"), np.float64)
+    if missing_codes is None and codes_in(values).any():
+        index = int(np.argmax(codes_in(values)))
+        code = f"{values[index]:g}"
+        raise UserError(
+            f"{table.place(index)}: {code} in column '{name}' is a code for a missing value in many files, the first "
+            f"of {codes_in(values).sum()}; set 'env.data.missing_codes=[{code}]', or [] if it is meant"
+        )
+    values[np.isin(values, missing_codes or ())] = np.nan
     bad = ~np.isfinite(values)
     if bad.any() and not interpolate:
         found = _describe_bad(table, role, values, int(np.argmax(bad)))

@@ -35,8 +35,8 @@ LONGEST_DAY_H = 25
 PUBLICATION_HOUR = 13
 """Local hour from which the day-ahead prices of the next day are known."""
 ERROR_PATH_STEPS = 2**18
-PV_EXCESS = 1.05
-"""How far a plant's output may lie above its rated capacity before it is taken for a slip."""
+PV_SHARES = (0.2, 1.05)
+"""A plant's highest output, share of its capacity: above, another unit or plant; below, its unit has to be said."""
 
 
 @dataclass(frozen=True)
@@ -124,14 +124,17 @@ def pv_per_mw(series: Series, solar: SolarConfig, capacity_mw: Number) -> np.nda
     most_mw = float(np.max(capacity_mw))
     if "pv" not in series.values:
         return _generated(series, solar) if most_mw > 0 else np.zeros(len(series.utc))
-    pv_mw = series.values["pv"]
-    if pv_mw.max() > PV_EXCESS * most_mw:
+    per_unit, pv = series.pv_unit == "per_unit", series.values["pv"]
+    share = pv if per_unit else pv / max(most_mw, 1e-9)
+    little = series.pv_unit is None and share.max() < PV_SHARES[0]
+    if little or share.max() > PV_SHARES[1]:
+        highest = f"{share.max():.3g} per unit" if per_unit else f"{pv.max():g} MW"
         raise UserError(
-            f"{series.source}: the PV column reaches {pv_mw.max():g} MW with env.plant.pv_capacity_mw={capacity_mw}; "
-            "set env.plant.pv_capacity_mw= to the capacity in MW (env.plant.inverter_mw= to the inverter's limit), or "
-            "env.data.columns.pv=null"
+            f"{series.source}: the PV column reaches {highest} with env.plant.pv_capacity_mw={capacity_mw}; set "
+            "env.data.pv_unit= to its unit (MW, kW, W, per_unit) or env.plant.pv_capacity_mw= to the plant's capacity "
+            "in MW (env.plant.inverter_mw= to the inverter's limit), or env.data.columns.pv=null"
         )
-    return pv_mw / most_mw
+    return share
 
 
 @lru_cache(maxsize=8)
