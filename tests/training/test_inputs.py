@@ -32,6 +32,7 @@ TEXTS = {
     *("env.name", "env.data.timezone", "env.data.currency", "env.data.files.timezone", "env.tariff.currency"),
     *("env.data.columns.time", "env.data.columns.price", "env.data.columns.pv", "env.data.columns.imbalance"),
     *("env.data.columns.reserve_up", "env.data.columns.reserve_down"),
+    *("env.data.price_unit", "env.data.imbalance_unit", "env.data.reserve_unit"),
     *("env.data.train", "env.data.validation", "env.data.test"),  # two days each
     *("env.data.chargers.groups.name", "env.vehicles.name", "env.demand.level", "env.observation.features"),
 }
