@@ -307,7 +307,7 @@ def test_a_pv_column_is_taken_in_mw(prices, tmp_path):
     state, _ = at(env, params, noon)
     _, step = env.step(jax.random.key(0), state, jnp.zeros(1), params)
     assert float(step.info["pv_mw"]) == pytest.approx(3.8, rel=1e-4)
-    message = r"pv.csv: the PV column reaches 3.8 MW with env.plant.pv_capacity_mw=1.0; set env.plant.pv_capacity_mw="
+    message = r"pv.csv: the PV column reaches 3.8 MW with env.plant.pv_capacity_mw=1.0; set env.data.pv_unit="
     with pytest.raises(UserError, match=message):
         vmax.make_env("bess_pv", [*overrides, "env.plant.pv_capacity_mw=1"]).params("test")
     with pytest.raises(UserError, match=r"pv_capacity_mw=0.0"):

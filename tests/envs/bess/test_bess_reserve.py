@@ -348,7 +348,7 @@ def test_what_does_not_go_together_is_said_in_one_line():
         bess_on(with_reserve_prices(), COLUMNS[0], "env.reserve.product=down").params("test")
     with pytest.raises(UserError, match=r"column 'up' falls to -1 per MW and hour; reserve prices must be at least 0"):
         bess_on(with_reserve_prices().assign(up=-1.0, down=np.arange(1440.0)).assign(up=lambda t: t["down"] - 1),
-                *COLUMNS)  # fmt: skip
+                *COLUMNS, "env.reserve.product=simple")  # fmt: skip
     env = bess_on(with_reserve_prices(), *COLUMNS, *BLOCKS, "env.observation.features=[soc,price_mean,price_scale]")
     needed = "price_level, reserve_up_prices, reserve_down_prices, reserve_committed, reserve_block_left"
     with pytest.raises(UserError, match=f"needs env.observation.features to contain {needed}"):
