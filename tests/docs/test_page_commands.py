@@ -41,9 +41,9 @@ COMMANDS = [command for command in pages.commands() if command.is_ours and "env=
 
 
 def call(folder: Path, script: str, *arguments: str) -> str:
-    """Runs one of the scripts there; returns what it said."""
+    """Runs one of the scripts there, compiled as for users; returns what it said."""
     path = pages.ROOT / "scripts" / f"{script}.py"
-    environment = {**os.environ, "PYTHONPATH": str(pages.ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(pages.ROOT), "XLA_FLAGS": ""}
     done = subprocess.run(
         [sys.executable, str(path), *arguments],
         cwd=folder,
