@@ -1,8 +1,9 @@
 """What must be set before JAX starts: processor, threads, compile cache, and quick compilation; nothing is remembered
 from earlier tests, and compiled programs are dropped where there are very many.
 
-Compiling is most of the tests' time. Compiled so, a gradient is NaN now and then that is none as users compile (SAC on the
-microgrid with 64 environments): a test that fails by it takes other options. Hypothesis has no deadlines, since the first example compiles.
+Compiling is most of the tests' time. Compiled so, a gradient is NaN now and then that is none as users compile (SAC on
+the microgrid with 64 environments): a test that fails by it compiles with other options. Hypothesis has no deadlines,
+since the first example compiles.
 """
 
 import gc
