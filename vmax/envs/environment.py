@@ -110,7 +110,7 @@ class Checks:
 
 
 class Environment(Protocol):
-    """What every environment offers. What is optional, the last eleven, is explained and has its default in `Plain`."""
+    """What every environment offers. What is optional, the last twelve, is explained and has its default in `Plain`."""
 
     @property
     def name(self) -> str: ...
@@ -174,6 +174,9 @@ class Environment(Protocol):
 
     @property
     def days(self) -> Days | None: ...
+
+    @property
+    def data_notes(self) -> tuple[str, ...]: ...
 
     def natural(self, params: Params) -> Natural | None: ...
 
@@ -246,6 +249,11 @@ class Plain:
         Raises UserError where this configuration's episodes are no days.
         """
         return None
+
+    @property
+    def data_notes(self) -> tuple[str, ...]:
+        """What was done to the values of the user's files, in words: every run prints and records it."""
+        return ()
 
     def natural(self, params: Params) -> Natural | None:
         """How observation and action read in the units of the world, for an exported policy; None: as they are."""

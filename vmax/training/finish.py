@@ -172,6 +172,7 @@ def run_facts(run: Run, ending: Ending) -> dict[str, Any]:
         "status": ending.status,
         "reason": ending.reason,
         "checks": run.folder.checked(),
+        "data": list(run.env.data_notes),
         "env_steps": c.step,
         "gradient_updates": c.updates,
         **({} if run.days is None else {"epochs": run.days.done(c.step) / run.days.per_epoch}),

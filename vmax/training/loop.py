@@ -84,7 +84,7 @@ def _train_watched(
     beginning = _beginning(config, folder, checkpoints, stages, composed)
     for line in changed_since(config, folder, beginning.learned is not None):
         _warn(folder, line)
-    folder.start(config.seed, devices.hardware(), beginning.counters.step, name=config.name)
+    folder.start(config.seed, devices.hardware(), beginning.counters.step, name=config.name, data=list(env.data_notes))
     run = None
     try:
         doing("baselines on the validation split")
@@ -137,6 +137,8 @@ def _train(run: Run, beginning: Beginning) -> dict[str, Any]:
     """Everything from the warm-up to result.json."""
     state, chunk = _prepare(run, beginning)
     run.say(_introduction(run, state))
+    for note in run.env.data_notes:
+        run.say(f"data: {note}")
     ending = Chunks(run, state, chunk, beginning.rescued).go()
     run.counters.wall_time_s = time.monotonic() - run.began
     return conclude(run, ending)

@@ -1,6 +1,7 @@
 """The environment bess: honest episodes, no leaks, one truth for observation and critic."""
 
 import gzip
+import json
 from datetime import datetime, timedelta
 
 import jax
@@ -369,3 +370,26 @@ def test_a_plant_whose_inverter_is_not_stated_sells_all_that_it_makes(prices):
 def test_a_feature_that_stands_twice_is_refused(prices):
     with pytest.raises(UserError, match="'calendar' stands there twice"):
         make(prices, "env.observation.features=[soc,calendar,calendar]")
+
+
+def test_what_was_done_to_a_file_is_printed_and_recorded(prices, tmp_path, capsys):
+    lines = with_pv(tmp_path / "pv.csv", prices, 3800.0).read_text().splitlines()
+    rows = [line if number % 24 else f"{line.rsplit(',', 1)[0]},-2.5" for number, line in enumerate(lines)]
+    (tmp_path / "pv.csv").write_text("\n".join([lines[0], *rows[1:]]) + "\n")
+    data = [
+        f"env.data.path={tmp_path}/pv.csv",
+        "env.data.timezone=UTC",
+        "env.data.columns.pv=pv",
+        "env.data.pv_unit=kW",
+    ]
+    small = ("network.hidden=[8]", "total_steps=128", "training.num_envs=8", "training.warmup_steps=64", "checks=off")
+    sizes = ("training.log_every=64", "training.replay_capacity=512", "training.batch_size=16", "env.episode.days=1")
+    quiet = ("evaluation.plots=false", "evaluation.bootstrap=5", "evaluation.days=1", "export=false", "device=cpu")
+    few = ("training.updates_per_iteration=1", "training.eval_every=64", "checkpoint.every=64")
+    result = vmax.train(["env=bess_pv", "algorithm=sac", *data, *small, *sizes, *quiet, *few], str(tmp_path / "run"))
+    count = sum(row.endswith(",-2.5") for row in rows[1:])
+    notes = ["pv: times 0.001, the unit", f"pv: {count} values below 0, down to -0.0025 MW, set to 0"]
+    assert result["run"]["data"] == notes and json.loads((tmp_path / "run/run.json").read_text())["data"] == notes
+    said = capsys.readouterr().out
+    assert all(f"data: {note}\n" in said for note in notes)
+    assert notes[1] in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")

@@ -295,6 +295,13 @@ class Bess(Plain):
 
         return BessDays(self)
 
+    @property
+    def data_notes(self) -> tuple[str, ...]:
+        """What was done to the values of the file, and what its splits leave out."""
+        dropped = self.series.dropped_blocks
+        left_out = f"{dropped} stretches between gaps, each shorter than a day, are in no split"
+        return (*self.series.done, left_out) if dropped else self.series.done
+
     def natural(self, params: BessParams) -> Natural:
         """Charges as shares, hours as hours, prices in spreads or EUR/MWh; actions in MW."""
         from vmax.envs.bess.natural import natural

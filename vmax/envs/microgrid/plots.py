@@ -84,7 +84,7 @@ def front(timeseries: pd.DataFrame, currency: str) -> Figure:
 
 def ev_service(timeseries: pd.DataFrame, policy: str, timezone: str) -> Figure:
     """How many days had which share of the wanted energy served."""
-    chosen = timeseries[timeseries["policy"] == policy]
+    chosen: Any = timeseries[timeseries["policy"] == policy]
     day = kpis.days_of_rows(chosen, timezone)
     wanted, unmet = (np.bincount(day, chosen[key].to_numpy(np.float64)) for key in ("ev_wanted_kwh", "ev_unmet_kwh"))
     served = 100.0 * (1.0 - unmet[wanted > 0] / wanted[wanted > 0])

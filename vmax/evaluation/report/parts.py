@@ -155,6 +155,7 @@ def origin(source: Source) -> list[Html]:
         "hardware": ", ".join(f"{key} {value}" for key, value in hardware.items()) or None,
         "versions": ", ".join(f"{key} {value}" for key, value in record.get("versions", {}).items()) or None,
         "files": ", ".join(files_read(source)) or None,
+        "data": "; ".join(record.get("data", [])) or None,
         "command": record.get("command"),
     }
     told = [(key, value) for key, value in facts.items() if value]
