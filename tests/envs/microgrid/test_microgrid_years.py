@@ -131,7 +131,8 @@ def test_sessions_can_take_place(seed, minutes, opens, hours, longest, annual_kw
         stay_h=(1.0, longest),
         annual_kwh=annual_kwh,
     )
-    config = replace(FEW, seed=seed, step_minutes=minutes, test_years=1, chargers=chargers, timezone=zone)
+    pv = replace(FEW.pv, longitude={"Europe/Amsterdam": 5.0, "Pacific/Auckland": 174.0}.get(zone, FEW.pv.longitude))
+    config = replace(FEW, seed=seed, step_minutes=minutes, test_years=1, chargers=chargers, timezone=zone, pv=pv)
     years = make_years(config, "test")
     step, socket, need, stay = session_list(years, 0)
     assert ((years.need_kwh > 0) == (years.stay_steps > 0)).all()
