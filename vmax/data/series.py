@@ -87,9 +87,8 @@ class Series:
     float64. `local_hour` is the local clock with its fraction,
     `local_day` counts local calendar days from the first. `splits` maps train, validation and test to gap-free blocks
     `[start, stop)`. `dropped_blocks` counts blocks left out of the splits because they are shorter than a day,
-    `bridged_values` the values that were interpolated. `pv_unit`: what was said of `pv`; `per_unit`:
-    it is a share of the plant. `done`
-    says in words what was done to the values of the file.
+    `bridged_values` the values that were interpolated. `pv_unit` is what was said of `pv`; with `per_unit` it is a
+    share of the plant. `done` says in words what was done to the values of the file.
     """
 
     utc: np.ndarray

@@ -14,6 +14,8 @@ HUNDREDTHS = frozenset(
 """Names of hundredths of a currency."""
 ENERGIES = {"mwh": 1.0, "kwh": 1000.0, "wh": 1e6}
 CAPACITIES = {"mw": 1.0, "kw": 1000.0}
+"""What a price may be per, as names and settings write it, and its factor to ours, which is the first."""
+OURS = {"mwh": "MWh", "mw": "MW"}
 POWERS = {"MW": 1.0, "kW": 1e-3, "W": 1e-6, "per_unit": 1.0}
 """In MW; what is per unit is a share of the plant."""
 CODES = (-9999.0, -999.0, -99999.0, 99999.0, 999999.0)
@@ -46,8 +48,7 @@ def price_factor(file: str, name: str, given: str | None, key: str, per: dict[st
     said = named_unit(name, per)
     factor = 1.0 if given is None else factor_of(given, key, per)
     if said is not None and factor_of(said, key, per) != factor:
-        ours = f"{key}={given}" if given is not None else f"prices are taken per {next(iter(per)).replace('w', 'W', 1)}"
-        ours = ours.replace("per mW", "per MW")
+        ours = f"{key}={given}" if given is not None else f"prices are taken per {OURS[next(iter(per))]}"
         raise UserError(f"{file}: column '{name}' says {said}, but {ours}; set {key}={said}, or rename the column")
     return factor
 

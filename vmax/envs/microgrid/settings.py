@@ -289,7 +289,7 @@ class MicrogridConfig:
     episode: EpisodeConfig
 
     def __post_init__(self) -> None:
-        self.billing  # what does not go together is said at once  # noqa: B018
+        self.tariff.settled(self.data.files.tariff)  # what does not go together is said at once
 
     @cached_property
     def billing(self) -> Tariff:

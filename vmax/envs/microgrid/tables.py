@@ -63,7 +63,26 @@ class Calendar:
     @classmethod
     def of(cls, config: MicrogridConfig, utc: np.ndarray) -> Calendar:
         """The calendar of years whose steps begin at `utc` `[Y, T]`, the first of each at a local midnight."""
-        return _calendar(config, utc.shape[1], [_local_year(config, steps) for steps in utc])
+        local = [local_time(steps, config.data.timezone) for steps in utc]
+        hour, month = np.stack([year.hour for year in local]), np.stack([year.month for year in local])
+        day_begins, month_begins = _begins(np.stack([year.day for year in local])), _begins(month)
+        dt_h, (low, high) = config.data.dt_h, config.billing.peak_hours
+        per_day, steps = config.data.steps_per_day, np.arange(utc.shape[1])
+        into_month = steps - np.maximum.accumulate(np.where(month_begins, steps, 0), axis=1)
+        days_of_month = np.stack([np.bincount(of)[of] for of in month]) / per_day
+        return cls(
+            dt_h=dt_h,
+            hour=hour,
+            step_of_day=np.rint(hour / dt_h).astype(int),
+            sun_step=steps % per_day,
+            day=np.cumsum(day_begins, axis=1) - 1,
+            kind=np.maximum(np.stack([year.weekday for year in local]) - 4, 0),
+            peak=(hour >= low) & (hour < high),
+            hours_to_peak=(low - hour) % 24.0 if low < high else np.full_like(hour, 24.0),
+            month_begins=month_begins,
+            month_progress=(into_month // per_day + (into_month % per_day) * dt_h / 24.0) / days_of_month,
+            day_begins=np.stack([np.flatnonzero(of) for of in day_begins]),
+        )
 
     @property
     def month_left_after(self) -> np.ndarray:
@@ -72,35 +91,9 @@ class Calendar:
         return np.where(following > self.month_progress, 1.0 - following, 0.0)
 
 
-def _local_year(config: MicrogridConfig, utc: np.ndarray) -> dict[str, np.ndarray]:
-    """Clock hour, day and month of the year, and kind of day of the steps of one year, each `[T]`."""
-    local = local_time(utc, config.data.timezone)
-    new_day = np.append(True, local.date[1:] != local.date[:-1])
-    kind = np.maximum(local.weekday - 4, 0)
-    return {"hour": local.hour, "day": np.cumsum(new_day) - 1, "month": local.month - 1, "kind": kind}
-
-
-def _calendar(config: MicrogridConfig, length: int, years: list[dict[str, np.ndarray]]) -> Calendar:
-    dt_h = config.data.step_minutes / 60.0
-    per_day = round(24 / dt_h)
-    hour, day, month, kind = (np.stack([year[name] for year in years]) for name in ("hour", "day", "month", "kind"))
-    begins = lambda of: np.append(np.ones((len(of), 1), bool), of[:, 1:] != of[:, :-1], axis=1)  # noqa: E731
-    month_begins, low, high = begins(month), *config.billing.peak_hours
-    into_month = np.arange(length) - np.maximum.accumulate(np.where(month_begins, np.arange(length), 0), axis=1)
-    days_of_month = np.stack([np.bincount(of, minlength=12)[of] for of in month]) / per_day
-    return Calendar(
-        dt_h=dt_h,
-        hour=hour,
-        step_of_day=np.rint(hour / dt_h).astype(int),
-        sun_step=np.arange(length) % per_day,
-        day=day,
-        kind=kind,
-        peak=(hour >= low) & (hour < high),
-        hours_to_peak=(low - hour) % 24.0 if low < high else np.full_like(hour, 24.0),
-        month_begins=month_begins,
-        month_progress=(into_month // per_day + (into_month % per_day) * dt_h / 24.0) / days_of_month,
-        day_begins=np.stack([np.flatnonzero(of) for of in begins(day)]),
-    )
+def _begins(of: np.ndarray) -> np.ndarray:
+    """Where a number along a year is another than at the step before, bool `[Y, T]`; the first step is one."""
+    return np.append(np.ones((len(of), 1), bool), of[:, 1:] != of[:, :-1], axis=1)
 
 
 def features_of(
