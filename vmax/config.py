@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from math import ceil
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from hydra import compose as hydra_compose
@@ -19,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vmax.conversion import InputFile, build, convert, show
 from vmax.errors import UserError
+from vmax.files import config_dir
 from vmax.hydra_errors import HYDRA_ERRORS, explain
 from vmax.replay.settings import PriorityConfig, SequenceConfig
 from vmax.training.rollouts import settled
@@ -235,13 +235,6 @@ class RunConfig:
         t = self.training
         assert self.total_steps is not None, "with training.schedule=epochs known from the environment on, see in_days"
         return t.warmup_steps + max(1, ceil((self.total_steps - t.warmup_steps) / t.log_every)) * t.log_every
-
-
-def config_dir() -> Path:
-    """The folder of the YAML files: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parent
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parent / "conf"
 
 
 def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictConfig:

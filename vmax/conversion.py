@@ -37,7 +37,8 @@ def build(cls: Any, mapping: Any, path: str = "") -> Any:
     Args:
       cls: a dataclass; nested dataclasses, `X | None`, Literal, bool, int, float, str, tuples, `Number` and Any, or
         these as `Annotated[X, "what is allowed, in words"]`.
-      mapping: the values; whole floats and texts such as "1e6" count as whole numbers.
+      mapping: the values; whole floats and texts such as "1e6" count as whole numbers. A class with a static method
+        `filled(mapping, path)` is built from what that gives.
       path: where the mapping stands in the configuration, for the messages (`env.battery`).
 
     Raises: UserError that names the full key, the value found and what is allowed.
@@ -46,6 +47,8 @@ def build(cls: Any, mapping: Any, path: str = "") -> Any:
     names = [field.name for field in fields(cls)]
     if not isinstance(mapping, Mapping):
         raise UserError(f"{path}={show(mapping)}: must be a group of keys ({', '.join(names)})")
+    if (filled := getattr(cls, "filled", None)) is not None:
+        mapping = filled(mapping, path)
     for key in mapping:
         if key not in names:
             raise unknown_key(_join(path, str(key)), [_join(path, name) for name in names])

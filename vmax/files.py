@@ -23,6 +23,13 @@ class DiskFull(Exception):
     """There is no space left for what was to be written; everything earlier is intact."""
 
 
+def config_dir() -> Path:
+    """The folder of the YAML files: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yields a temporary name beside `path`; renamed to it at the end, removed on an error. Raises DiskFull."""

@@ -50,8 +50,8 @@ def edit(row, text):
         (
             778,
             "2023-04-02 08:00,n/a?",
-            "prices.csv: row 778 (2023-04-02 08:00): 'n/a?' in column 'price' is no number; set "
-            "env.data.missing=interpolate to bridge up to 3 steps",
+            "prices.csv: row 778 (2023-04-02 08:00): 'n/a?' in column 'price' is no number; if it stands "
+            "for a missing value set 'env.data.read.missing_text=[\"n/a?\"]', else mend it",
         ),
         (
             778,
@@ -68,8 +68,8 @@ def edit(row, text):
         (
             3,
             "01/03/2023 01:00,50",
-            "prices.csv: row 3 (01/03/2023 01:00): column 'time' is no ISO 8601 time such as 2024-01-31 23:00; write "
-            "it so, or set env.data.columns.time= to another column",
+            "prices.csv: row 3 (01/03/2023 01:00): column 'time' is no ISO 8601 time such as 2024-01-31 23:00; set "
+            "env.data.read.dayfirst=true if the day stands before the month, else false",
         ),
         (
             3,
@@ -84,13 +84,13 @@ def edit(row, text):
         (
             4,
             "2023-02-28 23:00,50",
-            "prices.csv: row 4 (2023-02-28 23:00): earlier than the row before it; sort the file by 'time'",
+            "prices.csv: row 4 (2023-02-28 23:00): earlier than the row before it; set env.data.read.sort=true",
         ),
         (
             4,
             "2023-03-01 02:20,50",
-            "prices.csv: row 3 (2023-03-01 01:00): the next row is 80 minutes later, but the file's step is 60; "
-            "resample the file to one resolution",
+            "prices.csv: row 3 (2023-03-01 01:00): the next row is 80 minutes later, but the file's step is 60 "
+            "here; delete or mend the row",
         ),
         (1, "time,eur", "prices.csv: no column 'price'; set env.data.columns.price= to one of: time, eur"),
         (1, "date,price", "prices.csv: no column 'time'; set env.data.columns.time= to one of: date, price"),
@@ -107,7 +107,8 @@ def test_gap_names_its_place_its_size_and_the_override(in_folder):
     (in_folder / "prices.csv").write_text("\n".join(content))
     assert message() == (
         "prices.csv: row 100 (2023-03-05 02:00): after it a gap, the first of 2; 6 steps of 60 minutes are missing in "
-        "all; set env.data.gaps=segments to split the series there"
+        "all, at most 5 in a row; set env.data.missing=hold if a value that is left out is that of the row before, or "
+        "env.data.gaps=segments to split the series there"
     )
 
 
@@ -118,7 +119,8 @@ def test_off_the_hour_grid(in_folder):
 
 def test_unsupported_resolution(in_folder):
     (in_folder / "prices.csv").write_text("\n".join(lines(minutes=10)))
-    assert message() == "prices.csv: column 'time' goes in steps of 10 minutes; 15, 30, 60 are allowed"
+    expected = "prices.csv: column 'time' goes in steps of 10 minutes; set env.data.step_minutes= to one of 30, 60 to"
+    assert message() == f"{expected} average them"
 
 
 @pytest.mark.parametrize("gaps", ["error", "segments"])
@@ -126,7 +128,11 @@ def test_a_change_of_resolution_is_no_series_of_gaps(in_folder, gaps):
     content = lines(960, "2023-03-01", minutes=15) + lines(240, "2023-03-11", minutes=60)[1:]
     (in_folder / "prices.csv").write_text("\n".join(content))
     found = message(replace(CONFIG, gaps=gaps))
-    assert "row 962 (2023-03-11 00:00): the next row is 60 minutes later, but the file's step is 15" in found
+    assert found == (
+        "prices.csv: row 962 (2023-03-11 00:00): the steps are 15 minutes before and 60 from here on; set "
+        "env.data.step_minutes= to one of 15, 30, 60: longer ones are cut into such of the same values, shorter ones "
+        "averaged"
+    )
 
 
 def test_duplicate_of_the_doubled_hour_suggests_local_time(in_folder):
@@ -142,7 +148,7 @@ def test_gap_at_the_skipped_hour_suggests_local_time(in_folder):
     (in_folder / "prices.csv").write_text("\n".join(content))
     assert message() == (
         "prices.csv: row 603 (2023-03-26 01:00): after it a gap, the first of 1; 1 steps of 60 minutes are missing in "
-        "all; set env.data.naive_time=local if the file is in Europe/Amsterdam time"
+        "all, at most 1 in a row; set env.data.naive_time=local if the file is in Europe/Amsterdam time"
     )
 
 
@@ -173,16 +179,20 @@ def test_constant_series(in_folder):
     ("name", "content", "expected"),
     [
         ("prices.csv", None, r"prices.csv: no such file \(looked in .*\); set env.data.path=FILE"),
-        ("prices.xlsx", b"", r"prices.xlsx: unknown kind of file; env.data.path must end in .csv, .csv.gz, .parquet"),
+        ("prices.json", b"", r"prices.json: unknown kind of file; env.data.path must end in .csv, .txt, .tsv .*"),
         ("prices.csv", b"", r"prices.csv: unreadable: No columns to parse from file"),
         ("prices.csv", b"time,price\n", r"prices.csv: holds 0 rows of data; at least 2 are needed"),
         ("prices.csv", b"time,price\n1,2\n1,2,3\n", r"prices.csv: unreadable: .*line 3.*"),
         (
             "prices.csv",
             b"time,price\n1,2,3\n1,2,3\n",
-            r"prices.csv: unreadable: the rows have more entries than the .*",
+            r"prices.csv: the rows have more entries than the header .*",
         ),
-        ("prices.csv", b"time,price\n\xff\xfe,2\n", r"prices.csv: unreadable: 'utf-8' codec .*"),
+        (
+            "prices.csv",
+            b"time,price\n\xff\xfe,2\n",
+            r"prices.csv: not written in utf-8-sig; set env.data.read.encoding=latin-1 .*",
+        ),
         ("prices.csv.gz", b"time,price\n", r"prices.csv.gz: unreadable: Not a gzipped file .*"),
         ("prices.parquet", b"PAR1", r"prices.parquet: unreadable: .*"),
     ],
@@ -203,7 +213,10 @@ def test_truncated_gzip(in_folder):
 def test_time_column_of_numbers(in_folder):
     pd.DataFrame({"time": np.arange(5), "price": np.arange(5.0)}).to_parquet(in_folder / "prices.parquet")
     found = message(replace(CONFIG, path="prices.parquet"))
-    assert found == "prices.parquet: column 'time' holds numbers, no times; set env.data.columns.time= to another"
+    assert found == (
+        "prices.parquet: column 'time' holds numbers, no times; set env.data.columns.time= to another, or "
+        "env.data.read.time_format=[epoch_s] if they are seconds since 1970"
+    )
 
 
 DATES = {"train": ("2023-03-01", "2023-03-20"), "validation": ("2023-03-21", "2023-03-30")}
@@ -239,7 +252,9 @@ DATES = {"train": ("2023-03-01", "2023-03-20"), "validation": ("2023-03-21", "20
 )
 def test_settings(in_folder, changes, expected):
     (in_folder / "prices.csv").write_text("\n".join(lines()))
-    assert message(replace(CONFIG, **{**DATES, **changes})) == expected
+    with pytest.raises(UserError) as error:
+        load_series(replace(CONFIG, **{**DATES, **changes}))
+    assert str(error.value) == expected
 
 
 def test_too_short_for_an_automatic_split(in_folder):

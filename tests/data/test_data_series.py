@@ -136,12 +136,12 @@ def test_pv_column_is_read_beside_the_price(tmp_path):
 
 def test_interpolation_bridges_short_runs_only(tmp_path):
     table = frame().astype({"price_eur_per_mwh": object})
-    table.loc[[10, 11, 12], "price_eur_per_mwh"] = ["n/a?", None, "inf"]
+    table.loc[[10, 11, 12], "price_eur_per_mwh"] = ["n/a", None, "inf"]
     table.loc[0, "price_eur_per_mwh"] = None
     series = load(tmp_path, table, missing="interpolate")
-    assert series.values["price"][9:14].tolist() == [10.0, 11.0, 12.0, 13.0, 14.0]
-    assert series.values["price"][0] == 2.0  # no neighbour on one side: the value of the other is held
-    assert series.bridged_values == 4
+    assert series.values["price"][8:13].tolist() == [10.0, 11.0, 12.0, 13.0, 14.0]
+    assert series.values["price"][0] == 2.0 and "the first 1 rows lack values: cut off" in series.done
+    assert series.bridged_values == 3
     with pytest.raises(
         UserError, match=r"row 12 \(.*\): 3 values in a row are missing .* env.data.missing_max_steps=2"
     ):

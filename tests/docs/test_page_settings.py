@@ -26,9 +26,10 @@ from omegaconf import OmegaConf
 from vmax import envs
 from vmax.algorithms import make_algorithm
 from vmax.commands import report
-from vmax.config import compose, config_dir, is_hydras, load, to_mapping
+from vmax.config import compose, is_hydras, load, to_mapping
 from vmax.conversion import build
 from vmax.errors import UserError
+from vmax.files import config_dir
 from vmax.spaces import random_actions
 from vmax.training.day_plan import in_days
 from vmax.training.run import build_program

@@ -16,9 +16,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from vmax.config import compose, composition_error, config_dir, is_hydras, to_mapping
+from vmax.config import compose, composition_error, is_hydras, to_mapping
 from vmax.errors import UserError
-from vmax.files import DiskFull, refused, unwritable
+from vmax.files import DiskFull, config_dir, refused, unwritable
 from vmax.hydra_errors import HYDRA_ERRORS
 
 FLAGS = (

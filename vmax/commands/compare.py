@@ -31,7 +31,7 @@ from rich.console import Console
 from vmax.commands.board import Board
 from vmax.commands.cli import check_flags, plain_main
 from vmax.commands.jobs import Job, Process, folder_name, is_finished
-from vmax.config import compose, config_dir, is_hydras, load, to_mapping
+from vmax.config import compose, is_hydras, load, to_mapping
 from vmax.conversion import build
 from vmax.errors import UserError
 from vmax.evaluation import side_by_side
@@ -40,7 +40,7 @@ from vmax.evaluation.report import attempted, write_comparison_report
 from vmax.evaluation.report.compared import Compared, Left
 from vmax.evaluation.report.parts import command
 from vmax.evaluation.report.source import Source
-from vmax.files import held, write_csv, write_json
+from vmax.files import config_dir, held, write_csv, write_json
 from vmax.plotting import save
 from vmax.training.inputs import placed_overrides
 from vmax.training.signals import Signals

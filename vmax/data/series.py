@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
-from vmax.conversion import DataFile
+from vmax.conversion import DataFile, unknown_key
 from vmax.data import splits as split_rules
-from vmax.data.calendar import check_timezone, local_time, read_steps, read_times
-from vmax.data.reader import read_numbers, read_table
+from vmax.data.calendar import check_timezone, local_time
+from vmax.data.grid import Steps, at_steps, check_not_ends, read_rows
+from vmax.data.layout import PLAIN, FormatFile, ReadConfig, filled, settings_of
+from vmax.data.reader import Table, read_numbers, read_table
+from vmax.data.stamps import to_utc
 from vmax.data.units import CAPACITIES, check_alike, power_factor, price_factor
 from vmax.errors import UserError
 
@@ -31,51 +35,133 @@ STANDBY_SHARE = 0.02
 """Of its highest output a plant may draw so much at night."""
 
 
+ROLES = ("price", "pv", "imbalance", "reserve_up", "reserve_down")
+"""What a column may be."""
+PRICES = ("price", "imbalance")
+
+
 @dataclass(frozen=True)
 class ColumnsConfig:
-    """Names of the columns in the file: the step's start, the price per MWh and, or None, the PV output in MW and the
+    """Names of the columns in a file: the time of a step and, or None, the price per MWh, the PV output in MW, the
     imbalance price per MWh, and the prices of upward and downward reserve capacity per MW and hour."""
 
     time: str
-    price: str
+    price: str | None
     pv: str | None
     imbalance: str | None
     reserve_up: str | None
     reserve_down: str | None
 
+    @property
+    def mapped(self) -> dict[str, str]:
+        """The columns of values, by role."""
+        return {role: name for role in ROLES if (name := getattr(self, role)) is not None}
+
 
 @dataclass(frozen=True)
-class DataConfig:
-    """Where the series comes from and how it is read.
+class FileConfig:
+    """One file and how it is read.
 
-    `path` None is the shipped series. Units are those of the columns: `eur_per_mwh` (any currency), `ct_per_kwh` and
-    the like; None: per MWh, reserve per MW and hour, PV in MW, and a column whose name says otherwise is an error.
-    `price_scale_ok`: prices beyond `MEAN_PRICE_RANGE` are meant. `missing_codes`: numbers that stand for a missing
-    value; None: those of `vmax.data.units.CODES` are an error. `step_minutes` cuts the file's steps into shorter ones
-    of the same values. `timezone` is the market's: days and years of splits are local there. `naive_time` tells how
-    stamps without an offset are read.
-    Splits are (first, last) local days; None for all three is automatic: fixed years for the shipped series, 70/15/15 %
-    in time order for another file.
+    `format`: the preset that says what is null here (`vmax.data.layout`). Units are those of the columns:
+    `eur_per_mwh` (any currency), `ct_per_kwh` and the like; None: per MWh, reserve per MW and hour, PV in MW, and a
+    column whose name says otherwise is an error. `missing_codes`: numbers that stand for a missing value; None: those
+    of `vmax.data.units.CODES` are an error. `missing=hold`: what is left out or empty has the value before it.
+    `naive_time` tells how stamps without an offset are read, `timezone` is the clock of the local ones, and `stamps`
+    whether they are the begins or the ends of steps.
     """
 
     path: DataFile | None
+    format: FormatFile
     columns: ColumnsConfig
+    read: ReadConfig
     price_unit: str | None
     imbalance_unit: str | None
     reserve_unit: str | None
     pv_unit: Literal["MW", "kW", "W", "per_unit"] | None
-    price_scale_ok: bool
     missing_codes: tuple[float, ...] | None
-    step_minutes: Literal[15, 30, 60] | None
     timezone: str
-    naive_time: Literal["utc", "local"]
-    currency: str
-    missing: Literal["error", "interpolate"]
+    naive_time: Literal["utc", "local"] | None
+    stamps: Literal["begin", "end"] | None
+    missing: Literal["error", "interpolate", "hold"]
     missing_max_steps: int
+
+    def __post_init__(self) -> None:
+        check_timezone(self.timezone)
+        if self.missing_max_steps < 1:
+            raise UserError(f"env.data.missing_max_steps={self.missing_max_steps}: must be at least 1")
+
+
+@dataclass(frozen=True)
+class DataConfig(FileConfig):
+    """Where the series comes from and how it is read.
+
+    `path` None is the shipped series; `more` are files with further columns of the same times. `price_scale_ok`: prices
+    beyond `MEAN_PRICE_RANGE` are meant; `repeats_ok`: prices that stay the same for more than a day are. `step_minutes`
+    are the steps that the file's become: longer ones are cut, shorter ones averaged. `timezone` is the market's: days
+    and years of splits are local there.
+    Splits are (first, last) local days; None for all three is automatic: fixed years for the shipped series, 70/15/15 %
+    in time order for another file.
+    """
+
+    more: tuple[FileConfig, ...]
+    price_scale_ok: bool
+    repeats_ok: bool
+    step_minutes: Literal[15, 30, 60] | None
+    currency: str
     gaps: Literal["error", "segments"]
     train: split_rules.Days | None
     validation: split_rules.Days | None
     test: split_rules.Days | None
+
+    @staticmethod
+    def filled(section: Mapping[str, Any], key: str) -> dict[str, Any]:
+        """What is set, with each null that the format says taken from there; see `vmax.data.layout.filled`."""
+        found = filled(section, key)
+        if isinstance(found.get("more"), list):
+            found["more"] = [_filled_more(item, found, f"{key}.more[{i}]") for i, item in enumerate(found["more"])]
+        return found
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.columns.price is None:
+            raise UserError("env.data.columns.price=null: must be the name of a column")
+        taken = dict.fromkeys(self.columns.mapped, "env.data.columns")
+        for number, item in enumerate(self.more):
+            key = f"env.data.more[{number}]"
+            if item.path is None:
+                raise UserError(f"{key}.path=null: must be the path of a file")
+            if not item.columns.mapped:
+                raise UserError(f"{key}.columns: none is named; allowed: {', '.join(ROLES[1:])}")
+            for role in item.columns.mapped:
+                if role in taken:
+                    raise UserError(f"{key}.columns.{role}: stands in {taken[role]} already")
+                taken[role] = f"{key}.columns"
+
+    @property
+    def mapped(self) -> dict[str, str]:
+        """The columns of values of all files, by role."""
+        found = dict(self.columns.mapped)
+        for item in self.more:
+            found |= item.columns.mapped
+        return found
+
+
+def _filled_more(item: Any, main: Mapping[str, Any], key: str) -> Any:
+    """A further file with what it leaves out: by its format, and the zone as the main file has it."""
+    if not isinstance(item, Mapping):
+        return item
+    names = [field.name for field in fields(FileConfig)]
+    for name in item:
+        if name not in names:
+            raise unknown_key(f"{key}.{name}", [f"{key}.{one}" for one in names])
+    whole: dict[str, Any] = {name: item.get(name) for name in names}
+    for group, of in (("columns", ColumnsConfig), ("read", ReadConfig)):
+        own = item.get(group)
+        whole[group] = {field.name: None for field in fields(of)} | dict(own if isinstance(own, Mapping) else {})
+    whole["format"] = item.get("format") or PLAIN
+    whole["timezone"] = item.get("timezone") or main.get("timezone")
+    whole["missing_max_steps"] = item.get("missing_max_steps") or main.get("missing_max_steps")
+    return filled(whole, key, without=("columns.price", "currency", "step_minutes"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,41 +202,45 @@ class Series:
 
 
 def load_series(config: DataConfig) -> Series:
-    """The series of a configuration, read, checked and split; read again only if the file has changed.
+    """The series of a configuration, read, checked and split; read again only if a file has changed.
 
-    Raises UserError, one line, for everything about the file or the configuration that is not right.
+    Raises UserError, one line, for everything about the files or the configuration that is not right.
     """
-    path = Path(config.path) if config.path is not None else SHIPPED
-    stamp = path.stat().st_mtime_ns if path.is_file() else 0
-    return _load(config, stamp)
+    paths = [Path(config.path) if config.path is not None else SHIPPED, *(Path(str(item.path)) for item in config.more)]
+    each = [part for path in paths for part in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    return _load(config, tuple((str(part), part.stat().st_mtime_ns) for part in each if part.is_file()))
 
 
 @lru_cache(maxsize=8)
-def _load(config: DataConfig, file_stamp: int) -> Series:
-    _check_settings(config)
-    names = {"time": config.columns.time, "price": config.columns.price}
-    optional = {role: getattr(config.columns, role) for role in ("pv", "imbalance", "reserve_up", "reserve_down")}
-    names |= {role: name for role, name in optional.items() if name is not None}
-    table = read_table(config.path if config.path is not None else str(SHIPPED), names)
-    table, utc = read_times(table, config.timezone, config.naive_time)
-    dt_h, segment = read_steps(table, utc, config.timezone, config.naive_time, config.gaps == "segments")
-    bridge = (config.missing == "interpolate", config.missing_max_steps, config.missing_codes)
-    read = {role: read_numbers(table, role, segment, *bridge) for role in names if role != "time"}
-    done = [f"{names[role]}: {count} missing values interpolated" for role, (_, count) in read.items() if count]
-    values = _in_our_units(table.file, names, {role: column for role, (column, _) in read.items()}, config, done)
-    dt_h, utc, segment, values = _refine(table.file, config.step_minutes, dt_h, utc, segment, values)
+def _load(config: DataConfig, files: tuple[tuple[str, int], ...]) -> Series:
+    done: list[str] = []
+    main = config if config.path is not None else replace(config, path=str(SHIPPED))
+    steps = _read(main, config.step_minutes, config.gaps == "segments", done)
+    for number, item in enumerate(config.more):
+        with settings_of(f"env.data.more[{number}]"):
+            more = _read(item, steps.steps.minutes, config.gaps == "segments", done)
+        steps = _joined(steps, more, config, done)
+    file, values = steps.file, steps.steps.values
+    _check_prices(file, config.mapped, values, config)
+    dt_h, utc, segment = steps.steps.minutes / 60.0, steps.steps.utc, steps.steps.segment
     local = local_time(utc, config.timezone)
     given = {name: getattr(config, name) for name in split_rules.SPLITS}
     if config.path is None and not any(given.values()):
         given = SHIPPED_DATES
-    dates = split_rules.split_dates(table.file, given, local.date)
-    blocks, dropped = split_rules.split_blocks(table.file, dates, local.date, segment, round(24 / dt_h))
+    dates = split_rules.split_dates(file, given, local.date)
+    blocks, dropped = split_rules.split_blocks(file, dates, local.date, segment, round(24 / dt_h))
+    _check_repeats(file, config, values, utc, blocks, round(24 / dt_h), done)
+    done.append(f"prices in {config.currency}/MWh, days of {config.timezone}")
+    if dropped.blocks:
+        done.append(
+            f"{dropped.blocks} gap-free stretches shorter than a day left out of the splits ({dropped.steps} steps)"
+        )
     arrays = (utc, segment, *values.values(), local.hour, local.day, local.weekday, local.month, local.year)
     for array in (*arrays, local.day_of_year):
         array.flags.writeable = False
     return Series(
         utc=utc,
-        values=MappingProxyType(values),
+        values=MappingProxyType(dict(values)),
         segment=segment,
         dt_h=dt_h,
         local_hour=local.hour,
@@ -163,31 +253,146 @@ def _load(config: DataConfig, file_stamp: int) -> Series:
         currency=config.currency,
         timezone=config.timezone,
         source=config.path or SHIPPED.name,
-        dropped_blocks=dropped,
-        pv_unit=config.pv_unit,
-        bridged_values=sum(count for _, count in read.values()),
+        dropped_blocks=dropped.blocks,
+        pv_unit=next((one.pv_unit for one in (config, *config.more) if one.columns.pv is not None), None),
+        bridged_values=steps.bridged,
         done=tuple(done),
     )
 
 
-def _refine(
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A file's values at steps of one length, and how many of them were bridged."""
+
+    file: str
+    steps: Steps
+    bridged: int
+
+
+def _read(config: FileConfig, step_minutes: int | None, allow_gaps: bool, done: list[str]) -> _Read:
+    """The columns of one file in our units; what was done to them is added to `done`. Raises UserError."""
+    before = len(done)
+    names = {"time": config.columns.time, **config.columns.mapped}
+    if config.read.begin is not None:
+        del names["time"]
+    if config.read.period is not None:
+        names["period"] = config.read.period
+    table = read_table(str(config.path), names, config.read)
+    rows_read = len(table.row)
+    table, utc = to_utc(table, config.timezone, config.naive_time)
+    if config.stamps is None:
+        check_not_ends(table, utc, config.timezone)
+    table, utc = _without_empty_ends(table, utc, config, done)
+    hold = config.missing_max_steps if config.missing == "hold" else 0
+    rows = read_rows(table, utc, config.timezone, config.naive_time, config.stamps, step_minutes, hold, allow_gaps)
+    if rows.gaps[0]:
+        done.append(f"{rows.gaps[0]} gaps of {rows.gaps[1]} rows in all: the series is split there")
+    roles = list(config.columns.mapped)
+    read = {role: _numbers(rows.table, role, rows.segment, rows.absent, config) for role in roles}
+    if rows.held:
+        done.append(f"{rows.held} rows that the file leaves out have the values of the row before (hold)")
+    way = "that of the row before (hold)" if config.missing == "hold" else "interpolated"
+    done += [f"{table.names[role]}: {count} missing values {way}" for role, (_, count) in read.items() if count]
+    values = _in_our_units(table.file, table.names, {role: column for role, (column, _) in read.items()}, config, done)
+    steps = at_steps(rows, values, config.timezone, done)
+    first, last = (np.datetime_as_string(moment, unit="m") for moment in steps.utc[[0, -1]])
+    columns = ", ".join(f"{role} from '{table.names[role]}'" for role in roles)
+    done.insert(
+        before,
+        f"{Path(table.file).name}: {rows_read} rows read, {columns}; {len(steps.utc)} steps of {steps.minutes} minutes "
+        f"from {first} to {last} UTC",
+    )
+    return _Read(table.file, steps, sum(count for _, count in read.values()) + rows.held * len(roles))
+
+
+def _numbers(
+    table: Table, role: str, segment: np.ndarray, absent: np.ndarray, config: FileConfig
+) -> tuple[np.ndarray, int]:
+    """A column with its missing values bridged, and how many of them stand in the file."""
+    if absent.any():
+        column = table.columns[role].mask(pd.Series(absent))
+        table = replace(table, columns={**table.columns, role: column})
+    values, count = read_numbers(table, role, segment, config.missing, config.missing_max_steps, config.missing_codes)
+    return values, count - int(absent.sum())
+
+
+def _without_empty_ends(table: Table, utc: np.ndarray, config: FileConfig, done: list[str]) -> tuple[Table, np.ndarray]:
+    """Without the rows before the first and after the last that has all values: what is missing there is not bridged,
+    but for what `hold` may. Raises UserError where no row has all values."""
+    given = np.logical_and.reduce([~table.columns[role].isna().to_numpy() for role in config.columns.mapped])
+    full = np.flatnonzero(given)
+    if not full.size:
+        raise UserError(f"{table.file}: no row has a value in all of {', '.join(config.columns.mapped.values())}")
+    first, last = int(full[0]), int(full[-1])
+    if config.missing == "hold":
+        last = min(last + config.missing_max_steps, len(given) - 1)
+    for rows, where in ((first, "first"), (len(given) - 1 - last, "last")):
+        if rows:
+            done.append(f"the {where} {rows} rows lack values: cut off")
+    kept = np.zeros(len(given), bool)
+    kept[first : last + 1] = True
+    return table.keep(kept), utc[kept]
+
+
+def _joined(main: _Read, more: _Read, config: DataConfig, done: list[str]) -> _Read:
+    """The steps that both files have. Raises UserError where the second lacks some within the first."""
+    steps, other = main.steps, more.steps
+    both = np.isin(steps.utc, other.utc)
+    if not both.any():
+        raise UserError(
+            f"{more.file}: has {np.datetime_as_string(other.utc[0], unit='m')} to "
+            f"{np.datetime_as_string(other.utc[-1], unit='m')} UTC, no step of {main.file}"
+        )
+    found = np.flatnonzero(both)
+    inside = ~both[found[0] : found[-1] + 1]
+    if inside.any() and config.gaps != "segments":
+        where = np.datetime_as_string(steps.utc[found[0] + int(np.argmax(inside))], unit="m")
+        raise UserError(
+            f"{more.file}: no value at {where} UTC, a step of {main.file}, the first of {inside.sum()}; fill them in "
+            "or set env.data.gaps=segments"
+        )
+    if not both.all():
+        done.append(f"{(~both).sum()} steps of {main.file} that {more.file} has not left out")
+    utc = steps.utc[both]
+    at = np.searchsorted(other.utc, utc)
+    values = {role: column[both] for role, column in steps.values.items()}
+    values |= {role: column[at] for role, column in other.values.items()}
+    gap = np.diff(utc) > np.timedelta64(steps.minutes, "m")
+    segment = np.concatenate([[0], np.cumsum(gap | (np.diff(steps.segment[both]) != 0))]).astype(np.int32)
+    return _Read(main.file, Steps(steps.minutes, utc, segment, values), main.bridged + more.bridged)
+
+
+def _check_repeats(
     file: str,
-    step_minutes: int | None,
-    dt_h: float,
+    config: DataConfig,
+    values: Mapping[str, np.ndarray],
     utc: np.ndarray,
-    segment: np.ndarray,
-    values: dict[str, np.ndarray],
-) -> tuple[float, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """The series on shorter steps, each value repeated; as it is without `step_minutes`. Raises UserError."""
-    if step_minutes is None:
-        return dt_h, utc, segment, values
-    minutes = round(dt_h * 60)
-    if minutes % step_minutes:
-        raise UserError(f"env.data.step_minutes={step_minutes}: the steps of {file} have {minutes} minutes already")
-    parts = minutes // step_minutes
-    offset = np.arange(parts) * np.timedelta64(step_minutes * 60, "s")
-    utc = (utc[:, None] + offset).ravel()
-    return step_minutes / 60.0, utc, segment.repeat(parts), {role: v.repeat(parts) for role, v in values.items()}
+    blocks: Mapping[str, split_rules.Blocks],
+    steps_per_day: int,
+    done: list[str],
+) -> None:
+    """Raises UserError for prices of one value for more than a day in validation or test, unless it is allowed: prices
+    that are not published yet stand so in files. Elsewhere it is said."""
+    for role in PRICES:
+        for split, parts in blocks.items() if role in values else ():
+            for first, stop in parts:
+                part = values[role][first:stop]
+                edges = np.flatnonzero(np.concatenate([[True], np.diff(part) != 0, [True]]))
+                longest = int(np.argmax(np.diff(edges)))
+                begin, steps = edges[longest], int(np.diff(edges)[longest])
+                if steps <= steps_per_day:
+                    continue
+                where = np.datetime_as_string(utc[first + begin], unit="m")
+                found = (
+                    f"column '{config.mapped[role]}' is {part[begin]:g} for {steps} steps in a row from {where} UTC on"
+                )
+                if split == "train" or config.repeats_ok:
+                    done.append(f"{found} ({split})")
+                    continue
+                raise UserError(
+                    f"{file}: {found}, in the {split} split (not published yet?); delete these rows, or set "
+                    "env.data.repeats_ok=true if it is meant"
+                )
 
 
 def check_split_lengths(series: Series, episode_days: int) -> None:
@@ -195,18 +400,14 @@ def check_split_lengths(series: Series, episode_days: int) -> None:
     split_rules.check_split_lengths(series.source, series.splits, series.steps_per_day, episode_days)
 
 
-def _check_settings(config: DataConfig) -> None:
-    check_timezone(config.timezone)
-    if config.missing_max_steps < 1:
-        raise UserError(f"env.data.missing_max_steps={config.missing_max_steps}: must be at least 1")
-
-
 def _in_our_units(
-    file: str, names: Mapping[str, str], values: dict[str, np.ndarray], config: DataConfig, done: list[str]
+    file: str, names: Mapping[str, str], values: dict[str, np.ndarray], config: FileConfig, done: list[str]
 ) -> dict[str, np.ndarray]:
     """The values per MWh, per MW and hour, and in MW; what was changed is added to `done`. Raises UserError for values
     that cannot be in the unit that they are said to be in."""
-    factors = {"price": price_factor(file, names["price"], config.price_unit, "env.data.price_unit")}
+    factors = {}
+    if "price" in names:
+        factors["price"] = price_factor(file, names["price"], config.price_unit, "env.data.price_unit")
     if "imbalance" in names:
         factors["imbalance"] = price_factor(file, names["imbalance"], config.imbalance_unit, "env.data.imbalance_unit")
     for role in ("reserve_up", "reserve_down"):
@@ -216,7 +417,6 @@ def _in_our_units(
         factors["pv"] = power_factor(file, names["pv"], config.pv_unit, "env.data.pv_unit")
     done += [f"{names[role]}: times {factor:g}, the unit" for role, factor in factors.items() if factor != 1.0]
     values = {role: column * factors[role] if factors[role] != 1.0 else column for role, column in values.items()}
-    _check_prices(file, names, values, config)
     if "pv" in values:
         values["pv"] = _without_standby(file, names["pv"], values["pv"], done)
     return values
@@ -231,7 +431,8 @@ def _check_prices(file: str, names: Mapping[str, str], values: Mapping[str, np.n
             f"{file}: column '{names['price']}' has a mean |price| of {mean:g}, outside of {low:g} to {high:g} per "
             f"MWh; {mend}, or env.data.columns.price= to another column"
         )
-    if "imbalance" in values and config.imbalance_unit is None:
+    said = next((one.imbalance_unit for one in (config, *config.more) if one.columns.imbalance is not None), None)
+    if "imbalance" in values and said is None:
         both = (names["imbalance"], names["price"])
         check_alike(file, both, values["imbalance"], values["price"], "env.data.imbalance_unit")
     for role in ("reserve_up", "reserve_down"):

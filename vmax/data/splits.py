@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,13 @@ Days = Annotated[tuple[str, str], "two days such as [2024-01-01,2024-12-31]"]
 """First and last local day of a split."""
 Years = Annotated[tuple[int, ...], "years such as [2023,2024]"]
 Blocks = tuple[tuple[int, int], ...]
+
+
+class Dropped(NamedTuple):
+    """Gap-free blocks that are too short for a split, and the steps in them."""
+
+    blocks: int
+    steps: int
 
 
 def split_dates(file: str, given: Mapping[str, Days | None], local_date: np.ndarray) -> dict[str, tuple[date, date]]:
@@ -75,12 +82,12 @@ def _override(name: str, first: date, last: date) -> str:
 
 def split_blocks(
     file: str, dates: Mapping[str, tuple[date, date]], local_date: np.ndarray, segment: np.ndarray, steps_per_day: int
-) -> tuple[dict[str, Blocks], int]:
+) -> tuple[dict[str, Blocks], Dropped]:
     """Gap-free blocks `[start, stop)` of each split, one per segment; those shorter than a day are dropped and counted.
 
     Raises UserError for a split of which no block is left.
     """
-    splits, dropped = {}, 0
+    splits, dropped = {}, Dropped(0, 0)
     for name, (first, last) in dates.items():
         begin = int(np.searchsorted(local_date, np.datetime64(first)))
         end = int(np.searchsorted(local_date, np.datetime64(last), side="right"))
@@ -94,7 +101,8 @@ def split_blocks(
                 f"{file}: split '{name}' ({first} to {last}) has no gap-free day; set env.data.{name}=[FIRST,LAST]"
             )
         splits[name] = whole
-        dropped += len(blocks) - len(whole)
+        steps = sum(b - a for a, b in blocks) - sum(b - a for a, b in whole)
+        dropped = Dropped(dropped.blocks + len(blocks) - len(whole), dropped.steps + steps)
     return splits, dropped
 
 

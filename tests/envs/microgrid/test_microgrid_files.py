@@ -1,6 +1,7 @@
 """The user's own files: read as they are meant, units checked, and one line for whatever is wrong."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_microgrid import FEW
 
-from vmax.envs.microgrid.data_settings import FilesConfig
+from vmax.conversion import build
+from vmax.envs.microgrid.data_settings import FilesConfig, SiteFile
 from vmax.envs.microgrid.rules import NoControl
 from vmax.envs.microgrid.sessions import FileSessions, place_sessions, socket_power_kw
 from vmax.envs.microgrid.years import make_years
@@ -45,7 +47,7 @@ def message(config):
     with pytest.raises(UserError) as error:
         make_years(config, "test")
     text = str(error.value)
-    assert "\n" not in text and "env.data.columns" not in text and "naive_time" not in text
+    assert "\n" not in text and "env.data.columns" not in text and "env.data.read" not in text
     return text
 
 
@@ -111,9 +113,16 @@ def test_local_time_with_summer_time_is_read_and_slips_of_it_are_explained():
     years = make_years(dutch, "test")
     np.testing.assert_allclose(years.mall_kw[0], mall_kw(local[local.year == 2025]), rtol=1e-5)
     pd.DataFrame({"utc": local, "mall_kw": 1.0}).to_csv("mall.csv", index=False)
-    assert message(dutch).endswith("name the time column 'local' if the file is in Europe/Amsterdam time")
+    assert message(dutch).endswith(
+        "set naive_time=local if the file is in Europe/Amsterdam time (in env.data.files.mall={path: mall.csv, …})"
+    )
     pd.DataFrame({"local": utc.tz_localize(None), "mall_kw": 1.0}).to_csv("mall.csv", index=False)
-    assert message(dutch).endswith("summer time skips it; set env.data.files.timezone= to the zone of the file")
+    assert "this hour does not exist in Europe/Amsterdam" in message(dutch)
+    assert message(dutch).endswith("set timezone= to that (in env.data.files.mall={path: mall.csv, …})")
+    said = {"path": "mall.csv", "timezone": "UTC"}
+    own = replace(dutch, files=replace(NONE, mall=build(SiteFile, said, "env.data.files.mall")))
+    with pytest.raises(UserError, match="adds up to 8760 kWh a year"):  # it is read as UTC; 1 kW is not this site
+        make_years(own, "test")
 
 
 def test_carbon_and_tariff_go_with_generated_loads():
@@ -254,7 +263,7 @@ def edited(row, column, entry):
 @pytest.mark.parametrize(
     ("column", "entry", "line"),
     [
-        ("mall_kw", "n/a?", "mall.csv: row 30 (2023-01-02 04:00): 'n/a?' in column 'mall_kw'; a number of at least 0"),
+        ("mall_kw", "n/a?", "mall.csv: row 30 (2023-01-02 04:00): 'n/a?' in column 'mall_kw' is no number; if it st"),
         ("mall_kw", "", "mall.csv: row 30 (2023-01-02 04:00): no value in column 'mall_kw'; a number of at least 0"),
         ("mall_kw", "-3", "mall.csv: row 30 (2023-01-02 04:00): '-3' in column 'mall_kw'; a number of at least 0"),
         ("mall_kw", "inf", "mall.csv: row 30 (2023-01-02 04:00): 'inf' in column 'mall_kw'"),
@@ -273,12 +282,16 @@ def test_a_gap_is_named():
     times = clock().delete(28)
     write("mall.csv", times, mall_kw=mall_kw(times))
     text = message(config(mall="mall.csv"))
-    assert text.startswith("mall.csv: row 29 (2023-01-02 03:00): after it a gap") and text.endswith("; fill them in")
+    assert text.startswith("mall.csv: row 29 (2023-01-02 03:00): after it a gap") and text.endswith(
+        "set missing=hold if a value that is left out is that of the row before (in env.data.files.mall={path: "
+        "mall.csv, …})"
+    )
 
 
 def test_other_files_are_refused():
     assert message(config(mall="gone.csv")).endswith("set env.data.files.mall=FILE")
-    assert "env.data.files.pv must end in .csv" in message(config(pv="pv.xlsx"))
+    Path("pv.json").write_text("{}")
+    assert "one time column is needed" in message(config(pv="pv.json"))
     times = clock(stop="2023-01-05")
     write("short.csv", times, mall_kw=mall_kw(times))
     assert "2023-01-01 to 2023-01-04 holds 0 whole local calendar years; at least 3" in message(
@@ -295,7 +308,10 @@ def test_other_files_are_refused():
     pd.DataFrame({"when": ["2023-01-01"], "mall_kw": [1.0]}).to_csv("when.csv", index=False)
     assert "when.csv: one time column is needed, named utc or local or time" in message(config(mall="when.csv"))
     pd.DataFrame({"time": [1.0, 2.0], "mall_kw": 1.0}).to_parquet("numbers.parquet")
-    assert message(config(mall="numbers.parquet")).endswith("holds numbers, no times; write them as 2024-01-31 23:00")
+    assert message(config(mall="numbers.parquet")).endswith(
+        "holds numbers, no times; set columns.time= to another, or read.time_format=[epoch_s] if they are seconds "
+        "since 1970 (in env.data.files.mall={path: numbers.parquet, …})"
+    )
     write("grams.csv", times, carbon_kg_per_kwh=452.1)
     assert "452.1 kg per kWh, more than any grid; at most 5" in message(config(carbon="grams.csv"))
 
@@ -387,7 +403,7 @@ def test_sessions_go_with_a_load_of_the_same_years():
         ({"departure": "later"}, "row 6 (later): column 'departure' is no ISO 8601 time"),
         ({"energy_kwh": "4.1"}, "energy_kwh 4.1 is more than socket 0 of 2 kW delivers in 2 h, 4 kWh"),
         ({"energy_kwh": "-1"}, "'-1' in column 'energy_kwh'; a number of at least 0 is needed"),
-        ({"energy_kwh": "full"}, "'full' in column 'energy_kwh'; a number of at least 0 is needed"),
+        ({"energy_kwh": "full"}, "'full' in column 'energy_kwh' is no number"),
         ({"socket": "4"}, "'4' in column 'socket'; whole numbers from 0 to 3 are allowed"),
         ({"socket": "A"}, "'A' in column 'socket'; whole numbers from 0 to 3 are allowed"),
         ({"socket": ""}, "no value in column 'socket'"),

@@ -298,9 +298,7 @@ class Bess(Plain):
     @property
     def data_notes(self) -> tuple[str, ...]:
         """What was done to the values of the file, and what its splits leave out."""
-        dropped = self.series.dropped_blocks
-        left_out = f"{dropped} stretches between gaps, each shorter than a day, are in no split"
-        return (*self.series.done, left_out) if dropped else self.series.done
+        return self.series.done
 
     def natural(self, params: BessParams) -> Natural:
         """Charges as shares, hours as hours, prices in spreads or EUR/MWh; actions in MW."""

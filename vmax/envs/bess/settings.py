@@ -114,19 +114,18 @@ class BessConfig:
 
         if self.market.kind == "auction" and self.reserve.sold:
             raise UserError(f"env.reserve.product={self.reserve.product}: must be none with env.market.kind=auction")
-        if self.data.columns.pv is None and np.max(self.plant.pv_capacity_mw) > 0:
+        columns = self.data.mapped
+        if "pv" not in columns and np.max(self.plant.pv_capacity_mw) > 0:
             check_place("env.solar", self.solar.latitude, self.solar.longitude, self.data.timezone)
-        columns = self.data.columns
-        if columns.imbalance is not None and self.market.kind != "imbalance":
+        if "imbalance" in columns and self.market.kind != "imbalance":
             raise UserError(
-                f"env.data.columns.imbalance={columns.imbalance}: nothing reads it with env.market.kind="
+                f"env.data.columns.imbalance={columns['imbalance']}: nothing reads it with env.market.kind="
                 f"{self.market.kind}; set env.market.kind=imbalance, or null"
             )
         for role in ("reserve_up", "reserve_down"):
-            column = getattr(columns, role)
-            if column is not None and not self.reserve.sold:
+            if role in columns and not self.reserve.sold:
                 raise UserError(
-                    f"env.data.columns.{role}={column}: nothing reads it with env.reserve.product=none; set "
+                    f"env.data.columns.{role}={columns[role]}: nothing reads it with env.reserve.product=none; set "
                     "env.reserve.product=, or null"
                 )
         for name in self.observation.features:

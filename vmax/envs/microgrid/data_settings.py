@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from calendar import isleap
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal
 
-from vmax.conversion import DataFile, InputFile
+from vmax.conversion import DataFile, InputFile, build, unknown_key
 from vmax.data.calendar import check_timezone
+from vmax.data.layout import PLAIN, FormatFile, ReadConfig, filled, preset_value
 from vmax.data.solar import check_place
 from vmax.errors import UserError
 
@@ -18,18 +18,6 @@ MOST_SPREAD = 0.2
 LATEST_CLOSING_H = 23.0
 SEEDS = 2**31
 SessionFiles = Annotated[str, "the path of a file or folder", InputFile(within="*.csv")]
-
-
-@contextmanager
-def in_words_of_here(words: Mapping[str, str]) -> Iterator[None]:
-    """UserErrors raised inside, with the keys and hints of `vmax.data` exchanged for those that are right here."""
-    try:
-        yield
-    except UserError as error:
-        text = str(error)
-        for there, here in words.items():
-            text = text.replace(there, here)
-        raise UserError(text) from error
 
 
 @dataclass(frozen=True)
@@ -142,18 +130,74 @@ class CarbonConfig:
 
 
 @dataclass(frozen=True)
+class FileColumns:
+    """Names of the columns of a file: the time and the value of a series; arrival, departure, energy and charger of
+    sessions. None: the names of plain files."""
+
+    time: str | None
+    pv: str | None
+    load: str | None
+    carbon: str | None
+    tariff: str | None
+    arrival: str | None
+    departure: str | None
+    energy_kwh: str | None
+    charger: str | None
+
+
+@dataclass(frozen=True)
+class SiteFile:
+    """One file of the site and how it is read.
+
+    `format`: the preset that says what is null here (`vmax.data.layout`). `unit`: of the values: kW, kWh, W, Wh, MW or
+    MWh; per_kwh or per_mwh; None: the name of the column says it. `timezone`, `naive_time`: of stamps without an
+    offset; None: that of the data, and local unless the column is named `utc`.
+    """
+
+    path: DataFile
+    format: FormatFile
+    columns: FileColumns
+    read: ReadConfig
+    unit: Literal["kW", "kWh", "W", "Wh", "MW", "MWh", "per_kwh", "per_mwh"] | None
+    timezone: str | None
+    naive_time: Literal["utc", "local"] | None
+    stamps: Literal["begin", "end"] | None
+    missing: Literal["error", "interpolate", "hold"]
+    missing_max_steps: int
+
+    @staticmethod
+    def filled(section: Mapping[str, Any], key: str) -> dict[str, Any]:
+        """The file with what is left out in the mapping: by its format, then as plain files have it."""
+        names = [field.name for field in fields(SiteFile)]
+        for name in section:
+            if name not in names:
+                raise unknown_key(f"{key}.{name}", [f"{key}.{one}" for one in names])
+        whole: dict[str, Any] = {name: section.get(name) for name in names}
+        for group, of in (("columns", FileColumns), ("read", ReadConfig)):
+            own = section.get(group)
+            whole[group] = {field.name: None for field in fields(of)} | dict(own if isinstance(own, Mapping) else {})
+        whole["format"] = section.get("format") or PLAIN
+        whole["missing_max_steps"] = section.get("missing_max_steps") or 3
+        if whole["unit"] is None:
+            quantity = {"mall": "load"}.get(key.rpartition(".")[2], key.rpartition(".")[2])
+            whole["unit"] = preset_value(whole["format"], f"{quantity}_unit", key)
+        return filled(whole, key, ("columns.price", "currency", "step_minutes"), ("columns.time", "timezone"))
+
+
+@dataclass(frozen=True)
 class FilesConfig:
     """The user's own series; None: generated (PV, mall, sessions), constant (carbon), or the configured tariff.
 
+    Each is a path, or a path with how the file is read (`SiteFile`).
     `timezone`: of stamps without an offset in columns other than `utc`; None: that of the data. `pv_unit`, `mall_unit`,
     `tariff_unit`: what the column holds, whatever its name says; None: the name says it.
     """
 
-    pv: DataFile | None
-    mall: DataFile | None
-    sessions: SessionFiles | None
-    carbon: DataFile | None
-    tariff: DataFile | None
+    pv: DataFile | SiteFile | None
+    mall: DataFile | SiteFile | None
+    sessions: SessionFiles | SiteFile | None
+    carbon: DataFile | SiteFile | None
+    tariff: DataFile | SiteFile | None
     timezone: str | None
     pv_unit: Literal["kW", "kWh"] | None
     mall_unit: Literal["kW", "kWh"] | None
@@ -163,10 +207,23 @@ class FilesConfig:
     def any_given(self) -> bool:
         return any(path is not None for path in (self.pv, self.mall, self.sessions, self.carbon, self.tariff))
 
+    def file(self, quantity: str) -> SiteFile:
+        """How the file of a quantity is read."""
+        given = getattr(self, quantity)
+        return given if isinstance(given, SiteFile) else build(SiteFile, {"path": given}, f"env.data.files.{quantity}")
+
+    def path_of(self, quantity: str) -> str | None:
+        """Where the file of a quantity is; None without one."""
+        given = getattr(self, quantity)
+        return given.path if isinstance(given, SiteFile) else given
+
+    def path(self, quantity: str) -> str:
+        """Where the file of a quantity is, that is given."""
+        return str(self.path_of(quantity))
+
     def __post_init__(self) -> None:
         if self.timezone is not None:
-            with in_words_of_here({"env.data.timezone": "env.data.files.timezone"}):
-                check_timezone(self.timezone)
+            check_timezone(self.timezone, "env.data.files.timezone")
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from vmax.data.calendar import LocalTime, _parse, local_time, read_steps, read_times
-from vmax.data.reader import Table, read_table
-from vmax.envs.microgrid.data_settings import DataConfig, in_words_of_here
+from vmax.data.calendar import LocalTime, local_time
+from vmax.data.grid import Rows, at_steps, check_not_ends, read_rows
+from vmax.data.layout import settings_of
+from vmax.data.reader import Table, column_names, numbers_of, read_numbers, read_table
+from vmax.data.stamps import parse, to_utc
+from vmax.envs.microgrid.data_settings import DataConfig, SiteFile
 from vmax.errors import UserError
 
 DAYS = 365
@@ -31,13 +35,11 @@ CAP_EXCESS = 1.02
 MOST_CARBON = 5.0
 MOST_MEAN_PRICE = 5.0
 """Per kWh: a tariff whose mean is above it is one per MWh, or in a currency for which that has to be said."""
-FIXED_WORDS = {
-    "set env.data.gaps=segments to split the series there": "fill them in",
-    "set env.data.naive_time=local if": "name the time column 'local' if",
-    "set env.data.naive_time=utc, or env.data.timezone= to": "set env.data.files.timezone= to",
-    ", or set env.data.columns.time= to another column": "",
-    "; set env.data.columns.time= to another": "; write them as 2024-01-31 23:00",
-}
+TO_KW = {"kW": 1.0, "W": 1e-3, "MW": 1e3, "kWh": 1.0, "Wh": 1e-3, "MWh": 1e3}
+"""Powers, and energies of a step before they are divided by its hours."""
+ENERGIES = ("kWh", "Wh", "MWh")
+STANDBY_SHARE = 0.02
+"""Of its highest output a plant may draw so much at night."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,27 +54,51 @@ class FileYears:
     values: np.ndarray
 
 
-def words_for(key: str) -> dict[str, str]:
-    """What the errors of `vmax.data` are to say of a file that stands at this key of the configuration."""
-    return {**FIXED_WORDS, "env.data.path must": f"{key} must", "set env.data.path=FILE": f"set {key}=FILE"}
-
-
-def read_years(config: DataConfig, quantity: str) -> FileYears:
+def read_years(config: DataConfig, quantity: str, done: list[str]) -> FileYears:
     """The whole years of one quantity (`pv`, `mall`: kW; `carbon`, `tariff`: per kWh) at the configured steps.
 
-    Finer steps are averaged, energies turned into powers by the step. Raises UserError, one line, for everything about
-    the file that is not right.
+    Finer steps are averaged, energies turned into powers by the step; what was done to the file is added to `done`.
+    Raises UserError, one line, for everything about the file that is not right.
     """
-    path, key = getattr(config.files, quantity), f"env.data.files.{quantity}"
-    time_name, name, unit = _columns(config, quantity, path)
-    zone = config.files.timezone or config.timezone
-    with in_words_of_here(words_for(key)):
-        table = read_table(path, {"time": time_name, "value": name})
-        naive_time = "utc" if time_name == "utc" else "local"
-        table, utc = read_times(table, zone, naive_time)
-        dt_h, _ = read_steps(table, utc, config.timezone, naive_time, allow_gaps=False)
-    values = read_column(table, "value", at_least=None if quantity == "tariff" else 0.0)
-    values = values / {"kWh": dt_h, "per_mwh": 1000.0}.get(str(unit), 1.0)
+    file, key = config.files.file(quantity), f"env.data.files.{quantity}"
+    time_name, name, unit = _columns(config, quantity, file)
+    zone = file.timezone or config.files.timezone or config.timezone
+    naive_time = file.naive_time or ("utc" if time_name == "utc" else "local")
+    before = len(done)
+    with settings_of(f"{key}={{path: {file.path}, …}}", key):
+        names = {"time": time_name, "value": name} if file.read.begin is None else {"value": name}
+        table = read_table(file.path, names, file.read)
+        rows_read = len(table.row)
+        table, utc = to_utc(table, zone, naive_time)
+        if file.stamps is None:
+            check_not_ends(table, utc, zone)
+        hold = file.missing_max_steps if file.missing == "hold" else 0
+        rows = read_rows(
+            table, utc, config.timezone, naive_time, file.stamps, config.step_minutes, hold, False, may_split=False
+        )
+        table, dt_h = rows.table, rows.minutes / 60.0
+        if dt_h.max() > config.dt_h:
+            minutes = round(dt_h.max() * 60)
+            raise UserError(
+                f"{table.file}: its steps of {minutes} minutes are longer than env.data.step_minutes="
+                f"{config.step_minutes}; set env.data.step_minutes={minutes} or give a finer file"
+            )
+        if file.missing == "error":
+            values, bridged = read_column(table, "value", None if quantity in ("pv", "tariff") else 0.0), 0
+        else:
+            values, bridged = read_numbers(
+                _without(rows), "value", rows.segment, file.missing, file.missing_max_steps, may_be_constant=True
+            )
+    if bridged:
+        done.append(f"{name}: {bridged} missing values {'held' if file.missing == 'hold' else 'interpolated'}")
+    values = values * (TO_KW.get(str(unit), 1.0) / (dt_h if unit in ENERGIES else 1.0))
+    values = values / (1000.0 if unit == "per_mwh" else 1.0)
+    if quantity == "pv":
+        values = _without_standby(table, values, done)
+    if quantity != "tariff" and values.min() < 0.0:
+        index = int(np.argmin(values))
+        entry = table.columns["value"].iloc[index]
+        raise UserError(f"{table.place(index)}: '{entry}' in column '{name}'; a number of at least 0 is needed")
     if quantity == "tariff":
         _check_price(config, table, values)
     if quantity == "carbon" and values.max() > MOST_CARBON:
@@ -80,62 +106,90 @@ def read_years(config: DataConfig, quantity: str) -> FileYears:
             f"{table.place(int(np.argmax(values)))}: column '{name}' has {values.max():g} kg per kWh, more than any "
             f"grid; at most {MOST_CARBON:g} are allowed (is it in g per kWh, or kg per MWh? convert it)"
         )
-    found = _at_steps(config, table.file, _whole_years(config, table.file, utc, values, dt_h), dt_h)
+    steps = at_steps(rows, {"value": values}, config.timezone, done)
+    found = _whole_years(config, table.file, steps.utc, steps.values["value"])
+    first, last = (np.datetime_as_string(moment, unit="m") for moment in steps.utc[[0, -1]])
+    done.insert(
+        before,
+        f"{Path(table.file).name}: {rows_read} rows read, {quantity} from '{name}'{f' in {unit}' if unit else ''}; "
+        f"from {first} to {last} UTC, of which the years {', '.join(map(str, found.years))} are whole",
+    )
     if quantity in ("pv", "mall"):
-        _check_total(config, quantity, table, unit, dt_h, found)
+        _check_total(config, quantity, table, unit, float(dt_h[0]), found)
     return found
 
 
-def _columns(config: DataConfig, quantity: str, path: str) -> tuple[str, str, str | None]:
+def _without(rows: Rows) -> Table:
+    """The table with no entry in the rows that the file leaves out."""
+    values = rows.table.columns["value"].mask(pd.Series(rows.absent))
+    return replace(rows.table, columns={**rows.table.columns, "value": values})
+
+
+def _without_standby(table: Table, pv_kw: np.ndarray, done: list[str]) -> np.ndarray:
+    """PV output with the little that inverters draw at night set to 0; more than that stays, to be refused."""
+    below = pv_kw < 0.0
+    if not below.any() or pv_kw.min() < -STANDBY_SHARE * pv_kw.max():
+        return pv_kw
+    done.append(f"{table.names['value']}: {below.sum()} values below 0, down to {pv_kw.min():g} kW, set to 0")
+    return np.maximum(pv_kw, 0.0)
+
+
+def _columns(config: DataConfig, quantity: str, file: SiteFile) -> tuple[str, str, str | None]:
     """Names of the time and of the value column, and the unit of the values (None: as the name says)."""
-    present = header(path)
     fixed = UNIT_OF_COLUMN.get(quantity)
     by_unit = fixed or {f"{quantity}_kw": "kW", f"{quantity}_kwh": "kWh"}
+    said = getattr(file.columns, {"mall": "load"}.get(quantity, quantity))
+    unit = file.unit or getattr(config.files, f"{quantity}_unit", None)
+    if said is not None and (file.columns.time is not None or file.read.begin is not None):
+        if unit is None and not fixed:
+            raise UserError(
+                f"{file.path}: the unit of column '{said}' is not said; set unit: kW, kWh, W, Wh, MW or MWh (in "
+                f"env.data.files.{quantity})"
+            )
+        return file.columns.time or "", said, unit
+    present = header(file)
     allowed = tuple(fixed) if fixed else (*by_unit, quantity)
     if not present:  # reading the table says what is wrong with the file
         return TIME_COLUMNS[0], allowed[0], None
-    times = [name for name in TIME_COLUMNS if name in present]
-    names = [name for name in allowed if name in present]
+    times = [file.columns.time] if file.columns.time else [name for name in TIME_COLUMNS if name in present]
+    names = [said] if said else [name for name in allowed if name in present]
     for what, found, choice in (("time", times, TIME_COLUMNS), ("value", names, allowed)):
-        if len(found) != 1:
+        if len(found) != 1 and not (what == "time" and file.read.begin is not None):
             raise UserError(
-                f"{path}: one {what} column is needed, named {' or '.join(choice)}; found: {', '.join(present)}"
+                f"{file.path}: one {what} column is needed, named {' or '.join(choice)}; found: {', '.join(present)}"
             )
-    unit = getattr(config.files, f"{quantity}_unit", None) or by_unit.get(names[0])
+    unit = unit or by_unit.get(names[0])
     if unit is None and not fixed:
         raise UserError(
-            f"{path}: column '{names[0]}' does not say its unit; name it {' or '.join(by_unit)}, or set "
+            f"{file.path}: column '{names[0]}' does not say its unit; name it {' or '.join(by_unit)}, or set "
             f"env.data.files.{quantity}_unit= to kW or kWh"
         )
-    return times[0], names[0], unit
+    return times[0] if times else "", names[0], unit
 
 
 def _check_price(config: DataConfig, table: Table, price_per_kwh: np.ndarray) -> None:
     """Raises UserError for prices that look like prices per MWh, unless their unit is said."""
     mean = float(np.abs(price_per_kwh).mean())
-    if mean > MOST_MEAN_PRICE and config.files.tariff_unit is None:
+    said = config.files.tariff_unit or config.files.file("tariff").unit
+    if mean > MOST_MEAN_PRICE and said is None:
         raise UserError(
             f"{table.file}: column '{table.names['value']}' has a mean |price| of {mean:g} per kWh; if it is per MWh "
             "set env.data.files.tariff_unit=per_mwh, if it is meant set per_kwh"
         )
 
 
-def header(path: str) -> list[str]:
+def header(file: SiteFile) -> list[str]:
     """The names of a file's columns; none where it cannot be read."""
     try:
-        if path.lower().endswith(".parquet"):
-            frame = pd.read_parquet(path)
-            frame = frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index()
-        else:
-            frame = pd.read_csv(path, dtype=str, encoding="utf-8-sig", nrows=0)
-        return [str(name) for name in frame.columns]
-    except (OSError, EOFError, ValueError):
+        return column_names(file.path, file.read)
+    except (UserError, OSError, EOFError, ValueError):
         return []
 
 
 def read_column(table: Table, role: str, at_least: float | None) -> np.ndarray:
     """A column as float64 `[T]`. Raises UserError for the first entry that is no finite number, or too low."""
-    values = np.array(pd.to_numeric(table.columns[role], errors="coerce"), np.float64)
+    with settings_of(f"env.data.files={{path: {table.file}, …}}"):
+        values = numbers_of(table, role)
     bad = ~np.isfinite(values)
     if at_least is not None:
         bad |= values < at_least
@@ -147,25 +201,12 @@ def read_column(table: Table, role: str, at_least: float | None) -> np.ndarray:
     return values
 
 
-def _at_steps(config: DataConfig, file: str, found: FileYears, dt_h: float) -> FileYears:
-    """The years at the configured steps: means over the finer ones of the file."""
-    minutes = round(dt_h * 60)
-    if minutes > config.step_minutes:
-        raise UserError(
-            f"{file}: its steps of {minutes} minutes are longer than env.data.step_minutes={config.step_minutes}; set "
-            f"env.data.step_minutes={minutes} or give a finer file"
-        )
-    parts = config.step_minutes // minutes
-    values = found.values.reshape(len(found.years), -1, parts).mean(axis=2)
-    return FileYears(found.years, found.utc[:, ::parts], values)
-
-
-def _whole_years(config: DataConfig, file: str, utc: np.ndarray, values: np.ndarray, dt_h: float) -> FileYears:
+def _whole_years(config: DataConfig, file: str, utc: np.ndarray, values: np.ndarray) -> FileYears:
     """The local years that the series holds from begin to end; what lies around them is left out."""
     local = local_time(utc, config.timezone)
     kept = np.flatnonzero(~leap_day(local))
     numbers, counts = np.unique(local.year[kept], return_counts=True)
-    whole = [int(year) for year, count in zip(numbers, counts, strict=True) if count == round(DAYS * 24 / dt_h)]
+    whole = [int(year) for year, count in zip(numbers, counts, strict=True) if count == DAYS * config.steps_per_day]
     check_years(file, whole, f"{local.date[0]} to {local.date[-1]}")
     rows = kept[np.isin(local.year[kept], whole)].reshape(len(whole), -1)
     return FileYears(tuple(whole), utc[rows], values[rows])
@@ -228,30 +269,40 @@ def _slip(ratio: float, unit: str | None, dt_h: float, key: str) -> str | None:
     return None
 
 
-def read_session_table(config: DataConfig, file: str, of_all: bool) -> Table:
+def read_session_table(config: DataConfig, path: str, of_all: bool) -> Table:
     """A table of sessions with the roles time (the arrival), departure and energy; `of_all`: with socket, too, which is
     a column socket or charger. Raises UserError for columns that lack."""
+    file = replace(config.files.file("sessions"), path=path)
+    said = file.columns
     present = header(file)
-    names: dict[str, str] = dict(zip(("time", "departure", "energy"), SESSION_COLUMNS, strict=True))
+    given = (said.arrival, said.departure, said.energy_kwh)
+    names = {
+        role: name or plain
+        for role, name, plain in zip(("time", "departure", "energy"), given, SESSION_COLUMNS, strict=True)
+    }
     if of_all and present:
-        names["socket"] = next((name for name in ("socket", "charger") if name in present), "socket or charger")
+        socket = said.charger or next((name for name in ("socket", "charger") if name in present), "socket or charger")
+        names["socket"] = socket
     missing = [name for name in names.values() if name not in present]
     if present and missing:
-        raise UserError(f"{file}: no column {missing[0]}; found: {', '.join(present)}")
-    with in_words_of_here(words_for("env.data.files.sessions")):
-        return read_table(file, names)
+        raise UserError(f"{path}: no column {missing[0]}; found: {', '.join(present)}")
+    with settings_of(f"env.data.files.sessions={{path: {file.path}, …}}", "env.data.files.sessions"):
+        return read_table(path, names, file.read)
 
 
-def read_moments(table: Table, role: str, config: DataConfig) -> np.ndarray:
-    """A column of times as UTC, datetime64[s] `[N]`; without an offset they are local. Raises UserError."""
+def read_moments(table: Table, role: str, config: DataConfig, first: bool = False) -> np.ndarray:
+    """A column of times as UTC, datetime64[s] `[N]`; without an offset they are local. Raises UserError.
+
+    `first`: of an hour that the clock shows twice the first is taken, else the second.
+    """
+    file = config.files.file("sessions")
     column = replace(table, names={"time": table.names[role]}, columns={"time": table.columns[role]})
-    with in_words_of_here(FIXED_WORDS):
-        stamps, has_offset = _parse(column)
-    if not has_offset:
-        # of an hour that occurs twice the second is taken
-        second = np.zeros(len(stamps), bool)
-        zone = config.files.timezone or config.timezone
-        local = stamps.tz_localize(zone, ambiguous=second, nonexistent="shift_forward")
+    with settings_of(f"env.data.files.sessions={{path: {file.path}, …}}", "env.data.files.sessions"):
+        found = parse(column)
+    stamps = found.clock
+    if not found.has_offset and file.naive_time != "utc":
+        zone = file.timezone or config.files.timezone or config.timezone
+        local = stamps.tz_localize(zone, ambiguous=np.full(len(stamps), first), nonexistent="shift_forward")
         stamps = local.tz_convert("UTC").tz_localize(None)
     return stamps.to_numpy().astype("datetime64[s]")
 
@@ -261,7 +312,7 @@ def read_sockets(table: Table, sockets: int) -> np.ndarray:
     text, name = table.columns["socket"].astype("string").str.strip(), table.names["socket"]
     if text.isna().any():
         raise UserError(f"{table.place(int(np.argmax(text.isna())))}: no value in column '{name}'")
-    if name == "charger":
+    if name != "socket":
         chargers = sorted(text.unique(), key=natural_order)
         check_sockets(table.file, len(chargers), sockets)
         return text.map({charger: number for number, charger in enumerate(chargers)}).to_numpy(np.int64)

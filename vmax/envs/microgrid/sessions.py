@@ -200,7 +200,7 @@ def read_sessions(config: DataConfig) -> FileSessions:
     sorted, numbers in them by size, and stand for the sockets in that order. Raises UserError, one line, for everything
     that is not right.
     """
-    path = Path(str(config.files.sessions))
+    path = Path(config.files.path("sessions"))
     if not path.exists():
         raise UserError(f"{path}: no such file or folder (looked in {Path.cwd()}); set env.data.files.sessions=PATH")
     if path.is_dir():
@@ -225,6 +225,9 @@ def _read_part(config: DataConfig, file: str, number: int | None) -> FileSession
     """The sessions of one file, checked; of socket `number`, or with a column that tells sockets apart."""
     table = read_session_table(config, file, number is None)
     arrival, departure = read_moments(table, "time", config), read_moments(table, "departure", config)
+    # from the first to the second time that the clock shows an hour
+    earlier = read_moments(table, "time", config, first=True)
+    arrival = np.where((departure <= arrival) & (earlier < departure), earlier, arrival)
     energy_kwh = read_column(table, "energy", at_least=0.0)
     socket = read_sockets(table, config.chargers.sockets) if number is None else np.full(len(arrival), number)
     _check_each(table, socket, arrival, departure, energy_kwh, config.chargers)

@@ -289,9 +289,9 @@ class MicrogridConfig:
     episode: EpisodeConfig
 
     def __post_init__(self) -> None:
-        self.tariff.settled(self.data.files.tariff)  # what does not go together is said at once
+        self.tariff.settled(self.data.files.path_of("tariff"))  # what does not go together is said at once
 
     @cached_property
     def billing(self) -> Tariff:
         """The tariff that holds."""
-        return self.tariff.settled(self.data.files.tariff)
+        return self.tariff.settled(self.data.files.path_of("tariff"))

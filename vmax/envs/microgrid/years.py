@@ -77,7 +77,8 @@ def _generated_years(config: DataConfig, split: str) -> Years:
 @lru_cache(maxsize=2)
 def _file_years(config: DataConfig, _: tuple[int, ...]) -> dict[str, Years]:
     """All splits of the user's files; the second argument is when these were written."""
-    series = {name: read_years(config, name) for name in SERIES if getattr(config.files, name) is not None}
+    done: list[str] = []
+    series = {name: read_years(config, name, done) for name in SERIES if getattr(config.files, name) is not None}
     found = sessions.read_sessions(config) if config.files.sessions is not None else None
     years = {name: of.years for name, of in series.items()}
     if found is not None and not years:
@@ -86,7 +87,7 @@ def _file_years(config: DataConfig, _: tuple[int, ...]) -> dict[str, Years]:
     for name, of in others:
         if of != covered:
             raise UserError(
-                f"env.data.files.{name}={getattr(config.files, name)}: has the years {_listed(of)}, but env.data.files."
+                f"env.data.files.{name}={config.files.path(name)}: has the years {_listed(of)}, but env.data.files."
                 f"{first} has {_listed(covered)}; all files must have the same"
             )
     if found is not None:
@@ -224,6 +225,7 @@ def _seed(config: DataConfig, split: str, year: int, quantity: int) -> np.random
 def _stamps(config: DataConfig) -> tuple[int, ...]:
     """When the files were last written; of a folder each of its files."""
     files = config.files
-    paths = [Path(path) for path in (files.pv, files.mall, files.sessions, files.carbon, files.tariff) if path]
+    names = [name for name in (*SERIES, "sessions") if getattr(files, name) is not None]
+    paths = [Path(files.path(name)) for name in names]
     each = [inner for path in paths for inner in (sorted(path.glob("*.csv")) if path.is_dir() else [path])]
     return tuple(path.stat().st_mtime_ns if path.is_file() else 0 for path in each)
