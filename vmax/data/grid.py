@@ -175,7 +175,7 @@ def _fitting(found: np.ndarray) -> list[int]:
 
 
 def _check_grid(table: Table, utc: np.ndarray, minutes: np.ndarray, timezone: str, step: int) -> None:
-    seconds = local_time(utc, timezone).hour * 3600.0
+    seconds = (local_time(utc, timezone).hour * 3600.0).round()
     grid = np.minimum(minutes, step)
     off = seconds % (60 * grid) != 0
     if not off.any():

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
-from vmax.conversion import InputFile, show
+from vmax.conversion import InputFile, build, show
 from vmax.errors import UserError
 from vmax.files import config_dir
 
@@ -64,6 +64,8 @@ class ReadConfig:
     sort: bool
     time_format: tuple[str, ...]
     dayfirst: bool | None
+    timezone: str | None
+    date_columns: tuple[str, ...] | None
     interval: str | None
     zone_marks: tuple[str, str] | None
     round_down: int | None
@@ -116,8 +118,24 @@ def filled(
     _fill(found, _left_out(_preset(PLAIN, key), (*without, *plain_without)), PLAIN, key)
     read = found.get("read")
     if isinstance(read, Mapping) and isinstance(read.get("where"), Mapping):
-        found["read"] = {**read, "where": [[str(a), _text(b)] for a, b in read["where"].items()]}
+        found["read"] = {**read, "where": _pairs(read["where"])}
     return found
+
+
+def _pairs(where: Mapping[Any, Any]) -> list[list[Any]]:
+    """Columns and their entries, which are text."""
+    return [[str(a), b if isinstance(b, list | Mapping) else show(b)] for a, b in where.items()]
+
+
+def read_of(name: str, key: str = "env.data") -> ReadConfig:
+    """How the files of a format are laid out. Raises UserError."""
+    read = {**_preset(PLAIN, key)["read"], **(_preset(name, key).get("read") or {})}
+    return build(ReadConfig, {**read, "where": _pairs(read["where"])}, f"{key}.read")
+
+
+def pattern(name: str) -> re.Pattern[str]:
+    """What a column's name may be where * stands for any text."""
+    return re.compile(".*".join(re.escape(part) for part in name.split("*")))
 
 
 def preset_value(name: str, part: str, key: str) -> Any:
@@ -154,10 +172,6 @@ def _left_out(preset: Mapping[str, Any], without: Collection[str], above: str = 
         for part, value in preset.items()
         if f"{above}{part}" not in without
     }
-
-
-def _text(value: Any) -> Any:
-    return value if isinstance(value, list | Mapping) else show(value)
 
 
 def _fill(found: dict[str, Any], preset: Mapping[str, Any], name: str, key: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from vmax.data import sniff
-from vmax.data.layout import CHARACTERS, ReadConfig
+from vmax.data.layout import CHARACTERS, ReadConfig, pattern
 from vmax.data.units import codes_in
 from vmax.errors import UserError
 
@@ -79,6 +79,11 @@ def column_names(path: str, read: ReadConfig) -> list[str]:
     return [str(name) for name in _frame(path, read)[0].columns]
 
 
+def first_rows(path: str, read: ReadConfig, count: int = 50) -> pd.DataFrame:
+    """The first rows of a file, as they stand. Raises what reading it raises."""
+    return _frame(path, read)[0].head(count)
+
+
 def _joined(path: str, tables: list[Table]) -> Table:
     first = tables[0]
     return replace(
@@ -114,6 +119,9 @@ def _read_part(path: str, names: Mapping[str, str], read: ReadConfig) -> Table:
     for column, entry in read.where:
         kept &= _has_entry(path, frame, column, entry, kept)
     frame, rows = frame.loc[kept].reset_index(drop=True), rows[kept]
+    if read.date_columns is not None:
+        parts = [_column(path, "time", name, frame, read) for name in read.date_columns]
+        frame["date"] = frame[parts[0]].str.cat([frame[part] for part in parts[1:]], sep="-")
     if read.day_a_row is not None:
         frame, rows, names = _one_row_a_step(path, frame, rows, names, read)
     found = {role: _column(path, role, name, frame, read) for role, name in names.items()}
@@ -218,8 +226,8 @@ def _one_row_a_step(
     if len(values) != 1:
         raise UserError(f"{path}: env.data.read.day_a_row is for one column of values; {', '.join(values)} are mapped")
     day = _column(path, "time", names["time"], frame, read)
-    pattern = _pattern(str(read.day_a_row))
-    steps = [name for name in frame.columns if name != day and pattern.fullmatch(name)]
+    of_step = pattern(str(read.day_a_row))
+    steps = [name for name in frame.columns if name != day and of_step.fullmatch(name)]
     if len(steps) < 2:
         raise UserError(
             f"{path}: env.data.read.day_a_row={read.day_a_row}: {len(steps)} columns have such names; there are: "
@@ -238,17 +246,12 @@ def _one_row_a_step(
     return long, at, {"time": "time", "period": "period", values[0]: values[0]}
 
 
-def _pattern(name: str) -> re.Pattern[str]:
-    """What a column's name may be where * stands for any text."""
-    return re.compile(".*".join(re.escape(part) for part in name.split("*")))
-
-
 def _column(path: str, role: str, name: str, frame: pd.DataFrame, read: ReadConfig) -> str:
     """The name of the one column that is meant. Raises UserError where there is none, or several."""
     present = list(frame.columns)
     if name in present:
         return name
-    found = [column for column in present if _pattern(name).fullmatch(column)]
+    found = [column for column in present if pattern(name).fullmatch(column)]
     key = "env.data.read.period" if role == "period" else f"env.data.columns.{role}"
     if len(found) == 1:
         return found[0]

@@ -77,7 +77,7 @@ class FileConfig:
     price_unit: str | None
     imbalance_unit: str | None
     reserve_unit: str | None
-    pv_unit: Literal["MW", "kW", "W", "per_unit"] | None
+    pv_unit: Literal["MW", "kW", "W", "per_unit", "W_per_kW"] | None
     missing_codes: tuple[float, ...] | None
     timezone: str
     naive_time: Literal["utc", "local"] | None
@@ -87,6 +87,8 @@ class FileConfig:
 
     def __post_init__(self) -> None:
         check_timezone(self.timezone)
+        if self.read.timezone is not None:
+            check_timezone(self.read.timezone, "env.data.read.timezone")
         if self.missing_max_steps < 1:
             raise UserError(f"env.data.missing_max_steps={self.missing_max_steps}: must be at least 1")
 
@@ -227,6 +229,7 @@ def _load(config: DataConfig, files: tuple[tuple[str, int], ...]) -> Series:
     given = {name: getattr(config, name) for name in split_rules.SPLITS}
     if config.path is None and not any(given.values()):
         given = SHIPPED_DATES
+    pv_unit = next((one.pv_unit for one in (config, *config.more) if one.columns.pv is not None), None)
     dates = split_rules.split_dates(file, given, local.date)
     blocks, dropped = split_rules.split_blocks(file, dates, local.date, segment, round(24 / dt_h))
     _check_repeats(file, config, values, utc, blocks, round(24 / dt_h), done)
@@ -254,7 +257,7 @@ def _load(config: DataConfig, files: tuple[tuple[str, int], ...]) -> Series:
         timezone=config.timezone,
         source=config.path or SHIPPED.name,
         dropped_blocks=dropped.blocks,
-        pv_unit=next((one.pv_unit for one in (config, *config.more) if one.columns.pv is not None), None),
+        pv_unit={"W_per_kW": "per_unit"}.get(str(pv_unit), pv_unit),
         bridged_values=steps.bridged,
         done=tuple(done),
     )
@@ -279,7 +282,7 @@ def _read(config: FileConfig, step_minutes: int | None, allow_gaps: bool, done: 
         names["period"] = config.read.period
     table = read_table(str(config.path), names, config.read)
     rows_read = len(table.row)
-    table, utc = to_utc(table, config.timezone, config.naive_time)
+    table, utc = to_utc(table, config.read.timezone or config.timezone, config.naive_time)
     if config.stamps is None:
         check_not_ends(table, utc, config.timezone)
     table, utc = _without_empty_ends(table, utc, config, done)

@@ -33,6 +33,19 @@ def first_lines(path: str, encoding: str, count: int = FIRST_LINES) -> list[str]
         return []
 
 
+def first_part(path: str) -> str:
+    """The file itself, or the first of a folder of files."""
+    if not Path(path).is_dir():
+        return path
+    parts = sorted(str(part) for part in Path(path).iterdir() if part.is_file() and not part.name.startswith("."))
+    return parts[0] if parts else path
+
+
+def like_iso(text: str) -> bool:
+    """Whether it begins as an ISO 8601 time does."""
+    return _ISO.match(text.strip()) is not None
+
+
 def line_that_starts(path: str, read: ReadConfig) -> int:
     """How many lines stand before the one that begins with `read.header_starts`. Raises UserError where none does."""
     start = str(read.header_starts)
@@ -56,7 +69,7 @@ def of_unreadable(path: str, read: ReadConfig, error: Exception) -> str | None:
         other = MARKS.get(head, "latin-1")
         return f"not written in {read.encoding}; set env.data.read.encoding={other} or another"
     lines = first_lines(path, read.encoding)
-    separator = _separator(lines)
+    separator = separator_of(lines)
     if separator is not None and separator != read.separator:
         return _set_separator(separator, lines)
     before = _header_line(lines, CHARACTERS[read.separator])
@@ -73,7 +86,7 @@ def of_header(path: str, present: list[str], role: str, name: str, read: ReadCon
         return None
     lines = first_lines(path, read.encoding)
     if len(present) == 1:
-        separator = _separator(lines)
+        separator = separator_of(lines)
         if separator is not None and separator != read.separator:
             return _set_separator(separator, lines)
     parts = [[part.strip().strip('"') for part in line.split(CHARACTERS[read.separator])] for line in lines]
@@ -141,7 +154,7 @@ def one_for_several(bad: np.ndarray) -> int | None:
     return None
 
 
-def _separator(lines: list[str]) -> str | None:
+def separator_of(lines: list[str]) -> str | None:
     """The character that stands equally often, and most, in the lines of data."""
     counts = {}
     for word in ("comma", "semicolon", "tab", "pipe"):

@@ -251,10 +251,13 @@ def _apart(table: Table, utc: pd.DatetimeIndex, index: int, timezone: str, naive
     if naive_time == "utc" and times_on_clock(utc.to_numpy()[index], timezone) == 2:
         return f"set env.data.naive_time=local if the file is in {timezone} time"
     same = np.flatnonzero(utc == utc[index])
+    days = not table.columns["time"].astype(str).str.contains(":").any()
     for column in table.others.columns:
         entries = table.others[column].iloc[same].astype("string")
         if entries.notna().all() and entries.nunique() == len(same) > 1:
-            if (utc.normalize() == utc).all() and _like_periods(pd.Series(table.others[column])):
+            if not table.columns["time"].astype(str).str.contains(":").any() and _like_periods(
+                pd.Series(table.others[column])
+            ):
                 return f"column '{column}' has the step of the day; set 'env.data.read.period={column}'"
             found = [str(entry) for entry in table.others[column].dropna().unique()[:4]]
             return (

@@ -16,8 +16,8 @@ ENERGIES = {"mwh": 1.0, "kwh": 1000.0, "wh": 1e6}
 CAPACITIES = {"mw": 1.0, "kw": 1000.0}
 """What a price may be per, as names and settings write it, and its factor to ours, which is the first."""
 OURS = {"mwh": "MWh", "mw": "MW"}
-POWERS = {"MW": 1.0, "kW": 1e-3, "W": 1e-6, "per_unit": 1.0}
-"""In MW; what is per unit is a share of the plant."""
+POWERS = {"MW": 1.0, "kW": 1e-3, "W": 1e-6, "per_unit": 1.0, "W_per_kW": 1e-3}
+"""In MW; what is per unit, or in W per kW, is a share of the plant."""
 CODES = (-9999.0, -999.0, -99999.0, 99999.0, 999999.0)
 """Numbers that stand for a missing value in many files, and for no price anywhere."""
 LIKE_PRICES = 50.0

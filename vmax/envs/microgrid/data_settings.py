@@ -149,16 +149,16 @@ class FileColumns:
 class SiteFile:
     """One file of the site and how it is read.
 
-    `format`: the preset that says what is null here (`vmax.data.layout`). `unit`: of the values: kW, kWh, W, Wh, MW or
-    MWh; per_kwh or per_mwh; None: the name of the column says it. `timezone`, `naive_time`: of stamps without an
-    offset; None: that of the data, and local unless the column is named `utc`.
+    `format`: the preset that says what is null here (`vmax.data.layout`). `unit`: of the values; W_per_kW: of the
+    plant's modules; None: the name of the column says it. `timezone`, `naive_time`: of stamps without an offset; None:
+    that of the data, and local unless the column is named `utc`.
     """
 
     path: DataFile
     format: FormatFile
     columns: FileColumns
     read: ReadConfig
-    unit: Literal["kW", "kWh", "W", "Wh", "MW", "MWh", "per_kwh", "per_mwh"] | None
+    unit: Literal["kW", "kWh", "W", "Wh", "MW", "MWh", "W_per_kW", "per_kwh", "per_mwh"] | None
     timezone: str | None
     naive_time: Literal["utc", "local"] | None
     stamps: Literal["begin", "end"] | None

@@ -62,7 +62,7 @@ def read_years(config: DataConfig, quantity: str, done: list[str]) -> FileYears:
     """
     file, key = config.files.file(quantity), f"env.data.files.{quantity}"
     time_name, name, unit = _columns(config, quantity, file)
-    zone = file.timezone or config.files.timezone or config.timezone
+    zone = file.read.timezone or file.timezone or config.files.timezone or config.timezone
     naive_time = file.naive_time or ("utc" if time_name == "utc" else "local")
     before = len(done)
     with settings_of(f"{key}={{path: {file.path}, …}}", key):
@@ -91,6 +91,8 @@ def read_years(config: DataConfig, quantity: str, done: list[str]) -> FileYears:
             )
     if bridged:
         done.append(f"{name}: {bridged} missing values {'held' if file.missing == 'hold' else 'interpolated'}")
+    if unit == "W_per_kW":
+        values = values * config.pv.capacity_kwp / 1000.0
     values = values * (TO_KW.get(str(unit), 1.0) / (dt_h if unit in ENERGIES else 1.0))
     values = values / (1000.0 if unit == "per_mwh" else 1.0)
     if quantity == "pv":
@@ -301,7 +303,7 @@ def read_moments(table: Table, role: str, config: DataConfig, first: bool = Fals
         found = parse(column)
     stamps = found.clock
     if not found.has_offset and file.naive_time != "utc":
-        zone = file.timezone or config.files.timezone or config.timezone
+        zone = file.read.timezone or file.timezone or config.files.timezone or config.timezone
         local = stamps.tz_localize(zone, ambiguous=np.full(len(stamps), first), nonexistent="shift_forward")
         stamps = local.tz_convert("UTC").tz_localize(None)
     return stamps.to_numpy().astype("datetime64[s]")

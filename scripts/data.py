@@ -1,0 +1,3 @@
+from vmax.commands.data import main
+
+main()
