@@ -6,7 +6,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from vmax import config
+from vmax import config, files
 from vmax.config import check_devices, compose, load, to_mapping
 from vmax.errors import UserError
 
@@ -249,12 +249,12 @@ def test_sizes_divide_by_the_devices():
 
 
 def test_an_installed_package_brings_its_own_folder(tmp_path, monkeypatch):
-    module = tmp_path / "vmax" / "config.py"
+    module = tmp_path / "vmax" / "files.py"
     module.parent.mkdir()
-    monkeypatch.setattr(config, "__file__", str(module))
-    assert config.config_dir() == tmp_path / "conf"
+    monkeypatch.setattr(files, "__file__", str(module))
+    assert files.config_dir() == tmp_path / "conf"
     (tmp_path / "vmax" / "conf").mkdir()
-    assert config.config_dir() == tmp_path / "vmax" / "conf"
+    assert files.config_dir() == tmp_path / "vmax" / "conf"
 
 
 def test_every_number_of_train_yaml_has_a_comment():

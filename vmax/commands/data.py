@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
@@ -95,7 +96,7 @@ def picture(series: Series) -> Figure:
             here = series.local_month == month
             hours = np.unique(series.local_hour[here])
             mean = [price[here & (series.local_hour == hour)].mean() for hour in hours]
-            below.plot(hours, mean, label=MONTHS[month - 1])
+            below.plot(hours, mean, label=MONTHS[month - 1], color=colormaps["twilight_shifted"]((month - 0.5) / 12))
         below.set(title="Mean day by month", xlabel=f"hour, {series.timezone}", ylabel=unit, xlim=(0, 24))
         below.legend(ncols=6, loc="upper left")
     return figure

@@ -1,4 +1,4 @@
-"""How a file is laid out: what is set of it, filled up by the preset of its source (conf/format/NAME.yaml)."""
+"""How a file is laid out: what is set of it, filled up by the preset of its source (conf/file_format/NAME.yaml)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CHARACTERS = {
 
 def folder() -> Path:
     """Where the presets stand."""
-    return config_dir() / "format"
+    return config_dir() / "file_format"
 
 
 def shipped() -> Collection[str]:
@@ -44,7 +44,7 @@ FormatFile = Annotated[str, "a format's name or file", InputFile(shipped)]
 
 @dataclass(frozen=True)
 class ReadConfig:
-    """How the text of a file becomes rows with a time each; the meaning of each value stands in conf/format/plain.yaml.
+    """How the text of a file becomes rows with a time each; conf/file_format/plain.yaml explains each value.
 
     `where`: pairs of a column and the entry that the rows which are kept have in it.
     """
@@ -199,5 +199,5 @@ def _preset(name: str, key: str) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict):
-        raise UserError(f"{path}: must be a group of keys, as conf/format/plain.yaml")
+        raise UserError(f"{path}: must be a group of keys, as conf/file_format/plain.yaml")
     return {str(part): value for part, value in found.items()}

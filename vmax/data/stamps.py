@@ -255,9 +255,7 @@ def _apart(table: Table, utc: pd.DatetimeIndex, index: int, timezone: str, naive
     for column in table.others.columns:
         entries = table.others[column].iloc[same].astype("string")
         if entries.notna().all() and entries.nunique() == len(same) > 1:
-            if not table.columns["time"].astype(str).str.contains(":").any() and _like_periods(
-                pd.Series(table.others[column])
-            ):
+            if days and _like_periods(pd.Series(table.others[column])):
                 return f"column '{column}' has the step of the day; set 'env.data.read.period={column}'"
             found = [str(entry) for entry in table.others[column].dropna().unique()[:4]]
             return (

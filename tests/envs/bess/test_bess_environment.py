@@ -388,7 +388,11 @@ def test_what_was_done_to_a_file_is_printed_and_recorded(prices, tmp_path, capsy
     few = ("training.updates_per_iteration=1", "training.eval_every=64", "checkpoint.every=64")
     result = vmax.train(["env=bess_pv", "algorithm=sac", *data, *small, *sizes, *quiet, *few], str(tmp_path / "run"))
     count = sum(row.endswith(",-2.5") for row in rows[1:])
-    notes = ["pv: times 0.001, the unit", f"pv: {count} values below 0, down to -0.0025 MW, set to 0"]
+    rows_read, *notes, zone = result["run"]["data"]
+    assert rows_read.startswith(f"pv.csv: {len(rows) - 1} rows read, price from 'price_eur_per_mwh', pv from 'pv'")
+    assert notes == ["pv: times 0.001, the unit", f"pv: {count} values below 0, down to -0.0025 MW, set to 0"]
+    assert zone == "prices in EUR/MWh, days of UTC"
+    notes = [rows_read, *notes, zone]
     assert result["run"]["data"] == notes and json.loads((tmp_path / "run/run.json").read_text())["data"] == notes
     said = capsys.readouterr().out
     assert all(f"data: {note}\n" in said for note in notes)

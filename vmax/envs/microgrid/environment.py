@@ -224,6 +224,13 @@ class Microgrid(Plain):
         """The numbers that `post_decision` reads."""
         return post_decision.context(self, params)
 
+    @property
+    def data_notes(self) -> tuple[str, ...]:
+        """What was done to the values of the user's files."""
+        from vmax.envs.microgrid.years import data_notes
+
+        return data_notes(self.config.data)
+
     def natural(self, params: MicrogridParams) -> Natural:
         """kW, kWh and shares."""
         from vmax.envs.microgrid.natural import natural

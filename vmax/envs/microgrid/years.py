@@ -58,7 +58,12 @@ def make_years(config: DataConfig, split: str) -> Years:
     """
     if not config.files.any_given:
         return _generated_years(config, split)
-    return _file_years(config, _stamps(config))[split]
+    return _file_years(config, _stamps(config))[0][split]
+
+
+def data_notes(config: DataConfig) -> tuple[str, ...]:
+    """What was done to the user's files, in words; nothing without them."""
+    return _file_years(config, _stamps(config))[1] if config.files.any_given else ()
 
 
 def clear_sky_kw(config: DataConfig) -> np.ndarray:
@@ -75,8 +80,8 @@ def _generated_years(config: DataConfig, split: str) -> Years:
 
 
 @lru_cache(maxsize=2)
-def _file_years(config: DataConfig, _: tuple[int, ...]) -> dict[str, Years]:
-    """All splits of the user's files; the second argument is when these were written."""
+def _file_years(config: DataConfig, _: tuple[int, ...]) -> tuple[dict[str, Years], tuple[str, ...]]:
+    """All splits of the user's files, and what was done to these; the second argument is when they were written."""
     done: list[str] = []
     series = {name: read_years(config, name, done) for name in SERIES if getattr(config.files, name) is not None}
     found = sessions.read_sessions(config) if config.files.sessions is not None else None
@@ -92,12 +97,18 @@ def _file_years(config: DataConfig, _: tuple[int, ...]) -> dict[str, Years]:
             )
     if found is not None:
         _check_sessions(config, found, covered)
-    made = {}
+        first_came, last_came = (np.datetime_as_string(moment) for moment in (found.arrival.min(), found.arrival.max()))
+        done.append(f"{Path(found.file).name}: {len(found.arrival)} sessions from {first_came} to {last_came} UTC")
+    generated = [name for name in (*SERIES[:2], "sessions") if getattr(config.files, name) is None]
+    if generated:
+        done.append(f"generated, for no file is given: {', '.join(generated)}")
+    made: dict[str, Years] = {}
     for split, rows in (("train", slice(0, -2)), ("validation", slice(-2, -1)), ("test", slice(-1, None))):
         part = {name: FileYears(of.years[rows], of.utc[rows], of.values[rows]) for name, of in series.items()}
         utc = next(iter(part.values())).utc if part else np.stack([_year_steps(config, y) for y in covered[rows]])
         made[split] = _assembled(config, split, tuple(map(str, covered[rows])), utc, part, found)
-    return made
+        done.append(f"{split}: {_listed(covered[rows])}")
+    return made, tuple(done)
 
 
 def _check_sessions(config: DataConfig, found: sessions.FileSessions, years: tuple[int, ...]) -> None:
