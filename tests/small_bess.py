@@ -25,10 +25,8 @@ def bess_on(prices: pd.DataFrame, *overrides: str, env: str = "bess") -> Any:
     """The battery environment on these prices."""
     path = Path(mkdtemp(prefix="vmax-test-")) / "prices.csv"
     prices.to_csv(path, index=False)
-    return vmax.make_env(
-        env,
-        [f"env.data.path={path}", "env.data.timezone=UTC", "env.data.naive_time=utc", "env.episode.days=1", *overrides],
-    )
+    settings = (f"env.data.path={path}", "env.data.timezone=UTC", "env.data.naive_time=utc", "env.episode.days=1")
+    return vmax.make_env(env, [*settings, *overrides])
 
 
 @lru_cache(maxsize=1)

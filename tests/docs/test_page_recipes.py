@@ -182,7 +182,8 @@ def test_the_network_of_the_page_on_traffic_can_be_driven(tmp_path, monkeypatch)
 def test_prices_in_local_time_are_read_as_the_readme_says(tmp_path, monkeypatch):
     """Hourly stamps of a wall clock, on which an hour is missing in spring and one comes twice in autumn."""
     monkeypatch.chdir(tmp_path)
-    (command,) = (one for one in pages.commands() if "env.data.path=prices.csv" in one.arguments)
+    of_readme = [one for one in pages.commands() if one.page == "README.md"]
+    (command,) = (one for one in of_readme if "env.data.path=prices.csv" in one.arguments)
     utc = pd.date_range("2019-12-31 23:00", "2024-12-31 22:00", freq="h", tz="UTC")
     local = utc.tz_convert("Europe/Berlin").tz_localize(None)
     price = 60 + 30 * np.sin(np.arange(len(utc)) * np.pi / 6)
