@@ -6,6 +6,7 @@ Every case is the same twelve days of hourly prices with one fault of files as p
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,12 +37,12 @@ def table(header, *columns, separator=","):
     return "\n".join([header, *(separator.join(map(str, row)) for row in zip(*columns, strict=True))]) + "\n"
 
 
-def stamps(times=UTC, form="%Y-%m-%dT%H:%MZ"):
+def stamps(times: Any = UTC, form: str = "%Y-%m-%dT%H:%MZ") -> Any:
     return times.strftime(form)
 
 
 def quarters(values):
-    return UTC[0] + pd.to_timedelta(np.arange(4 * HOURS) * 15, unit="min"), values
+    return pd.date_range(BEGIN, periods=4 * HOURS, freq="15min"), values
 
 
 def cut():
@@ -54,7 +55,7 @@ def hourly_in_quarters():
 
 
 def switch(at=144):
-    fine = UTC[at] + pd.to_timedelta(np.arange(4 * (HOURS - at)) * 15, unit="min")
+    fine = pd.date_range(UTC[at], periods=4 * (HOURS - at), freq="15min")
     return table("time,price", stamps(UTC[:at].append(fine)), [*PRICE[:at], *PRICE[at:].repeat(4)])
 
 
@@ -163,9 +164,7 @@ CASES = {
         switch, "set env.data.step_minutes= to one of 15, 30, 60", ("env.data.step_minutes=60",)
     ),
     "five minutes": Case(
-        lambda: table(
-            "time,price", stamps(UTC[0] + pd.to_timedelta(np.arange(12 * HOURS) * 5, unit="min")), PRICE.repeat(12)
-        ),
+        lambda: table("time,price", stamps(pd.date_range(BEGIN, periods=12 * HOURS, freq="5min")), PRICE.repeat(12)),
         "goes in steps of 5 minutes; set env.data.step_minutes= to one of 15, 30, 60 to average them",
         ("env.data.step_minutes=60",),
     ),
@@ -218,7 +217,7 @@ CASES = {
         "not on the grid of 60 minutes in Asia/Kolkata; set env.data.step_minutes=30",
         ("env.data.step_minutes=30",),
         (*NAMES, "env.data.timezone=Asia/Kolkata"),
-        lambda: (UTC[0] + pd.to_timedelta(np.arange(2 * HOURS) * 30, unit="min"), PRICE.repeat(2)),
+        lambda: (pd.date_range(BEGIN, periods=2 * HOURS, freq="30min"), PRICE.repeat(2)),
     ),
     "offsets of hours alone": Case(
         lambda: table("time,price", [f"{t:%Y-%m-%dT%H}-06" for t in UTC - pd.Timedelta(hours=6)], PRICE), None

@@ -14,8 +14,8 @@ from small_microgrid import FEW
 from vmax.conversion import build
 from vmax.envs.microgrid.data_settings import FilesConfig, SiteFile
 from vmax.envs.microgrid.rules import NoControl
-from vmax.envs.microgrid.sessions import FileSessions, place_sessions, socket_power_kw
-from vmax.envs.microgrid.years import make_years
+from vmax.envs.microgrid.sessions import FileSessions, place_sessions, read_sessions, socket_power_kw
+from vmax.envs.microgrid.years import data_notes, make_years
 from vmax.errors import UserError
 
 YEARS = ("2023", "2024", "2025")
@@ -335,7 +335,75 @@ def test_a_file_that_changed_is_read_again():
     assert make_years(config(mall="mall.csv"), "test").mall_kw.mean() == pytest.approx(1.5 * first, rel=1e-4)
 
 
+def test_what_inverters_draw_at_night_counts_as_nothing_and_is_said():
+    times = clock()
+    hour = times.hour.to_numpy()
+    output = np.where((hour > 5) & (hour < 18), 1833.0, 0.0)
+    write("pv.csv", times, pv_kw=np.where(output > 0, output, -0.3))
+    site = replace(config(pv="pv.csv"), pv=replace(FEW.pv, annual_kwh=output[:8760].sum()))
+    years = make_years(site, "test")
+    assert years.pv_kw.min() == 0.0 and years.pv_kw.max() == pytest.approx(1833.0)
+    notes = data_notes(site)
+    assert f"pv_kw: {(output == 0).sum()} values below 0, down to -0.3 kW, set to 0" in notes
+    assert notes[0].startswith("pv.csv: 26304 rows read, pv from 'pv_kw' in kW; from 2023-01-01T05:00 to")
+    assert "generated, for no file is given: mall, sessions" in notes and "test: 2025" in notes
+    write("pv.csv", times, pv_kw=np.where(output > 0, output, -300.0))
+    assert "'-300.000000' in column 'pv_kw'; a number of at least 0 is needed" in message(site)
+
+
+def test_how_a_file_is_read_stands_beside_its_path():
+    times = clock()
+    entries = [f"{power / 1000:.6f}".replace(".", ",") for power in mall_kw(times)]
+    rows = [f"{moment};{entry}" for moment, entry in zip(times.strftime("%d.%m.%Y %H:%M"), entries, strict=True)]
+    Path("load.csv").write_text("\n".join(["when;P", *rows]))
+    said = {
+        "path": "load.csv",
+        "unit": "MW",
+        "columns": {"time": "when", "load": "P"},
+        "read": {"separator": "semicolon", "decimal": "comma", "time_format": ["%d.%m.%Y %H:%M"]},
+    }
+    years = make_years(config(mall=build(SiteFile, said, "env.data.files.mall")), "test")
+    np.testing.assert_allclose(years.mall_kw[0], mall_kw(times[times.year == 2025]), rtol=1e-4)
+    with pytest.raises(UserError, match=r"env.data.files.mall.units: unknown; did you mean env.data.files.mall.unit\?"):
+        build(SiteFile, {"path": "load.csv", "units": "MW"}, "env.data.files.mall")
+
+
+def test_hours_without_times_follow_a_begin():
+    times = clock()
+    pd.DataFrame({"non_shiftable_load": mall_kw(times).round(3)}).to_csv("building.csv", index=False)
+    read = {"begin": "2023-01-01T00:00", "step": 60}
+    said = {"path": "building.csv", "format": "citylearn_building", "timezone": "America/Lima", "read": read}
+    years = make_years(config(mall=build(SiteFile, said, "env.data.files.mall")), "test")
+    np.testing.assert_allclose(years.mall_kw[0], mall_kw(times[times.year == 2025]), rtol=1e-4)
+
+
 # Sessions
+
+
+def test_times_as_in_http_are_read():
+    frame = daily()
+    plain = read_sessions_of(frame)
+    for column in ("arrival", "departure"):
+        local = pd.to_datetime(frame[column]).dt.tz_localize("America/Lima").dt.tz_convert("UTC")
+        frame[column] = local.dt.strftime("%a, %d %b %Y %H:%M:%S GMT")
+    found = read_sessions_of(frame)
+    np.testing.assert_array_equal(found.arrival, plain.arrival)
+    np.testing.assert_array_equal(found.departure, plain.departure)
+
+
+def read_sessions_of(frame):
+    frame.to_csv("sessions.csv", index=False)
+    return read_sessions(config(sessions="sessions.csv"))
+
+
+def test_a_session_in_the_hour_that_the_clock_repeats_goes_from_the_first_to_the_second():
+    there = replace(FEW.pv, latitude=52.0, longitude=5.0)
+    rows = ["A,2024-10-27 02:50,2024-10-27 02:10,0.5", "A,2024-10-28 02:10,2024-10-28 02:50,0.5"]
+    Path("sessions.csv").write_text("\n".join(["charger,arrival,departure,energy_kwh", *rows]))
+    found = read_sessions(replace(config(sessions="sessions.csv"), timezone="Europe/Amsterdam", pv=there))
+    stays = (found.departure - found.arrival).astype("timedelta64[m]").astype(int)
+    assert stays.tolist() == [20, 40]
+    assert found.arrival[0] == np.datetime64("2024-10-27T00:50")  # summer time
 
 
 def daily(sockets=4):

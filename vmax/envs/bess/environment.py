@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vmax.conversion import show
 from vmax.data.series import Series
 from vmax.envs.battery import Site
 from vmax.envs.bess import action as actions
@@ -297,8 +298,12 @@ class Bess(Plain):
 
     @property
     def data_notes(self) -> tuple[str, ...]:
-        """What was done to the values of the file, and what its splits leave out."""
-        return self.series.done
+        """What was done to the values of the file, and which settings count in its currency."""
+        money, wear = self.config.data.currency, show(self.config.battery.wear_eur_per_mwh)
+        if money == "EUR":
+            return self.series.done
+        said = f"env.battery.wear_eur_per_mwh={wear} and all settings named eur count in {money}"
+        return (*self.series.done, said)
 
     def natural(self, params: BessParams) -> Natural:
         """Charges as shares, hours as hours, prices in spreads or EUR/MWh; actions in MW."""
