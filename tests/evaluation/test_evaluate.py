@@ -25,7 +25,7 @@ from vmax.evaluation.evaluate import Evaluation, compare, evaluate, trace_table
 from vmax.evaluation.plots import learning_curve, monthly_profit
 from vmax.evaluation.policies import Learned
 from vmax.evaluation.seasons import SeasonDays
-from vmax.evaluation.table import print_comparison, print_groups
+from vmax.evaluation.table import comparison_rows, print_comparison, print_groups
 from vmax.evaluation.validation import Validation
 from vmax.evaluation.writing import write_evaluation
 from vmax.spaces import Box, Discrete, Feature
@@ -252,3 +252,20 @@ def test_a_trace_of_choices_has_their_numbers():
     found = trace_table(world, "last", record, table)
     assert list(found) == ["utc", "policy", "lane", "observation_seen", "action_choice", "reward"]
     assert found["action_choice"].tolist() == [0, 1, 2]
+
+
+def test_figures_of_a_home_show_their_digits():
+    columns = [
+        {"heading": "profit {currency}", "key": "profit_eur", "digits": 0},
+        {"heading": "cycles", "key": "cycles", "digits": 2},
+        {"heading": "switches", "key": "switches", "digits": 0},
+    ]
+    home = {
+        "best": {"profit_eur": 1.234, "cycles": 1.2, "switches": 7},
+        "do_nothing": {"profit_eur": 0.0, "cycles": 0.0},
+    }
+    _, rows = comparison_rows({"columns": columns, "policies": home}, "EUR")
+    assert rows == {"best": ["1.23", "1.20", "7"], "do_nothing": ["0.00", "0.00", "-"]}
+    plant = {"best": {"profit_eur": 74_999.4, "cycles": 1.2, "switches": 7}}
+    _, rows = comparison_rows({"columns": columns, "policies": plant}, "EUR")
+    assert rows == {"best": ["74,999", "1.20", "7"]}

@@ -25,6 +25,8 @@ from vmax.spaces import Discrete
 
 NOTHINGS, OPTIMUM = ("do_nothing", "no_control"), "perfect_foresight"
 """What capture is measured between: an environment has one of the first among its baselines."""
+LEAST_UPLIFT = 0.01
+"""In the currency: where the optimum earns no more over the split there is nothing to take a share of."""
 IDLE, RESERVE_RULE = "idle", "uplift_eur minus that of idle / the same of perfect_foresight; null where not above 0"
 """Sells reserve and does not trade; among the baselines only where reserve is sold."""
 RULES = {
@@ -33,7 +35,7 @@ RULES = {
     "profit_eur": "sum of the column / draws: revenue with PV - fees - wear; the value of energy left at the end is "
     "apart",
     "uplift_eur": "profit_eur + terminal_value_eur, minus the same of do_nothing",
-    "capture": "uplift_eur / uplift_eur of perfect_foresight; null where that is not above 0",
+    "capture": "uplift_eur / uplift_eur of perfect_foresight; null where that is not above 0.01",
     "cycles_per_day": "AC energy discharged / usable capacity / days",
     "profit_eur_per_mw_year": "per MW of rated battery power and 8760 h",
     "ci95": "95 % interval of a circular block bootstrap over local days in blocks of 7",
@@ -256,12 +258,12 @@ def compare(
     best, best_samples = float(most.sum()), weights @ most
     for name, values in figures.items():
         values["uplift_eur"] = float(uplift[name].sum())
-        values["capture"] = values["uplift_eur"] / best if best > 0 else None
+        values["capture"] = values["uplift_eur"] / best if best > LEAST_UPLIFT else None
         earned = best_samples > 0
         shares = (weights @ uplift[name])[earned] / best_samples[earned]
         values["ci95"] = {
             "profit_eur": interval(weights @ daily[name]["profit_eur"]),
-            "capture": interval(shares) if best > 0 and len(shares) else None,
+            "capture": interval(shares) if best > LEAST_UPLIFT and len(shares) else None,
         }
         if IDLE in daily:
             idle = float(uplift[IDLE].sum())

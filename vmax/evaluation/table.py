@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from vmax.evaluation.evaluate import NOTHINGS, OPTIMUM
 LEARNED = ("best", "last")
 BOUNDS = (*NOTHINGS, OPTIMUM)
 """Between them capture is measured."""
+SIGNIFICANT = 3
+"""Figures that the largest number of a column shows at least."""
 WIDTH = 120
 """Characters of a line where the output is no terminal."""
 
@@ -122,10 +125,21 @@ def comparison_rows(evaluation: Mapping[str, Any], currency: str) -> tuple[list[
         return list(_RETURN_HEADINGS), {name: _return_cells(policies[name]) for name in ordered(policies)}
     kind = evaluation.get("optimum", {}).get("kind")
     share = {"bound": "of bound", "plan": "of plan"}.get(kind, "capture")
+    columns = [{**column, "digits": _digits(policies, column)} for column in columns]
     return (
         [column["heading"].format(currency=currency, share=share) for column in columns],
         {name: [_cell(policies[name], column) for column in columns] for name in ordered(policies)},
     )
+
+
+def _digits(policies: Mapping[str, Any], column: Mapping[str, Any]) -> int:
+    """Decimals of a column: as it declares, and more where its figures are so small that they would not show, as the
+    money and power of a home are."""
+    found = [figure_of(values, column["key"]) for values in policies.values()]
+    sizes = [abs(value) for value in found if isinstance(value, int | float) and value]
+    if not sizes or all(float(size).is_integer() for size in sizes):
+        return column["digits"]
+    return max(column["digits"], SIGNIFICANT - 1 - math.floor(math.log10(max(sizes))))
 
 
 FALLBACK = (
