@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_bess import bess_on, wavy_prices
 
 import vmax
 from vmax.envs.bess import action as actions
@@ -397,3 +398,15 @@ def test_what_was_done_to_a_file_is_printed_and_recorded(prices, tmp_path, capsy
     said = capsys.readouterr().out
     assert all(f"data: {note}\n" in said for note in notes)
     assert notes[1] in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_gaps_say_how_many_episodes_they_cost_and_another_currency_what_counts_in_it():
+    prices = wavy_prices().drop(index=[100, 101, 700])
+    env = bess_on(prices, "env.data.gaps=segments", "env.data.currency=CHF", "env.episode.days=2")
+    starts = {split: len(env.params(split).scenarios.starts) for split in ("train", "validation", "test")}
+    steps = {split: sum(b - a for a, b in env.series.splits[split]) for split in starts}
+    said = [f"{s}: an episode of 2 days without a gap begins at {starts[s]} of {steps[s]} steps" for s in starts]
+    assert set(said) < set(env.data_notes) and "2 gaps of 3 rows in all: the series is split there" in env.data_notes
+    assert env.data_notes[-1] == "env.battery.wear_eur_per_mwh=15.0 and all settings named eur count in CHF"
+    whole = bess_on(wavy_prices())
+    assert not any("gap" in note or "wear" in note for note in whole.data_notes)

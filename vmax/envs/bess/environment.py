@@ -299,11 +299,17 @@ class Bess(Plain):
     @property
     def data_notes(self) -> tuple[str, ...]:
         """What was done to the values of the file, and which settings count in its currency."""
+        notes = list(self.series.done)
+        if self.series.segment[-1] > 0:
+            days, steps = self.config.episode.days, self.config.episode.days * self.series.steps_per_day
+            for split, blocks in self.series.splits.items():
+                begins = sum(max(stop - start - steps + 1, 0) for start, stop in blocks)
+                every = sum(stop - start for start, stop in blocks)
+                notes.append(f"{split}: an episode of {days} days without a gap begins at {begins} of {every} steps")
         money, wear = self.config.data.currency, show(self.config.battery.wear_eur_per_mwh)
-        if money == "EUR":
-            return self.series.done
-        said = f"env.battery.wear_eur_per_mwh={wear} and all settings named eur count in {money}"
-        return (*self.series.done, said)
+        if money != "EUR":
+            notes.append(f"env.battery.wear_eur_per_mwh={wear} and all settings named eur count in {money}")
+        return tuple(notes)
 
     def natural(self, params: BessParams) -> Natural:
         """Charges as shares, hours as hours, prices in spreads or EUR/MWh; actions in MW."""
