@@ -74,6 +74,9 @@ def write_files(folder: Path) -> None:
     price = 60 + 30 * np.sin(np.arange(len(hours)) * np.pi / 6)
     table = pd.DataFrame({"timestamp": hours, "price": price.round(2)})[local.notna()]
     table.to_csv(folder / "prices.csv", index=False)
+    around = pd.date_range("2019-12-31", "2025-01-01 23:00", freq="h")
+    sun_kw = 1500.0 * np.clip(np.sin((around.hour.to_numpy() - 6) * np.pi / 12), 0.0, None)
+    pd.DataFrame({"time": around, "pv_kw": sun_kw.round(1)}).to_csv(folder / "pv.csv", index=False)
     (folder / "town.yaml").write_text(pages.block("traffic.md", "yaml", "links:"), encoding="utf-8")
 
 
