@@ -19,7 +19,9 @@ def test_quickstart_runs_from_top_to_bottom(tmp_path, monkeypatch):
     hours = pd.date_range("2024-01-01", periods=60 * 24, freq="h")
     price = 80 - 40 * np.cos(hours.hour.to_numpy() * np.pi / 6) + np.random.default_rng(0).normal(0, 5, len(hours))
     pd.DataFrame({"utc": hours, "price_eur_per_mwh": price}).to_csv(tmp_path / "prices.csv", index=False)
-    monkeypatch.setenv("VMAX_QUICKSTART", json.dumps([*SMALL, f"env.data.path={tmp_path}/prices.csv"]))
+    monkeypatch.setenv(
+        "VMAX_QUICKSTART", json.dumps([*SMALL, f"env.data.path={tmp_path}/prices.csv", "env.data.naive_time=utc"])
+    )
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     notebook = nbformat.read(ROOT / "notebooks" / "quickstart.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "outputs are not committed"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -190,6 +192,20 @@ def show(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{show(item)}" for key, item in value.items()) + "}"
     return str(value)
+
+
+def as_override(value: Any) -> str:
+    """A value as Hydra reads it in an override: as JSON, but for the names of keys, which it takes unquoted alone."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{escaped_key(str(key))}: {as_override(one)}' for key, one in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(as_override, value))}]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def escaped_key(key: str) -> str:
+    """A key of a group of keys as Hydra reads it in an override."""
+    return re.sub(r"([\\(){}\[\]:=,\s])", r"\\\1", key)
 
 
 def _join(path: str, name: str) -> str:

@@ -233,6 +233,11 @@ CASES = {
         "column 'zone' tells them apart (A, B); set 'env.data.read.where={zone: A}', or another of them",
         ("env.data.read.where={zone: A}",),
     ),
+    "several zones, in a column whose name a shell and Hydra would take apart": Case(
+        lambda: 'time,"zone (a, b)",price\n' + several(),
+        "column 'zone (a, b)' tells them apart (A, B); set 'env.data.read.where={zone\\ \\(a\\,\\ b\\): A}'",
+        (r"env.data.read.where={zone\ \(a\,\ b\): A}",),
+    ),
     "a day a row": Case(
         lambda: table("date," + ",".join(map(str, range(24))), stamps(UTC[::24], "%Y-%m-%d"), *PRICE.reshape(-1, 24).T),
         "goes in steps of 1440 minutes; 5, 10, 15, 20, 30, 60 are allowed; if a row is a day set "

@@ -27,19 +27,31 @@ from vmax.training.warm_start import changed_since
 
 SHIPPED = Path(envs.__file__).parent / "traffic_signal" / "networks" / "simple.yaml"
 DONE = {"run": {"status": "completed", "reason": None}}
+SITE_FILES = tuple(f"env.data.files.{name}" for name in ("pv", "mall", "sessions", "carbon", "tariff"))
+SITE_COLUMNS = ("time", "pv", "load", "carbon", "tariff", "arrival", "departure", "energy_kwh", "charger")
+READ = (
+    *("encoding", "sheet", "header_starts", "names", "missing_text", "where", "time_format", "timezone"),
+    *("date_columns", "interval", "zone_marks", "period", "day_a_row", "begin"),
+)
 TEXTS = {
     *("name", "resume", "logging.project", "training.warmup_rule"),
     *("env.name", "env.data.timezone", "env.data.currency", "env.data.files.timezone", "env.tariff.currency"),
     *("env.data.columns.time", "env.data.columns.price", "env.data.columns.pv", "env.data.columns.imbalance"),
     *("env.data.columns.reserve_up", "env.data.columns.reserve_down"),
     *("env.data.price_unit", "env.data.imbalance_unit", "env.data.reserve_unit"),
+    *(f"env.data.more.{name}" for name in ("timezone", "price_unit", "imbalance_unit", "reserve_unit")),
+    *(f"env.data.more.columns.{name}" for name in ("time", "price", "pv", "imbalance", "reserve_up", "reserve_down")),
+    *(f"{place}.timezone" for place in SITE_FILES),
+    *(f"{place}.columns.{name}" for place in SITE_FILES for name in SITE_COLUMNS),
+    *(f"{place}.read.{name}" for place in ("env.data", "env.data.more", *SITE_FILES) for name in READ),
     *("env.data.train", "env.data.validation", "env.data.test"),  # two days each
     *("env.data.chargers.groups.name", "env.vehicles.name", "env.demand.level", "env.observation.features"),
 }
 """Settings that are text and name no file that a run reads."""
 FILES = {
     *("init_from", "env.network", "env.data.path"),
-    *(f"env.data.files.{name}" for name in ("pv", "mall", "sessions", "carbon", "tariff")),
+    *("env.data.format", "env.data.more.path", "env.data.more.format"),
+    *(f"{place}{end}" for place in SITE_FILES for end in ("", ".path", ".format")),
 }
 
 
@@ -257,3 +269,20 @@ def test_a_resume_goes_on_with_the_network_of_the_run_and_keeps_its_settings(tow
     ):
         vmax.train([f"resume={town.path}"])
     assert len(went_on) == 1
+
+
+def test_files_in_lists_and_with_settings_of_their_own_are_placed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    where = r"read: {where: {Area\ \(x\): B}}"
+    further = f"env.data.more=[{{path: pv.csv, format: pvgis, columns: {{pv: P}}}},{{path: q.csv, {where}}}]"
+    battery = ["env=bess_pv", "algorithm=sac", "env.data.path=p.csv", "env.data.format=mine.yaml", further]
+    overrides = inputs.placed_overrides(to_mapping(compose(battery)))
+    placed_data = to_mapping(compose([*battery, *overrides]))["env"]["data"]
+    assert placed_data["path"] == str(tmp_path / "p.csv") and placed_data["format"] == str(tmp_path / "mine.yaml")
+    first, second = placed_data["more"]
+    assert first == {"path": str(tmp_path / "pv.csv"), "format": "pvgis", "columns": {"pv": "P"}}
+    assert second == {"path": str(tmp_path / "q.csv"), "read": {"where": {"Area (x)": "B"}}}
+    site = ["env=microgrid", "algorithm=sac", "env.data.files.mall={path: load.csv, format: pymgrid}"]
+    overrides = inputs.placed_overrides(to_mapping(compose(site)))
+    files = to_mapping(compose([*site, *overrides]))["env"]["data"]["files"]
+    assert files["mall"] == {"path": str(tmp_path / "load.csv"), "format": "pymgrid"}

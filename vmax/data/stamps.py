@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from vmax.conversion import escaped_key
 from vmax.data import sniff
 from vmax.data.layout import ReadConfig
 from vmax.data.reader import Table, numeric
@@ -260,7 +261,7 @@ def _apart(table: Table, utc: pd.DatetimeIndex, index: int, timezone: str, naive
             found = [str(entry) for entry in table.others[column].dropna().unique()[:4]]
             return (
                 f"column '{column}' tells them apart ({', '.join(found)}); set "
-                f"'env.data.read.where={{{_quoted(column)}: {_quoted(found[0])}}}', or another of them"
+                f"'env.data.read.where={{{escaped_key(column)}: {_quoted(found[0])}}}', or another of them"
             )
     return "delete one of them"
 

@@ -8,7 +8,6 @@ the copy, and one line says so.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -53,8 +52,9 @@ def placed_overrides(mapping: Mapping[str, Any]) -> list[str]:
     found: dict[str, Any] = {}
 
     def note(key: str, value: str, mark: InputFile) -> str:
-        setting, _, number = key.rpartition(".")
-        found[setting if number.isdigit() else key] = None
+        parts = key.split(".")
+        number = next((place for place, part in enumerate(parts) if part.isdigit()), len(parts))
+        found[".".join(parts[:number])] = None  # of a list the whole
         return os.path.abspath(value)
 
     whole = with_files(mapping, note)
@@ -62,7 +62,7 @@ def placed_overrides(mapping: Mapping[str, Any]) -> list[str]:
         value: Any = whole
         for part in key.split("."):
             value = value[part]
-        found[key] = json.dumps(value, ensure_ascii=False)
+        found[key] = conversion.as_override(value)
     return [f"{key}={value}" for key, value in found.items()]
 
 
