@@ -37,6 +37,18 @@ def test_a_download_is_read_as_it_comes(tmp_path, source, period):
     assert series.bridged_values == 0 and path.name in series.done[0]
 
 
+@pytest.mark.parametrize("source", DOWNLOADS)
+def test_the_clock_of_a_download_is_its_own_whatever_the_zone_of_the_market(tmp_path, source):
+    one = DOWNLOADS[source]
+    utc, price = series_of(one.minutes, *PERIODS["autumn"])
+    path = place(tmp_path, one.write(utc, price))
+    more = ["env.data.missing_codes=[]"] if source == "aemo" else []
+    series = load_series(configured(f"env.data.path='{path}'", *one.overrides, *more, "env.data.timezone=UTC"))
+    step = round(series.dt_h * 60)
+    expected = pd.Series(price, utc).resample(f"{step}min").mean()
+    np.testing.assert_array_equal(series.utc, expected.index.to_numpy().astype("M8[s]"))
+
+
 def test_every_preset_of_prices_is_tried_and_named_in_the_docs():
     of_prices = {name for name in layout.shipped() if "price" in layout.preset_value(name, "columns", "x")}
     assert of_prices - {"plain", "citylearn_pricing"} == set(DOWNLOADS)

@@ -149,7 +149,7 @@ class DataConfig(FileConfig):
 
 
 def _filled_more(item: Any, main: Mapping[str, Any], key: str) -> Any:
-    """A further file with what it leaves out: by its format, and the zone as the main file has it."""
+    """A further file with what it leaves out: by its format, and the zone, where that says none, of the main file."""
     if not isinstance(item, Mapping):
         return item
     names = [field.name for field in fields(FileConfig)]
@@ -161,9 +161,9 @@ def _filled_more(item: Any, main: Mapping[str, Any], key: str) -> Any:
         own = item.get(group)
         whole[group] = {field.name: None for field in fields(of)} | dict(own if isinstance(own, Mapping) else {})
     whole["format"] = item.get("format") or PLAIN
-    whole["timezone"] = item.get("timezone") or main.get("timezone")
     whole["missing_max_steps"] = item.get("missing_max_steps") or main.get("missing_max_steps")
-    return filled(whole, key, without=("columns.price", "currency", "step_minutes"))
+    found = filled(whole, key, ("columns.price", "currency", "step_minutes"), ("timezone",))
+    return {**found, "timezone": found["timezone"] or main.get("timezone")}
 
 
 @dataclass(frozen=True, eq=False)

@@ -67,6 +67,8 @@ def read_years(config: DataConfig, quantity: str, done: list[str]) -> FileYears:
     before = len(done)
     with settings_of(f"{key}={{path: {file.path}, …}}", key):
         names = {"time": time_name, "value": name} if file.read.begin is None else {"value": name}
+        if file.read.period is not None:
+            names["period"] = file.read.period
         table = read_table(file.path, names, file.read)
         rows_read = len(table.row)
         table, utc = to_utc(table, zone, naive_time)
