@@ -29,6 +29,27 @@ def bess_on(prices: pd.DataFrame, *overrides: str, env: str = "bess") -> Any:
     return vmax.make_env(env, [*settings, *overrides])
 
 
+PROVIDED = (
+    "env.information=provided",
+    "env.data.columns.forecast=[good,poor]",
+    "env.data.columns.exogenous={wind: wind_mw}",
+)
+"""What reads the forecasts of `with_forecasts`."""
+
+
+def with_forecasts(days: int = 60) -> pd.DataFrame:
+    """Wavy prices with two forecasts of them, the second with thrice the errors and 4 EUR/MWh too low, and one of wind
+    that tells something of what both of them miss."""
+    prices, draw = wavy_prices(days), np.random.default_rng(5)
+    actual, missed = prices["price_eur_per_mwh"], draw.normal(0.0, 6.0, len(prices))
+    forecasts = {
+        "good": actual - missed + draw.normal(0.0, 4.0, len(prices)),
+        "poor": actual - missed + draw.normal(-4.0, 12.0, len(prices)),
+        "wind_mw": 500.0 - 20.0 * missed + draw.normal(0.0, 60.0, len(prices)),
+    }
+    return prices.assign(**{name: values.round(2) for name, values in forecasts.items()})
+
+
 @lru_cache(maxsize=1)
 def small_bess() -> Any:
     """The battery on 60 days of wavy prices, day-ahead information; the same one for all tests of a process."""

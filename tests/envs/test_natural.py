@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_bess import bess_on, small_bess, wavy_prices
+from small_bess import PROVIDED, bess_on, small_bess, wavy_prices, with_forecasts
 
 from vmax import make_env
 from vmax.envs.bess.observation import EXOGENOUS, OF_RESERVE
@@ -16,6 +16,7 @@ WORLDS = {
         *("env.battery.power_mw=[1.0,2.0]", "env.battery.soc_min=[0.05,0.2]"),
         *("env.plant.pv_capacity_mw=1.0", "env.degradation.model=cardo_miota"),
     ),
+    "forecasts of the data": PROVIDED,
     "reserve and wear": (
         "env.reserve.product=up_and_down",
         "env.degradation.model=xu",
@@ -33,7 +34,7 @@ def starts(env, count=20):
 
 @pytest.mark.parametrize("overrides", WORLDS.values(), ids=WORLDS)
 def test_values_of_the_battery_lead_back_to_its_observation_and_keep_their_bounds(overrides):
-    env = bess_on(wavy_prices(), *overrides)
+    env = bess_on(with_forecasts(), *overrides)
     natural, observation = env.natural(env.params("test")), np.asarray(starts(env)[1])
     assert len(natural.observation) == observation.shape[1] == len({q.name for q in natural.observation})
     values = to_values(natural.observation, observation)

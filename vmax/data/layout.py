@@ -119,11 +119,14 @@ def filled(
     read = found.get("read")
     if isinstance(read, Mapping) and isinstance(read.get("where"), Mapping):
         found["read"] = {**read, "where": _pairs(read["where"])}
+    columns = found.get("columns")
+    if isinstance(columns, Mapping) and isinstance(columns.get("exogenous"), Mapping):
+        found["columns"] = {**columns, "exogenous": _pairs(columns["exogenous"])}
     return found
 
 
 def _pairs(where: Mapping[Any, Any]) -> list[list[Any]]:
-    """Columns and their entries, which are text."""
+    """A group of keys as pairs of texts."""
     return [[str(a), b if isinstance(b, list | Mapping) else show(b)] for a, b in where.items()]
 
 

@@ -252,13 +252,18 @@ def _column(path: str, role: str, name: str, frame: pd.DataFrame, read: ReadConf
     if name in present:
         return name
     found = [column for column in present if pattern(name).fullmatch(column)]
-    key = "env.data.read.period" if role == "period" else f"env.data.columns.{role}"
+    key = setting_of(role)
     if len(found) == 1:
         return found[0]
     if found:
         raise UserError(f"{path}: several columns are named '{name}'; set {key}= to one of: {', '.join(found)}")
     hint = sniff.of_header(path, present, role, name, read)
     raise UserError(f"{path}: no column '{name}'; {hint or f'set {key}= to one of: ' + ', '.join(present)}")
+
+
+def setting_of(role: str) -> str:
+    """The setting that names the column of a role."""
+    return "env.data.read.period" if role == "period" else f"env.data.columns.{role.partition('[')[0]}"
 
 
 def numeric(text: pd.Series) -> np.ndarray:
@@ -337,7 +342,7 @@ def read_numbers(
             values[holes] = np.interp(holes, known, values[known])
     if values.min() == values.max() and not may_be_constant:
         raise UserError(
-            f"{table.file}: column '{name}' is {values[0]:g} throughout; set env.data.columns.{role}= to another column"
+            f"{table.file}: column '{name}' is {values[0]:g} throughout; set {setting_of(role)}= to another column"
         )
     return values, int(bad.sum())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
@@ -36,14 +37,18 @@ STANDBY_SHARE = 0.02
 
 
 ROLES = ("price", "pv", "imbalance", "reserve_up", "reserve_down")
-"""What a column may be."""
+"""What a column may be, besides a forecast."""
 PRICES = ("price", "imbalance")
 
 
 @dataclass(frozen=True)
 class ColumnsConfig:
     """Names of the columns in a file: the time of a step and, or None, the price per MWh, the PV output in MW, the
-    imbalance price per MWh, and the prices of upward and downward reserve capacity per MW and hour."""
+    imbalance price per MWh, and the prices of upward and downward reserve capacity per MW and hour.
+
+    `forecast`: of forecasts of the price, in its unit, as they were issued the day before. `exogenous`: pairs of a
+    name and the column of another forecast issued the day before, such as load, wind or sun, in any unit.
+    """
 
     time: str
     price: str | None
@@ -51,11 +56,22 @@ class ColumnsConfig:
     imbalance: str | None
     reserve_up: str | None
     reserve_down: str | None
+    forecast: tuple[str, ...] | None
+    exogenous: tuple[tuple[str, str], ...] | None
+
+    def __post_init__(self) -> None:
+        for name, _ in self.exogenous or ():
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+                raise UserError(
+                    f"env.data.columns.exogenous: '{name}' names a feature: must be small letters, digits and _"
+                )
 
     @property
     def mapped(self) -> dict[str, str]:
-        """The columns of values, by role."""
-        return {role: name for role in ROLES if (name := getattr(self, role)) is not None}
+        """The columns of values, by role; those of forecasts are `forecast[0]`, `exogenous.load` and the like."""
+        found = {role: name for role in ROLES if (name := getattr(self, role)) is not None}
+        found |= {f"forecast[{number}]": name for number, name in enumerate(self.forecast or ())}
+        return found | {f"exogenous.{name}": column for name, column in self.exogenous or ()}
 
 
 @dataclass(frozen=True)
@@ -133,10 +149,13 @@ class DataConfig(FileConfig):
             if item.path is None:
                 raise UserError(f"{key}.path=null: must be the path of a file")
             if not item.columns.mapped:
-                raise UserError(f"{key}.columns: none is named; allowed: {', '.join(ROLES[1:])}")
+                raise UserError(
+                    f"{key}.columns: none is named; allowed: {', '.join((*ROLES[1:], 'forecast', 'exogenous'))}"
+                )
             for role in item.columns.mapped:
                 if role in taken:
-                    raise UserError(f"{key}.columns.{role}: stands in {taken[role]} already")
+                    name = role.partition("[")[0]
+                    raise UserError(f"{key}.columns.{name}: stands in {taken[role]} already")
                 taken[role] = f"{key}.columns"
 
     @property
@@ -146,6 +165,16 @@ class DataConfig(FileConfig):
         for item in self.more:
             found |= item.columns.mapped
         return found
+
+    @property
+    def forecasts(self) -> int:
+        """How many forecasts of the price there are."""
+        return sum(role.startswith("forecast[") for role in self.mapped)
+
+    @property
+    def exogenous(self) -> tuple[str, ...]:
+        """Names of the other forecasts."""
+        return tuple(role.removeprefix("exogenous.") for role in self.mapped if role.startswith("exogenous."))
 
 
 def _filled_more(item: Any, main: Mapping[str, Any], key: str) -> Any:
@@ -172,11 +201,11 @@ class Series:
 
     `utc` (datetime64[s]) are the starts of the steps, ascending, with gaps only between segments. `values` holds
     `price` (currency per MWh) and, if mapped, `pv` (MW), `reserve_up` and `reserve_down` (currency per MW and hour),
-    float64. `local_hour` is the local clock with its fraction,
-    `local_day` counts local calendar days from the first. `splits` maps train, validation and test to gap-free blocks
-    `[start, stop)`. `dropped_blocks` counts blocks left out of the splits because they are shorter than a day,
-    `bridged_values` the values that were interpolated. `pv_unit` is what was said of `pv`; with `per_unit` it is a
-    share of the plant. `done` says in words what was done to the values of the file.
+    `forecast[0]`, … (currency per MWh) and `exogenous.NAME` (as in the file), float64.
+    `local_hour` is the local clock with its fraction, `local_day` counts local calendar days from the first. `splits`
+    maps train, validation and test to gap-free blocks `[start, stop)`. `dropped_blocks` counts blocks left out of the
+    splits because they are shorter than a day, `bridged_values` the values that were interpolated. `pv_unit` is what
+    was said of `pv`; with `per_unit` it is a share of the plant. `done` says in words what was done to the values.
     """
 
     utc: np.ndarray
@@ -201,6 +230,11 @@ class Series:
     @property
     def steps_per_day(self) -> int:
         return round(24 / self.dt_h)
+
+    def forecasts(self, prefix: str) -> np.ndarray | None:
+        """The forecasts whose role begins with `forecast[` or `exogenous.`, `[T, N]`; None where there are none."""
+        found = [values for role, values in self.values.items() if role.startswith(prefix)]
+        return np.stack(found, axis=1) if found else None
 
 
 def load_series(config: DataConfig) -> Series:
@@ -411,6 +445,9 @@ def _in_our_units(
     factors = {}
     if "price" in names:
         factors["price"] = price_factor(file, names["price"], config.price_unit, "env.data.price_unit")
+    for role in names:
+        if role.startswith("forecast["):
+            factors[role] = price_factor(file, names[role], config.price_unit, "env.data.price_unit")
     if "imbalance" in names:
         factors["imbalance"] = price_factor(file, names["imbalance"], config.imbalance_unit, "env.data.imbalance_unit")
     for role in ("reserve_up", "reserve_down"):
@@ -419,7 +456,7 @@ def _in_our_units(
     if "pv" in names:
         factors["pv"] = power_factor(file, names["pv"], config.pv_unit, "env.data.pv_unit")
     done += [f"{names[role]}: times {factor:g}, the unit" for role, factor in factors.items() if factor != 1.0]
-    values = {role: column * factors[role] if factors[role] != 1.0 else column for role, column in values.items()}
+    values = {role: column * factors.get(role, 1.0) for role, column in values.items()}
     if "pv" in values:
         values["pv"] = _without_standby(file, names["pv"], values["pv"], done)
     return values
@@ -438,6 +475,8 @@ def _check_prices(file: str, names: Mapping[str, str], values: Mapping[str, np.n
     if "imbalance" in values and said is None:
         both = (names["imbalance"], names["price"])
         check_alike(file, both, values["imbalance"], values["price"], "env.data.imbalance_unit")
+    for role in (role for role in values if role.startswith("forecast[")):
+        check_alike(file, (names[role], names["price"]), values[role], values["price"], "env.data.price_unit")
     for role in ("reserve_up", "reserve_down"):
         if role in values and values[role].min() < 0.0:
             raise UserError(

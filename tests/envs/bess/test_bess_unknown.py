@@ -15,13 +15,16 @@ CASES = {
     "forecast": ("env.information=forecast",),
     "auction": ("env.information=forecast", "env.market.kind=auction"),
     "imbalance": ("env.market.kind=imbalance",),
+    "provided": small_bess.PROVIDED,
+    "provided_auction": (*small_bess.PROVIDED, "env.market.kind=auction"),
     "calls": ("env.reserve.product=up", "env.reserve.activation.share=0.5"),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_known_stays_and_what_is_not_changes(case):
-    env = small_bess.bess_on(small_bess.wavy_prices(), *CASES[case])
+    prices = small_bess.with_forecasts() if case.startswith("provided") else small_bess.wavy_prices()
+    env = small_bess.bess_on(prices, *CASES[case])
     params: Any = env.params("train")
     state, seen = env.reset(jax.random.key(4), params)
     other: Any = altered(env, state, params, seed=0)
@@ -33,11 +36,20 @@ def test_what_is_known_stays_and_what_is_not_changes(case):
     scenarios = params.scenarios
     published = int(scenarios.known_until[row]) - time
     told = time if scenarios.issued is None else int(scenarios.issued[row])
-    first = {"day_ahead": published, "calls": published, "auction": told - time}.get(case, 0)
+    first = {"day_ahead": published, "calls": published, "auction": told - time, "provided_auction": told - time}.get(
+        case, 0
+    )
     was, now = (
         np.asarray(s.price_eur_per_mwh)[row + first - 1 : row + first + 1] for s in (scenarios, other.scenarios)
     )
     assert was[0] == now[0] and abs(was[1] - now[1]) > 0.1  # settled at: known up to here, and then no more
+    if case.startswith("provided"):
+        end = int(scenarios.known_until[row_of(told, env.dt_h)])
+        for name in ("forecasts_eur_per_mwh", "exogenous", "quoted_eur_per_mwh"):
+            was, now = (
+                np.asarray(getattr(s, name))[row_of(end, env.dt_h) - 1 :][:2] for s in (scenarios, other.scenarios)
+            )
+            assert (was[0] == now[0]).all() and (was[1] != now[1]).all(), name
     if case == "imbalance":
         was, now = (np.asarray(s.quoted_eur_per_mwh)[row + published - 1 :][:2] for s in (scenarios, other.scenarios))
         assert was[0] == now[0] and abs(was[1] - now[1]) > 0.1

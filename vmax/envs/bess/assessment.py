@@ -16,7 +16,15 @@ from matplotlib.figure import Figure
 from vmax.data.days import DayGroups, local_dates, season_groups, spread_groups, spread_of_days, typical_days
 from vmax.envs.bess import foresight, kpis, plots
 from vmax.envs.bess.baselines import CheapDear, DoNothing, Idle, Threshold, TwoCycle
-from vmax.envs.bess.planners import MPC, PerfectForesight, YesterdaysPlan, bound_eur, fit_calibration, lane_sites
+from vmax.envs.bess.planners import (
+    MPC,
+    PerfectForesight,
+    YesterdaysPlan,
+    best_single,
+    bound_eur,
+    fit_calibration,
+    lane_sites,
+)
 from vmax.envs.bess.reserve_planners import ReserveForesight, ReserveMPC
 from vmax.envs.bess.tuning import tuned_settings
 from vmax.envs.rollout import Column, Record
@@ -184,6 +192,7 @@ def _baselines(env: Bess) -> dict[str, Any]:
         "mpc": planner(),
         "mpc_calibrated": planner(calibration),
         **({"mpc_estimate": planner("estimate")} if env.config.uncertain else {}),
+        **({"mpc_single": planner(best_single(env))} if env.config.data.forecasts > 1 else {}),
         "perfect_foresight": ReserveForesight() if sold else PerfectForesight(),
     }
 

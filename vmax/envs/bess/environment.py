@@ -80,14 +80,17 @@ class Bess(Plain):
 
     @cached_property
     def features(self) -> tuple[str, ...]:
-        """Chosen features, the battery's own first; the drawn numbers and what wear depends on always among them."""
-        chosen = self.config.observation.features
+        """Chosen features, the battery's own first; the drawn numbers, what wear depends on, and what the data
+        forecasts besides the price always among them."""
+        chosen, outside = self.config.observation.features, self.config.outside
         own = [n for n in observation.OWN if self._own_sizes.get(n, n in chosen)]
-        return (*own, *(n for n in chosen if n in observation.EXOGENOUS))
+        given = self.config.observation.of_forecasts if self.config.information == "provided" else ()
+        names = dict.fromkeys((*chosen, *given, *outside.exogenous))
+        return (*own, *(n for n in names if n in outside and outside[n].size(self.window)))
 
     @cached_property
     def observation_space(self) -> Box:
-        return observation.observation_space(self.features, self.window, self._own_sizes)
+        return observation.observation_space(self.features, self.window, self._own_sizes, self.config.outside)
 
     @property
     def _own_sizes(self) -> dict[str, int]:
@@ -150,6 +153,9 @@ class Bess(Plain):
             known,
             price_eur_per_mwh=jnp.where(known.mask, state.price(known.price_eur_per_mwh), 0.0),
             expected_price_eur_per_mwh=jnp.where(known.mask, state.price(known.expected_price_eur_per_mwh), 0.0),
+            forecasts_eur_per_mwh=None
+            if known.forecasts_eur_per_mwh is None
+            else jnp.where(known.mask, state.price(known.forecasts_eur_per_mwh), 0.0),
             past_price_eur_per_mwh=state.price(known.past_price_eur_per_mwh),
             last_error_eur_per_mwh=state.difference(known.last_error_eur_per_mwh),
             profile_eur_per_mwh=state.price(known.profile_eur_per_mwh),
@@ -190,7 +196,7 @@ class Bess(Plain):
             per_capacity = known.pv_mw / jnp.maximum(site.pv_capacity_mw, 1e-9)
             known, ranges = replace(known, pv_mw=per_capacity), self.config.observation.ranges
             view = observation.View(known, scenarios.calendar[now], self.dt_h, ranges)
-            outside = observation.exogenous(view, self.features) / params.scales["exogenous"]
+            outside = observation.exogenous(view, self.features, self.config.outside) / params.scales["exogenous"]
         return jnp.concatenate([*parts, outside]).astype(jnp.float32)
 
     # --- what happens -----------------------------------------------------------------------------------------------

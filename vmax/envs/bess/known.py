@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from vmax.envs.bess.combination import combined
 from vmax.envs.bess.reserve_market import KnownReserve, look_at_reserve
 from vmax.envs.bess.scenarios import HISTORY_H, WINDOW_H, Scenarios, row_of, span_steps
 
@@ -25,6 +26,9 @@ class Known:
       expected_price_eur_per_mwh: the best estimate, `[W]`: the same in `day_ahead`; in `forecast` the linear
         least-squares one from forecast, last error, trailing profile and past prices, fitted on the training split.
       mask: whether anything is known of a step, `[W]` bool.
+      forecasts_eur_per_mwh: the data's own forecasts, whose mean is the raw forecast, `[F, W]`, 0 where unknown; None
+        without such.
+      exogenous: its other forecasts in standard deviations from their mean, `[X, W]`, 0 where unknown; None without.
       past_price_eur_per_mwh: prices of the last 24 hours, oldest first, `[H]`: actual ones; in an auction the forecasts
         of those hours of the local day that come before this one.
       last_error_eur_per_mwh: forecast minus actual price of the last step whose price is known (0 in `day_ahead`).
@@ -49,13 +53,16 @@ class Known:
     mean_eur_per_mwh: Array
     spread_eur_per_mwh: Array
     reserve: KnownReserve | None = None
+    forecasts_eur_per_mwh: Array | None = None
+    exogenous: Array | None = None
 
 
 def forecast_errors(scenarios: Scenarios, factor: Array, time: Array, offset: Array, row: Array, window: int) -> Array:
     """Forecast errors of the step before `time` and of the window from it, EUR/MWh, `[W + 1]`.
 
     One draw per target step and episode: the episode's `offset` places it on one long stationary AR(1) path. Where
-    another price is quoted beforehand (`market=imbalance`) it is the forecast, and its errors are those of the data.
+    another price is quoted beforehand (`market=imbalance`), or the data has forecasts, these errors are those of the
+    data.
     """
     length = window + 1
     if scenarios.quoted_eur_per_mwh is not None:
@@ -93,7 +100,7 @@ def look(
     lag, source = time - origin, row_of(origin, dt_h)
     ahead = lambda values: jax.lax.dynamic_slice(values, (source,), (span,))  # noqa: E731
     behind = lambda values: jax.lax.dynamic_slice(values, (source - history,), (history,))  # noqa: E731
-    mask = time + jnp.arange(window) < scenarios.known_until[row]
+    mask = time + jnp.arange(window) < scenarios.known_until[source]
     profile = profile_ahead(scenarios, source, dt_h)
     price, spread = ahead(scenarios.price_eur_per_mwh), scenarios.spread_eur_per_mwh[source]
     past, error = behind(scenarios.price_eur_per_mwh), jnp.zeros_like(spread)
@@ -102,9 +109,13 @@ def look(
         errors = forecast_errors(scenarios, factor, origin, offset, source, span)
         price, error = price + errors[1:], errors[0]
         past_profile = behind(scenarios.profile_day1_eur_per_mwh)
-        quoted = jnp.where(origin + jnp.arange(span) < scenarios.known_until[source], price, profile)
-        x = regressors(quoted, error, past, past_profile, profile, spread)
-        expected = profile + spread * (x @ weights)
+        told = origin + jnp.arange(span) < scenarios.known_until[source]
+        if scenarios.forecasts_eur_per_mwh is not None:
+            expected = combined(scenarios, weights, origin, span, dt_h)
+        else:
+            quoted = jnp.where(told, price, profile)
+            x = regressors(quoted, error, past, past_profile, profile, spread)
+            expected = profile + spread * (x @ weights)
     pv = ahead(scenarios.pv_profile_per_mw)
     if scenarios.issued is None:
         pv = pv.at[0].set(scenarios.pv_per_mw[row])  # measured
@@ -126,7 +137,21 @@ def look(
         mean_eur_per_mwh=scenarios.mean_eur_per_mwh[source],
         spread_eur_per_mwh=spread,
         reserve=None if scenarios.reserve is None else look_at_reserve(scenarios.reserve, time, row, window, history),
+        forecasts_eur_per_mwh=_coming(scenarios.forecasts_eur_per_mwh, row, mask),
+        exogenous=_coming(scenarios.exogenous, row, time + jnp.arange(window) < _until(scenarios, source)),
     )
+
+
+def _coming(values: Array | None, row: Array, mask: Array) -> Array | None:
+    """Forecasts `[R, N]` for the steps from `row` on, 0 where the mask `[W]` is false, `[N, W]`."""
+    if values is None:
+        return None
+    return jnp.where(mask, jax.lax.dynamic_slice_in_dim(values, row, mask.shape[0]).T, 0.0)
+
+
+def _until(scenarios: Scenarios, row: Array) -> Array:
+    """The step from which on the other forecasts are not known at a row."""
+    return jnp.int32(0) if scenarios.exogenous_until is None else scenarios.exogenous_until[row]
 
 
 def profile_ahead(scenarios: Scenarios, row: Array, dt_h: float) -> Array:

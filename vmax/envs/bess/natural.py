@@ -19,7 +19,7 @@ from vmax.envs.bess import observation
 from vmax.envs.bess.day_features import MOST_HOURS_TO_PEAK
 from vmax.envs.bess.params import BessParams
 from vmax.envs.bess.reserve_rules import BIDS
-from vmax.envs.bess.scenarios import HISTORY_H, WINDOW_H
+from vmax.envs.bess.scenarios import HISTORY_H, WINDOW_H, typical_values
 from vmax.envs.natural import Natural, Quantity
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ FITTED: dict[str, str] = {
     "price_swing": "best later sale less purchase within 6, 12, 24, 36 h",
     "price_profile": f"14-day mean price at the clock hour of each step less the {MEAN}",
     "price_forecast": f"forecast price of each step less the {MEAN}; 0: unknown",
+    "price_forecasts": "each of the forecasts less their mean, by forecast and step; 0: unknown",
+    "forecast_spread": "standard deviation of the forecasts of each step; 0: unknown",
     "price_past": f"price of each of the last {HISTORY_H} hours, oldest first, less the {MEAN}",
     "forecast_error": "forecast less actual price of the last step whose price is known",
     "reserve_up_prices": "price of upward reserve of each step, EUR per MW and hour; 0: unknown",
@@ -136,6 +138,14 @@ def _one(env: Bess, params: BessParams, name: str) -> Quantity:
         return _linear(name, f"{money} per MW and hour" if reserve else f"{money}/MWh", low, high, limit, PLAIN[name])
     if name in FITTED:
         return _bent(name, "spread", "arcsinh", _scale(env, params, name), limit, f"{FITTED[name]}; {SPREAD}")
+    if name in config.data.exogenous:
+        constants = typical_values(env.series, env.series.values["price"])
+        number = config.data.exogenous.index(name)
+        mean, deviation = float(constants.exogenous_mean[number]), float(constants.exogenous_deviation[number])
+        scale = deviation * _scale(env, params, name)
+        meaning = f"forecast '{config.data.mapped[f'exogenous.{name}']}' of each step; where unknown, the mean"
+        low, high = mean - limit * scale, mean + limit * scale
+        return Quantity(name, "as in the file", low, high, meaning, "linear", mean, scale)
     if name == "price_mean":
         return _bent(name, "spread", "arcsinh", float(params.scales[name]), limit, f"{MEAN}; {SPREAD}")
     if name == "price_scale":
@@ -170,9 +180,10 @@ def _bent(
 
 def _scale(env: Bess, params: BessParams, name: str) -> float:
     """The fitted constant that a feature of the outside world is divided by."""
-    outside = [n for n in env.features if n in observation.EXOGENOUS]
-    before = outside[: outside.index(name)]
-    return float(params.scales["exogenous"][sum(observation.EXOGENOUS[n].size(env.window) for n in before)])
+    outside = env.config.outside
+    names = [n for n in env.features if n in outside]
+    before = names[: names.index(name)]
+    return float(params.scales["exogenous"][sum(outside[n].size(env.window) for n in before)])
 
 
 def _drawn(params: BessParams, name: str) -> Quantity:

@@ -7,8 +7,9 @@ zero.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import jax
 import jax.numpy as jnp
@@ -125,6 +126,26 @@ def _raw_forecast(view: View) -> Array:
     return jnp.arcsinh(jnp.where(known.mask, relative, 0.0))
 
 
+def _forecasts(view: View) -> Array:
+    """Each of several forecasts less their mean, `[F · W]`."""
+    known = view.known
+    assert known.forecasts_eur_per_mwh is not None  # the feature is there with several forecasts alone
+    return jnp.arcsinh((known.forecasts_eur_per_mwh - known.price_eur_per_mwh) / known.spread_eur_per_mwh).ravel()
+
+
+def _forecast_spread(view: View) -> Array:
+    """Standard deviation of several forecasts of a step."""
+    known = view.known
+    assert known.forecasts_eur_per_mwh is not None
+    return jnp.arcsinh(known.forecasts_eur_per_mwh.std(axis=0) / known.spread_eur_per_mwh)
+
+
+def _exogenous(view: View, number: int) -> Array:
+    """One of the other forecasts, `[W]`."""
+    assert view.known.exogenous is not None
+    return view.known.exogenous[number]
+
+
 def _past(view: View) -> Array:
     known = view.known
     relative = (known.past_price_eur_per_mwh - known.mean_eur_per_mwh) / known.spread_eur_per_mwh
@@ -224,6 +245,37 @@ EXOGENOUS: dict[str, Definition] = {
     "day_reserve_prices": _plain(2, lambda v: day.reserve_extremes(v.known, v.dt_h), "reserve"),
 }
 """Features of the outside world: the same for every battery at one time, so they can be tabulated once."""
+OF_FORECASTS = ("price_forecasts", "forecast_spread")
+"""Features of several forecasts of the price (`env.data.columns.forecast`)."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """The features of the outside world that there are, by name, with these forecasts in the data: `forecasts` of the
+    price, and others named `exogenous`."""
+
+    forecasts: int
+    exogenous: tuple[str, ...]
+
+    @cached_property
+    def definitions(self) -> Mapping[str, Definition]:
+        several = self.forecasts if self.forecasts > 1 else 0
+        return {
+            **EXOGENOUS,
+            "price_forecasts": Definition(lambda w: w * several, "spread", _forecasts),
+            "forecast_spread": Definition(lambda w: w if several else 0, "spread", _forecast_spread),
+            **{
+                name: Definition(lambda w: w, "sd", lambda view, i=i: _exogenous(view, i))
+                for i, name in enumerate(self.exogenous)
+            },
+        }
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.definitions
+
+    def __getitem__(self, name: str) -> Definition:
+        return self.definitions[name]
+
 
 OWN: dict[str, str] = {
     "soc": "window",
@@ -252,15 +304,15 @@ OF_RESERVE = (
 NEEDED_BY_POST_DECISION = ("soc", "price_level", "price_mean", "price_scale")
 
 
-def observation_space(features: tuple[str, ...], window: int, sizes: dict[str, int]) -> Box:
+def observation_space(features: tuple[str, ...], window: int, sizes: dict[str, int], outside: Outside) -> Box:
     """The declared space: sizes, units and bounds of the chosen features, in the chosen order.
 
     `sizes`: of own features that are not one number; what has none is left out.
     """
     parts = []
     for name in features:
-        if name in EXOGENOUS:
-            definition = EXOGENOUS[name]
+        if name in outside:
+            definition = outside[name]
             parts.append(Feature(name, definition.unit, -definition.limit, definition.limit, definition.size(window)))
         elif sizes.get(name, 1):
             limit = 20.0 if name in ("price_mean", "price_scale") else 1.001
@@ -268,9 +320,9 @@ def observation_space(features: tuple[str, ...], window: int, sizes: dict[str, i
     return Box(tuple(parts))
 
 
-def exogenous(view: View, features: tuple[str, ...]) -> Array:
+def exogenous(view: View, features: tuple[str, ...], outside: Outside) -> Array:
     """The chosen features of the outside world, unscaled, in the chosen order, `[E]`."""
-    parts = [jnp.zeros(0), *(EXOGENOUS[name].compute(view) for name in features if name in EXOGENOUS)]
+    parts = [jnp.zeros(0), *(outside[name].compute(view) for name in features if name in outside)]
     return jnp.concatenate(parts).astype(jnp.float32)
 
 

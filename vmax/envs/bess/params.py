@@ -14,18 +14,20 @@ from flax import struct
 from vmax.data.series import Series, check_split_lengths, load_series
 from vmax.envs.battery import Site
 from vmax.envs.bess import observation
+from vmax.envs.bess.combination import fit_combination
 from vmax.envs.bess.degradation import WearNumbers
 from vmax.envs.bess.known import fit_price_estimate, look
 from vmax.envs.bess.reserve import ReserveNumbers
 from vmax.envs.bess.scenarios import (
     WINDOW_H,
     Scenarios,
+    Typical,
     build_scenarios,
     information_row,
     pv_per_mw,
     row_of,
     settlement_prices,
-    typical_prices,
+    typical_values,
 )
 from vmax.envs.bess.settings import BessConfig
 
@@ -42,7 +44,8 @@ class BessParams:
     Attributes:
       site: numbers of battery, plant and money; `[2]` where the config gives a range.
       wear: numbers of the wear models.
-      estimate: weights of the linear price estimate, where prices are not certain, else None.
+      estimate: weights of the linear price estimate (`known.py`), or of the combination of the data's own forecasts
+        (`combination.py`), where prices are not certain, else None.
       penalty_eur_per_mwh: of delivering more or less than was sold.
       table: scaled features of the outside world for each step from `table_first`, `[R, E]`, where they depend on
         nothing but the time; else None.
@@ -99,7 +102,7 @@ def build_params(config: BessConfig, series: Series, split: str, features: tuple
         reserve=ReserveNumbers.of(config.reserve) if config.reserve.sold else None,
         reserve_scales=jnp.ones(2),
     )
-    shown = Shown(features, series.dt_h, config.observation.ranges)
+    shown = _shown(config, series, features)
     forecast = config.information == "forecast"
     seed = config.forecast.seed if config.uncertain else None
     fitted = _fit(params, shown, seed) if split == "train" else build_params(config, series, "train", features)
@@ -115,12 +118,13 @@ def build_params(config: BessConfig, series: Series, split: str, features: tuple
 
 
 def scenarios_of(
-    config: BessConfig, series: Series, pv: np.ndarray, split: str, typical: tuple[float, float] | None = None
+    config: BessConfig, series: Series, pv: np.ndarray, split: str, typical: Typical | None = None
 ) -> Scenarios:
     """The arrays of a split for this configuration; `pv` `[T]` per MW."""
-    forecast = config.forecast if config.information == "forecast" else None
     steps = config.episode.days * round(24 / series.dt_h)
-    return build_scenarios(series, pv, split, forecast, steps, config.market, config.reserve, typical)
+    return build_scenarios(
+        series, pv, split, config.information, config.forecast, steps, config.market, config.reserve, typical
+    )
 
 
 def with_series(
@@ -129,12 +133,12 @@ def with_series(
     """Training params with the data of another series, all that was fitted kept: what a world that goes on otherwise
     would have looked like. `error_path` replaces that of forecasts."""
     own = series_of(config)
-    typical = typical_prices(own, settlement_prices(own, config.market)[0])
+    typical = typical_values(own, settlement_prices(own, config.market)[0])
     scenarios = scenarios_of(config, series, pv, "train", typical)
     params = replace(params, scenarios=replace(scenarios, error_path=error_path))
     if params.table is None:
         return params
-    return _tabulate(params, series, "train", Shown(features, series.dt_h, config.observation.ranges))
+    return _tabulate(params, series, "train", _shown(config, series, features))
 
 
 @dataclass(frozen=True)
@@ -142,20 +146,25 @@ class Shown:
     """What is to be computed of the outside world, and how plain prices are scaled."""
 
     features: tuple[str, ...]
+    outside: observation.Outside
     dt_h: float
     ranges: observation.Ranges
 
     @property
     def absolute(self) -> bool:
         """Whether any of it is a plain price."""
-        return any(name in observation.EXOGENOUS and observation.EXOGENOUS[name].absolute for name in self.features)
+        return any(self.outside[name].absolute for name in self.features if name in self.outside)
+
+
+def _shown(config: BessConfig, series: Series, features: tuple[str, ...]) -> Shown:
+    return Shown(features, config.outside, series.dt_h, config.observation.ranges)
 
 
 def _raw_features(scenarios: Scenarios, estimate: Array | None, factor: Array, time: Array, shown: Shown) -> Array:
     """Unscaled features of the outside world at one time, error path at offset 0, `[E]`."""
     known = look(scenarios, estimate, factor, time, jnp.int32(0), jnp.float32(1.0), shown.dt_h)
     view = observation.View(known, scenarios.calendar[row_of(time, shown.dt_h)], shown.dt_h, shown.ranges)
-    return observation.exogenous(view, shown.features)
+    return observation.exogenous(view, shown.features, shown.outside)
 
 
 @partial(jax.jit, static_argnames="shown")
@@ -171,11 +180,14 @@ def _fit(params: BessParams, shown: Shown, seed: int | None) -> BessParams:
     estimate = None
     if seed is not None:
         days = starts if scenarios.issued is None else np.unique(np.asarray(scenarios.issued)[row_of(starts, dt_h)])
-        estimate = fit_price_estimate(scenarios, params.forecast_factor, days, dt_h, seed)
+        if scenarios.forecasts_eur_per_mwh is None:
+            estimate = fit_price_estimate(scenarios, params.forecast_factor, days, dt_h, seed)
+        else:
+            estimate = fit_combination(scenarios, days, dt_h)
     raw = np.asarray(_raw_at(scenarios, estimate, params.forecast_factor, jnp.asarray(times), shown))
     window, position, sizes, named = round(WINDOW_H / dt_h), 0, [], {}
-    for name in (n for n in shown.features if n in observation.EXOGENOUS):
-        definition = observation.EXOGENOUS[name]
+    for name in (n for n in shown.features if n in shown.outside):
+        definition = shown.outside[name]
         block = raw[:, position : position + definition.size(window)]
         scale = max(_size(block), 1e-6) if definition.fitted else 1.0
         sizes.append(np.full(block.shape[1], scale))

@@ -50,9 +50,16 @@ class Calibration:
     weight: float
 
 
-Belief = Calibration | Literal["as_is", "estimate"]
-"""What a planner makes of forecasts: takes them as they are, corrects them, or reads the estimate that observations
-hold."""
+@dataclass(frozen=True)
+class Single:
+    """One of the data's own forecasts alone, by its number."""
+
+    number: int
+
+
+Belief = Calibration | Single | Literal["as_is", "estimate"]
+"""What a planner makes of forecasts: takes them (of several the mean) as they are, corrects them, takes one alone, or
+reads the estimate that observations hold."""
 
 
 class BatteryPlanner(ABC):
@@ -92,7 +99,7 @@ class MPC(BatteryPlanner):
     belief: Belief = "as_is"
 
     def view(self, env: Bess, state: Any, params: Any) -> View:
-        known = env.known(state, params)
+        known = known_to(self.belief, env, state, params)
         price = believed_prices(known, env.steps_per_day, self.belief)
         return View(price, known.pv_mw, state.seen_soc, known.local_hour[0])
 
@@ -238,10 +245,20 @@ def actions_of(env: Bess, params: Any, starts: Any, *decision: Array) -> Array:
     return jax.vmap(lane)(starts, *decision)
 
 
+def known_to(belief: Belief, env: Bess, state: Any, params: Any) -> Known:
+    """What a planner with this belief knows: of several forecasts perhaps one alone."""
+    if isinstance(belief, Single):
+        one = params.scenarios.forecasts_eur_per_mwh[:, belief.number]
+        params = replace(params, scenarios=replace(params.scenarios, quoted_eur_per_mwh=one))
+    return env.known(state, params)
+
+
 def believed_prices(known: Known, steps_per_day: int, belief: Belief) -> Array:
     """The prices that an MPC plans with, `[W]`: known or forecast, continued, corrected or estimated."""
     if isinstance(belief, Calibration):
         return calibrated(known, belief.persistence, belief.weight)
+    if belief == "estimate" and known.forecasts_eur_per_mwh is not None:
+        return continued(known.past_price_eur_per_mwh, known.expected_price_eur_per_mwh, known.mask, steps_per_day)
     if belief == "estimate":
         return jnp.where(known.mask, known.expected_price_eur_per_mwh, known.profile_eur_per_mwh)
     return repeat_last_day(known, steps_per_day)
@@ -280,23 +297,7 @@ def fit_calibration(env: Bess, samples: int = 4096) -> Calibration:
     """
     if not env.config.uncertain:
         return Calibration(0.0, 1.0)
-    params = env.params("train")
-    lanes = env.evaluation_starts(params, "train")
-    first, last = np.asarray(lanes.time), np.asarray(lanes.end) - env.window - 1
-    times = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)])
-    if params.scenarios.issued is not None:
-        times = times[np.asarray(params.scenarios.issued)[row_of(times, env.dt_h)] == times]
-    times = times[np.linspace(0, len(times) - 1, min(samples, len(times))).astype(int)]
-    pick = jnp.zeros(len(times), jnp.int32)
-    starts = replace(jax.tree.map(lambda leaf: leaf[pick], lanes), time=jnp.asarray(times, jnp.int32))
-
-    def look(start: Any) -> tuple[Known, Array]:
-        state = env.reset(jax.random.key(0), params, start)[0]
-        row = row_of(state.time, env.dt_h)
-        actual = jax.lax.dynamic_slice(params.scenarios.price_eur_per_mwh, (row,), (env.window,))
-        return env.known(state, params), actual
-
-    now, actual = jax.jit(jax.vmap(look))(starts)
+    now, actual = _training_looks(env, samples)
     next_error = now.price_eur_per_mwh[:, 0] - actual[:, 0]
     error = now.last_error_eur_per_mwh / now.spread_eur_per_mwh
     if not error.any():
@@ -306,6 +307,57 @@ def fit_calibration(env: Bess, samples: int = 4096) -> Calibration:
     scale = 1.0 / now.spread_eur_per_mwh[:, None]
     regressor, target = (_centred((price - now.profile_eur_per_mwh) * scale, now.mask) for price in (corrected, actual))
     return Calibration(persistence, float(jnp.vdot(regressor, target) / jnp.vdot(regressor, regressor)))
+
+
+@lru_cache(maxsize=8)
+def best_single(env: Bess, days: int = 1000) -> Single:
+    """The forecast on which plans earn most in the training split: one for each of so many local days, spread evenly,
+    made when the day begins with the battery half full, settled at the prices that came; energy left at their mean."""
+    params = env.params("train")
+    begins = np.asarray(params.scenarios.day_starts)
+    begins = begins[np.linspace(0, len(begins) - 1, min(days, len(begins))).astype(int)]
+    known, actual = _looks(env, begins)
+    assert known.forecasts_eur_per_mwh is not None
+    one = jax.tree.map(lambda leaf: leaf[:1], env.evaluation_starts(params, "train"))
+    site, day = lane_sites(env, params, one)[0], env.steps_per_day
+    program = StorageProgram(env.window, env.dt_h, site)
+    past, mask, price = known.past_price_eur_per_mwh, known.mask, np.asarray(actual, np.float64)
+    earned_eur = []
+    for forecast in jnp.moveaxis(known.forecasts_eur_per_mwh, 1, 0):
+        prices = np.asarray(jax.vmap(continued, (0, 0, 0, None))(past, forecast, mask, day), np.float64)
+        pv_mw = np.asarray(known.pv_mw, np.float64)
+        plans = [program.solve(p, 0.5, float(p.mean()), pv) for p, pv in zip(prices, pv_mw, strict=True)]
+        power_mw = np.stack([plan.power_mw[:day] for plan in plans])
+        left_mwh = np.array([plan.stored_mwh[day - 1] for plan in plans])
+        paid = power_mw * price[:, :day] - np.abs(power_mw) * float(site.wear_eur_per_mwh)
+        earned_eur.append(float(paid.sum()) * env.dt_h + float((left_mwh * price.mean(axis=1)).sum()))
+    return Single(int(np.argmax(earned_eur)))
+
+
+def _training_looks(env: Bess, samples: int) -> tuple[Known, Array]:
+    """What is known at steps spread evenly over the training split, and the prices that came, `[S, W]`."""
+    params = env.params("train")
+    lanes = env.evaluation_starts(params, "train")
+    first, last = np.asarray(lanes.time), np.asarray(lanes.end) - env.window - 1
+    times = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)])
+    if params.scenarios.issued is not None:
+        times = times[np.asarray(params.scenarios.issued)[row_of(times, env.dt_h)] == times]
+    return _looks(env, times[np.linspace(0, len(times) - 1, min(samples, len(times))).astype(int)])
+
+
+def _looks(env: Bess, times: np.ndarray) -> tuple[Known, Array]:
+    """What is known at these steps of the training split, and the prices that came, `[S, W]`."""
+    params = env.params("train")
+    lanes, pick = env.evaluation_starts(params, "train"), jnp.zeros(len(times), jnp.int32)
+    starts = replace(jax.tree.map(lambda leaf: leaf[pick], lanes), time=jnp.asarray(times, jnp.int32))
+
+    def look(start: Any) -> tuple[Known, Array]:
+        state = env.reset(jax.random.key(0), params, start)[0]
+        row = row_of(state.time, env.dt_h)
+        actual = jax.lax.dynamic_slice(params.scenarios.price_eur_per_mwh, (row,), (env.window,))
+        return env.known(state, params), actual
+
+    return jax.jit(jax.vmap(look))(starts)
 
 
 def _centred(values: Array, mask: Array) -> Array:

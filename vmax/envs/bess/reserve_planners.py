@@ -18,6 +18,7 @@ from vmax.envs.bess.planners import (
     actions_of,
     believed_prices,
     continued,
+    known_to,
     lane_of,
     lane_sites,
 )
@@ -50,7 +51,7 @@ class ReserveMPC(BatteryPlanner):
     belief: Belief = "as_is"
 
     def view(self, env: Bess, state: Any, params: Any) -> ReserveView:
-        known = env.known(state, params)
+        known = known_to(self.belief, env, state, params)
         market, per_day = known.reserve, env.steps_per_day
         assert market is not None
         return ReserveView(

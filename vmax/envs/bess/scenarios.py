@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -81,12 +81,19 @@ class Scenarios:
 
     Attributes:
       price_eur_per_mwh: what energy is settled at.
-      quoted_eur_per_mwh: the day-ahead price where another one settles (`market=imbalance`), else None.
+      quoted_eur_per_mwh: the day-ahead price where another one settles (`market=imbalance`), the mean of the forecasts
+        where the data has them (`information=provided`), else None.
+      forecasts_eur_per_mwh: these forecasts, `[R, F]`, else None.
+      exogenous: other forecasts of the data, in standard deviations of the training split from its mean, `[R, X]`, or
+        None; with the step from which on they are not known, `exogenous_until` (that of `forecasts_eur_per_mwh` too).
       issued: in an auction the step before which the day of each step was sold, the first of its local day; else None.
     """
 
     price_eur_per_mwh: Array
     quoted_eur_per_mwh: Array | None
+    forecasts_eur_per_mwh: Array | None
+    exogenous: Array | None
+    exogenous_until: Array | None
     issued: Array | None
     spread_eur_per_mwh: Array
     mean_eur_per_mwh: Array
@@ -146,11 +153,11 @@ def _padded(values: np.ndarray, before: int, after: int) -> np.ndarray:
     return np.concatenate([np.repeat(values[:1], before, axis=0), values, np.repeat(values[-1:], after, axis=0)])
 
 
-def _known_until(series: Series, stop: int) -> np.ndarray:
-    """First step whose day-ahead price is not known yet, for each step, `[stop]`: the end of the local day, from 13:00
-    the end of the next."""
+def _known_until(series: Series, stop: int, from_hour: int) -> np.ndarray:
+    """First step that is not known yet, for each step, `[stop]`: the end of the local day, from a local hour on the end
+    of the next."""
     day, hour = series.local_day[:stop], series.local_hour[:stop]
-    last_known_day = np.where(hour >= PUBLICATION_HOUR, day + 1, day)
+    last_known_day = np.where(hour >= from_hour, day + 1, day)
     return np.searchsorted(day, last_known_day, side="right")
 
 
@@ -177,15 +184,18 @@ def build_scenarios(
     series: Series,
     pv_per_mw: np.ndarray,
     split: str,
-    forecast: ForecastConfig | None,
+    information: Literal["day_ahead", "forecast", "provided"],
+    forecast: ForecastConfig,
     episode_steps: int,
     market: MarketConfig,
     reserve: ReserveConfig,
-    typical: tuple[float, float] | None = None,
+    typical: Typical | None = None,
 ) -> Scenarios:
-    """Arrays of one split, history included. `forecast` None: day-ahead prices are known when published.
+    """Arrays of one split, history included.
 
-    `typical`: what `typical_prices` gives; None: those of this series.
+    `information`: whether prices are known when published, forecast with errors of `forecast`, or by the data's own
+    forecasts, which are issued before the gate of the auction. `typical`: what `typical_values` gives; None: those of
+    this series.
     """
     blocks = series.splits[split]
     stop = max(last for _, last in blocks)
@@ -193,20 +203,28 @@ def build_scenarios(
     window, history = round(WINDOW_H / series.dt_h), round(HISTORY_H / series.dt_h)
     span = window + (round(LONGEST_DAY_H / series.dt_h) if auction else 0)
     settled, quoted = settlement_prices(series, market)
+    forecasts = series.forecasts("forecast[") if information == "provided" else None
+    if forecasts is not None:
+        quoted = forecasts.mean(axis=1)
     price, segment = settled[:stop], series.segment[:stop]
-    usual, usual_spread = typical or typical_prices(series, settled)
-    spread = daily_spread(price, series.local_day[:stop], segment, default=usual_spread)
+    typical = typical or typical_values(series, settled)
+    usual = typical.price
+    spread = daily_spread(price, series.local_day[:stop], segment, default=typical.spread)
     profile = [same_hour_mean(price, per_day, day, segment=segment, default=usual) for day in (1, 2, 3)]
     ends = _block_ends(series, stop, blocks)
-    published = _known_until(series, stop)
-    known = np.arange(stop) + span if forecast else published
+    published = _known_until(series, stop, PUBLICATION_HOUR)
+    issued = _known_until(series, stop, market.gate_hour)
+    known = {"day_ahead": published, "forecast": np.arange(stop) + span, "provided": issued}[information]
+    exogenous = series.forecasts("exogenous.")
+    if exogenous is not None:
+        exogenous = (exogenous - typical.exogenous_mean) / typical.exogenous_deviation
     starts = np.concatenate([np.arange(first, max(last - episode_steps + 1, first)) for first, last in blocks])
     if not len(starts):
         raise UserError(
             f"{series.source}: no gap-free block of the {split} split holds an episode of {episode_steps} steps; "
             "set a smaller env.episode.days"
         )
-    path = forecast.path(series.dt_h, split) if forecast else np.zeros(span, np.float32)
+    path = forecast.path(series.dt_h, split) if information == "forecast" else np.zeros(span, np.float32)
     # an auction closes at noon of the day before, when the output of that day is not known yet
     pv_profile = same_hour_mean(pv_per_mw[:stop], per_day, 3 if auction else 2, days=7, segment=segment, default=0.0)
 
@@ -216,6 +234,9 @@ def build_scenarios(
     return Scenarios(
         price_eur_per_mwh=put(price),
         quoted_eur_per_mwh=None if quoted is None else put(quoted[:stop]),
+        forecasts_eur_per_mwh=None if forecasts is None else put(forecasts[:stop]),
+        exogenous=None if exogenous is None else put(exogenous[:stop]),
+        exogenous_until=None if exogenous is None else put(np.minimum(issued, ends), np.int32),
         issued=put(_day_starts(series, stop), np.int32) if auction else None,
         spread_eur_per_mwh=put(spread),
         mean_eur_per_mwh=put(trailing_mean(price, 7 * per_day, segment, default=usual)),
@@ -254,10 +275,24 @@ def _day_starts(series: Series, stop: int) -> np.ndarray:
     return np.maximum.accumulate(np.where(new, np.arange(len(new)), 0))[:stop]
 
 
-def typical_prices(series: Series, price: np.ndarray) -> tuple[float, float]:
-    """Mean price and mean within-day standard deviation of the training split, where there is no history yet."""
+@dataclass(frozen=True, eq=False)
+class Typical:
+    """Constants of the training split: mean price and mean within-day standard deviation, which stand where there is no
+    history yet; mean and standard deviation `[X]` of the other forecasts."""
+
+    price: float
+    spread: float
+    exogenous_mean: np.ndarray
+    exogenous_deviation: np.ndarray
+
+
+def typical_values(series: Series, price: np.ndarray) -> Typical:
+    """These of a series that is settled at `price` `[T]`."""
     first, last = series.splits["train"][0][0], series.splits["train"][-1][1]
-    return float(np.mean(price[first:last])), _typical_spread(series, price)
+    exogenous = series.forecasts("exogenous.")
+    seen = np.zeros((1, 0)) if exogenous is None else exogenous[first:last]
+    deviation = np.maximum(seen.std(axis=0), 1e-9)
+    return Typical(float(np.mean(price[first:last])), _typical_spread(series, price), seen.mean(axis=0), deviation)
 
 
 def _typical_spread(series: Series, price: np.ndarray) -> float:

@@ -61,9 +61,13 @@ class AugmentationConfig:
 
 @dataclass(frozen=True)
 class ObservationConfig:
-    """The named features of the observation, and the ranges that those in plain prices are scaled by."""
+    """The named features of the observation, and the ranges that those in plain prices are scaled by.
+
+    `of_forecasts`: those that come to them where the data has forecasts of its own.
+    """
 
     features: tuple[str, ...]
+    of_forecasts: tuple[str, ...]
     price_range_eur_per_mwh: tuple[float, float]
     reserve_price_range_eur_per_mw_h: tuple[float, float]
 
@@ -76,13 +80,14 @@ class ObservationConfig:
             low, high = getattr(self, name)
             if low >= high:
                 raise UserError(f"env.observation.{name}={[low, high]}: a range is [low, high] with low < high")
-        double = next((name for name in self.features if self.features.count(name) > 1), None)
-        if double is not None:
-            raise UserError(f"env.observation.features: '{double}' stands there twice")
-        allowed = {**observation.OWN, **observation.EXOGENOUS}
-        for name in self.features:
-            if name not in allowed:
-                raise UserError(f"env.observation.features: '{name}' is unknown; allowed: {', '.join(allowed)}")
+        allowed = (*observation.OWN, *observation.EXOGENOUS, *observation.OF_FORECASTS)
+        for setting in ("features", "of_forecasts"):
+            names = getattr(self, setting)
+            for name in names:
+                if names.count(name) > 1:
+                    raise UserError(f"env.observation.{setting}: '{name}' stands there twice")
+                if name not in allowed:
+                    raise UserError(f"env.observation.{setting}: '{name}' is unknown; allowed: {', '.join(allowed)}")
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ class BessConfig:
     degradation: DegradationConfig
     data: DataConfig
     solar: SolarConfig
-    information: Literal["day_ahead", "forecast"]
+    information: Literal["day_ahead", "forecast", "provided"]
     market: MarketConfig
     forecast: ForecastConfig
     reserve: ReserveConfig
@@ -106,11 +111,13 @@ class BessConfig:
     observation: ObservationConfig
 
     def __post_init__(self) -> None:
-        fitting = {"auction": "forecast", "imbalance": "day_ahead"}.get(self.market.kind, self.information)
-        if self.information != fitting:
+        fitting = {"auction": ("forecast", "provided"), "imbalance": ("day_ahead",)}.get(self.market.kind)
+        if fitting is not None and self.information not in fitting:
             raise UserError(
-                f"env.market.kind={self.market.kind}: needs env.information={fitting}, not {self.information}"
+                f"env.market.kind={self.market.kind}: needs env.information={' or '.join(fitting)}, not "
+                f"{self.information}"
             )
+        self._check_forecasts()
 
         if self.market.kind == "auction" and self.reserve.sold:
             raise UserError(f"env.reserve.product={self.reserve.product}: must be none with env.market.kind=auction")
@@ -132,7 +139,32 @@ class BessConfig:
             if name in observation.OF_RESERVE and not self.reserve.sold:
                 raise UserError(f"env.observation.features: '{name}' needs a product; set env.reserve.product=")
 
+    def _check_forecasts(self) -> None:
+        """Raises UserError for forecasts that are needed and not there, or there and not read."""
+        provided, given = self.information == "provided", self.data.forecasts
+        if provided and not given:
+            raise UserError(
+                "env.information=provided: needs forecasts of the price; set env.data.columns.forecast=[a,b,...] to "
+                "their columns"
+            )
+        if given and not provided:
+            raise UserError(
+                "env.data.columns.forecast: nothing reads it with env.information="
+                f"{self.information}; set env.information=provided, or null"
+            )
+        for name in self.data.exogenous:
+            if name in observation.OWN or name in observation.Outside(0, ()):
+                raise UserError(f"env.data.columns.exogenous: '{name}' is a feature already; choose another name")
+        for name in self.observation.features:
+            if name in observation.OF_FORECASTS and not provided:
+                raise UserError(f"env.observation.features: '{name}' needs env.information=provided")
+
+    @property
+    def outside(self) -> observation.Outside:
+        """The features of the outside world that there are."""
+        return observation.Outside(self.data.forecasts, self.data.exogenous)
+
     @property
     def uncertain(self) -> bool:
         """Whether energy is settled at prices that are not known when it is decided on."""
-        return self.information == "forecast" or self.market.kind == "imbalance"
+        return self.information != "day_ahead" or self.market.kind == "imbalance"

@@ -50,8 +50,15 @@ def altered(env: Bess, state: State, params: BessParams, seed: int) -> BessParam
     if config.market.kind == "imbalance":
         settled, _ = settlement_prices(series, config.market)
         values["imbalance"] = _changed(settled, now, draw)
-    first = told if config.information == "forecast" else published
+    first = told if config.information != "day_ahead" else published
     values["price"] = _changed(values["price"], first, draw)
+    source = row if scenarios.issued is None else int(row_of(told, env.dt_h))
+    for role in (role for role in values if role.startswith("forecast[")):
+        values[role] = _changed(values[role], int(scenarios.known_until[source]), draw)
+    for role in (role for role in values if role.startswith("exogenous.")):
+        assert scenarios.exogenous_until is not None
+        size = float(np.std(values[role])) / CHANGE_EUR
+        values[role] = size * _changed(values[role] / size, int(scenarios.exogenous_until[source]), draw)
     other = replace(series, values=MappingProxyType(values))
     changed = with_series(config, params, other, pv, env.features, scenarios.error_path)
     if config.information == "forecast":
