@@ -68,7 +68,7 @@ def _exempt(env: Bess) -> dict[str, str]:
         "param_live/reserve_scales": critics,
         "param_live/reserve.penalty_eur_per_mwh": "what is promised is backed, and all that is called was delivered",
     }
-    if config.information != "forecast":
+    if config.information == "day_ahead":
         for name, first in (
             ("price_window", 1),
             ("net_price_window", 0),
@@ -76,10 +76,12 @@ def _exempt(env: Bess) -> dict[str, str]:
         ):
             for step in range(round(LONGEST_KNOWN_H / env.dt_h), env.window):
                 reasons[f"obs_live/{name}_{step - first}"] = "published beforehand on one day a year alone"
+    if config.information == "provided" and env.sells_ahead:
+        reasons |= dict.fromkeys(_beyond_the_day(env), "no forecast reaches beyond the day that is sold")
     if not env.has_pv:
         reasons |= dict.fromkeys(("param_live/site.pv_capacity_mw", "param_live/site.inverter_mw"), "there is no PV")
     if config.information != "forecast":
-        reasons["param_live/forecast_factor"] = "prices are known"
+        reasons["param_live/forecast_factor"] = "no errors of forecasts are drawn"
     if not env.sells_ahead:
         reasons["param_live/penalty_eur_per_mwh"] = "nothing is sold ahead"
     elif config.market.commitment == "feasible":
@@ -98,6 +100,16 @@ def _exempt(env: Bess) -> dict[str, str]:
     if config.episode.end == "settled":
         reasons["time_limit"] = "env.episode.end=settled pays for the energy that is left, so nothing follows"
     return reasons
+
+
+def _beyond_the_day(env: Bess) -> list[str]:
+    """Entries of the observation that are about steps behind the longest usual day from its beginning on."""
+    day, window, data = env.steps_per_day, env.window, env.config.data
+    names = [f"{name}_{step - 1}" for name in ("price_window", "price_mask") for step in range(day, window)]
+    blocks = {"price_forecast": 1, "price_forecasts": data.forecasts, "forecast_spread": 1}
+    for name, count in (blocks | dict.fromkeys(data.exogenous, 1)).items():
+        names += [f"{name}_{number * window + step}" for number in range(count) for step in range(day, window)]
+    return [f"obs_live/{name}" for name in names]
 
 
 def _exempt_of_wear(config: BessConfig) -> dict[str, str]:

@@ -60,6 +60,8 @@ class View:
 class Definition:
     """One selectable feature: how many numbers, their unit, how they are computed, whether they are scaled by a fit.
 
+    `limit`: the declared bound of a value that is scaled, or in plain prices; of others it is 1.
+
     `absolute`: of plain prices, mapped from their range; such a feature changes with an episode's price factor.
     """
 
@@ -68,11 +70,12 @@ class Definition:
     compute: Callable[[View], Array]
     fitted: bool = True
     absolute: bool = False
+    limit: float = 10.0
 
     @property
-    def limit(self) -> float:
-        """The declared bound."""
-        return 10.0 if self.fitted or self.absolute else 1.0
+    def bound(self) -> float:
+        """The declared bound of its numbers."""
+        return self.limit if self.fitted or self.absolute else 1.0
 
 
 def _window(view: View) -> Array:
@@ -245,6 +248,8 @@ EXOGENOUS: dict[str, Definition] = {
     "day_reserve_prices": _plain(2, lambda v: day.reserve_extremes(v.known, v.dt_h), "reserve"),
 }
 """Features of the outside world: the same for every battery at one time, so they can be tabulated once."""
+RARE = 100.0
+"""Forecasts of one step agree as a rule, and lie far apart now and then."""
 OF_FORECASTS = ("price_forecasts", "forecast_spread")
 """Features of several forecasts of the price (`env.data.columns.forecast`)."""
 
@@ -262,8 +267,8 @@ class Outside:
         several = self.forecasts if self.forecasts > 1 else 0
         return {
             **EXOGENOUS,
-            "price_forecasts": Definition(lambda w: w * several, "spread", _forecasts),
-            "forecast_spread": Definition(lambda w: w if several else 0, "spread", _forecast_spread),
+            "price_forecasts": Definition(lambda w: w * several, "spread", _forecasts, limit=RARE),
+            "forecast_spread": Definition(lambda w: w if several else 0, "spread", _forecast_spread, limit=RARE),
             **{
                 name: Definition(lambda w: w, "sd", lambda view, i=i: _exogenous(view, i))
                 for i, name in enumerate(self.exogenous)
@@ -313,7 +318,7 @@ def observation_space(features: tuple[str, ...], window: int, sizes: dict[str, i
     for name in features:
         if name in outside:
             definition = outside[name]
-            parts.append(Feature(name, definition.unit, -definition.limit, definition.limit, definition.size(window)))
+            parts.append(Feature(name, definition.unit, -definition.bound, definition.bound, definition.size(window)))
         elif sizes.get(name, 1):
             limit = 20.0 if name in ("price_mean", "price_scale") else 1.001
             parts.append(Feature(name, OWN[name], -limit, limit, sizes.get(name, 1)))
