@@ -27,8 +27,9 @@ from vmax.training.warm_start import changed_since
 
 SHIPPED = Path(envs.__file__).parent / "traffic_signal" / "networks" / "simple.yaml"
 DONE = {"run": {"status": "completed", "reason": None}}
-SITE_FILES = tuple(f"env.data.files.{name}" for name in ("pv", "mall", "sessions", "carbon", "tariff"))
-SITE_COLUMNS = ("time", "pv", "load", "carbon", "tariff", "arrival", "departure", "energy_kwh", "charger")
+QUANTITIES = ("pv", "mall", "sessions", "carbon", "tariff", "pv_forecast", "mall_forecast", "exogenous.file")
+SITE_FILES = tuple(f"env.data.files.{name}" for name in QUANTITIES)
+SITE_COLUMNS = ("time", "pv", "load", "carbon", "tariff", "value", "arrival", "departure", "energy_kwh", "charger")
 READ = (
     *("encoding", "sheet", "header_starts", "names", "missing_text", "where", "time_format", "timezone"),
     *("date_columns", "interval", "zone_marks", "period", "day_a_row", "begin"),
@@ -37,10 +38,12 @@ TEXTS = {
     *("name", "resume", "logging.project", "training.warmup_rule"),
     *("env.name", "env.data.timezone", "env.data.currency", "env.data.files.timezone", "env.tariff.currency"),
     *("env.data.columns.time", "env.data.columns.price", "env.data.columns.pv", "env.data.columns.imbalance"),
-    *("env.data.columns.reserve_up", "env.data.columns.reserve_down"),
+    *(f"env.data.columns.{name}" for name in ("reserve_up", "reserve_down", "forecast", "exogenous")),
     *("env.data.price_unit", "env.data.imbalance_unit", "env.data.reserve_unit"),
     *(f"env.data.more.{name}" for name in ("timezone", "price_unit", "imbalance_unit", "reserve_unit")),
     *(f"env.data.more.columns.{name}" for name in ("time", "price", "pv", "imbalance", "reserve_up", "reserve_down")),
+    *("env.data.more.columns.forecast", "env.data.more.columns.exogenous", "env.observation.of_forecasts"),
+    "env.data.files.exogenous.name",
     *(f"{place}.timezone" for place in SITE_FILES),
     *(f"{place}.columns.{name}" for place in SITE_FILES for name in SITE_COLUMNS),
     *(f"{place}.read.{name}" for place in ("env.data", "env.data.more", *SITE_FILES) for name in READ),

@@ -8,9 +8,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from vmax.envs.environment import HELD_LEVELS
 from vmax.spaces import Discrete
 
-LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 BASES = (-1.0, 0.0, 1.0)
 """Where the other components stand while one goes through its levels."""
 RANDOM = 8
@@ -61,8 +61,7 @@ class Held:
                     pairs += 1
                     apart = max(distance(values[:, row[a]], values[:, row[b]], size).max() for row in places)
                     if not apart > TOLERANCE:
-                        labels = (label(self.actions[places[0][i]]) for i in (a, b))
-                        found.append(f"{name}: {' and '.join(labels)}")
+                        found.append(f"{name}: {' and '.join(labels(*(self.actions[places[0][i]] for i in (a, b))))}")
         return found, pairs
 
 
@@ -79,7 +78,7 @@ def distance(one: np.ndarray, other: np.ndarray, size: np.ndarray | None = None)
 def held_actions(space: Any) -> tuple[Any, dict[str, list[list[int]]]]:
     """Actions `[B, A]`, and which of them have to differ: by name, a row of indices for each base.
 
-    Components go through `LEVELS`, the others at each of `BASES`; two components raised in turn must differ too.
+    Components go through `HELD_LEVELS`, the others at each of `BASES`; two components raised in turn must differ too.
     """
     if isinstance(space, Discrete):
         each = np.zeros((space.count, space.size, space.count), np.int32)  # one goes through all, the others rest
@@ -99,13 +98,22 @@ def held_actions(space: Any) -> tuple[Any, dict[str, list[list[int]]]]:
 
     bases = BASES if space.size > 1 else (0.0,)
     for i, name in enumerate(space.names):
-        groups[name] = [[add((i, level), base=base) for level in LEVELS] for base in bases]
+        groups[name] = [[add((i, level), base=base) for level in HELD_LEVELS] for base in bases]
     for i in range(space.size - 1):
         name = f"{space.names[i]} or {space.names[i + 1]}"
         groups[name] = [
             [add((i, 1.0), (i + 1, -1.0), base=base), add((i, -1.0), (i + 1, 1.0), base=base)] for base in bases
         ]
     return jnp.asarray(np.stack(actions)), groups
+
+
+def labels(one: np.ndarray, other: np.ndarray) -> tuple[str, str]:
+    """Two actions for people: where they differ in one component its values, else both as they are."""
+    one, other = np.asarray(one), np.asarray(other)
+    apart = np.flatnonzero(one != other)
+    if one.ndim == 1 and len(apart) == 1:
+        return f"{one[apart[0]]:g}", f"{other[apart[0]]:g}"
+    return label(one), label(other)
 
 
 def label(action: Any) -> str:

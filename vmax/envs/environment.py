@@ -77,6 +77,10 @@ class Days(Protocol):
         ...
 
 
+HELD_LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+"""Values of one component of an action that the checks hold, to see whether each of them does something else."""
+
+
 @dataclass(frozen=True)
 class Checks:
     """What an environment tells the checks before training (docs/checks.md). All of it is optional.

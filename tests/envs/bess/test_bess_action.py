@@ -214,3 +214,26 @@ def test_result_and_table_say_that_there_is_only_a_plan(windowed):
     figures = {**dict.fromkeys(names, 1.1), "violations": 0, "ci95": {"capture": None}}
     evaluation = {"split": "test", "start": "", "end": "", "policies": {"mpc": figures}, "optimum": {"kind": "plan"}}
     assert "of plan" in [column.header for column in _table(evaluation, "EUR").columns]
+
+
+@pytest.mark.parametrize(
+    ("bands", "alike"),
+    [
+        ((0.1, 0.0), set()),
+        ((0.3, 0.2), {"reserve_up: -1 and -0.5"}),
+        ((0.3, 0.3), {"reserve_up: -1 and -0.5", "reserve_up: 0.5 and 1"}),
+        (
+            (0.2, 0.5),
+            {
+                "power: -1 and -0.5",
+                "power: 0.5 and 1",
+                *(f"reserve_up: {p}" for p in ("0 and 0.5", "0 and 1", "0.5 and 1")),
+            },
+        ),
+    ],
+)
+def test_checks_are_told_which_actions_mean_the_same_by_wide_bands(bands, alike):
+    set_bands = (f"env.action.dead_band={bands[0]}", f"env.action.full_band={bands[1]}")
+    env = bess_on(wavy_prices(), "env.reserve.product=up", *set_bands)
+    begin = "action_reaches_plant/"
+    assert {name.removeprefix(begin) for name in env.checks.exempt if name.startswith(begin)} == alike

@@ -1,6 +1,6 @@
 """The site's scenario data for tests: as in Iquitos, or with few sockets."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from vmax.envs.microgrid.data_settings import (
     CarbonConfig,
@@ -12,6 +12,7 @@ from vmax.envs.microgrid.data_settings import (
     PvConfig,
 )
 
+NO_FILES = FilesConfig(**{f.name: None for f in fields(FilesConfig)} | {"exogenous": (), "forecast_hour": 12})
 SITE = DataConfig(
     seed=0,
     step_minutes=60,
@@ -32,7 +33,7 @@ SITE = DataConfig(
         year_spread=0.03,
     ),
     carbon=CarbonConfig(0.4521),
-    files=FilesConfig(*[None] * 9),
+    files=NO_FILES,
 )
 FEW = replace(
     SITE,

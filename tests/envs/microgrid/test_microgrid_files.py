@@ -9,21 +9,20 @@ import pytest
 import sites
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_microgrid import FEW
+from small_microgrid import FEW, NO_FILES
 
 from vmax.conversion import build
-from vmax.envs.microgrid.data_settings import FilesConfig, SiteFile
+from vmax.envs.microgrid.data_settings import SiteFile
 from vmax.envs.microgrid.rules import NoControl
 from vmax.envs.microgrid.sessions import FileSessions, place_sessions, read_sessions, socket_power_kw
 from vmax.envs.microgrid.years import data_notes, make_years
 from vmax.errors import UserError
 
 YEARS = ("2023", "2024", "2025")
-NONE = FilesConfig(*[None] * 9)
 
 
 def config(minutes=60, **files):
-    return replace(FEW, step_minutes=minutes, files=replace(NONE, **files))
+    return replace(FEW, step_minutes=minutes, files=replace(NO_FILES, **files))
 
 
 def clock(minutes=60, start="2023-01-01", stop="2026-01-01"):
@@ -120,7 +119,7 @@ def test_local_time_with_summer_time_is_read_and_slips_of_it_are_explained():
     assert "this hour does not exist in Europe/Amsterdam" in message(dutch)
     assert message(dutch).endswith("set timezone= to that (in env.data.files.mall={path: mall.csv, …})")
     said = {"path": "mall.csv", "timezone": "UTC"}
-    own = replace(dutch, files=replace(NONE, mall=build(SiteFile, said, "env.data.files.mall")))
+    own = replace(dutch, files=replace(NO_FILES, mall=build(SiteFile, said, "env.data.files.mall")))
     with pytest.raises(UserError, match="adds up to 8760 kWh a year"):  # it is read as UTC; 1 kW is not this site
         make_years(own, "test")
 

@@ -85,7 +85,7 @@ def asked_share(action: Array, peak: Array | None) -> Array:
 def power_mw(config: ActionConfig, action: Array, site: Site, peak: Array | None) -> Array:
     """Requested AC power in MW, discharge positive, of an action (a scalar); 0 within the dead band."""
     share = asked_share(action, peak)
-    return jnp.sign(share) * _size(config, jnp.abs(share)) * site.power_mw
+    return jnp.sign(share) * size_of(config, jnp.abs(share)) * site.power_mw
 
 
 def action_for(config: ActionConfig, power_mw: Any, site: Site, peak: Array | None) -> Array:
@@ -102,7 +102,7 @@ def action_for(config: ActionConfig, power_mw: Any, site: Site, peak: Array | No
 def bids_mw(config: ActionConfig, names: tuple[str, ...], action: Array, site: Site) -> tuple[Array, Array]:
     """Upward and downward reserve in MW that the components `names` of an action bid, before any cut: -1 bids nothing,
     1 rated power, with the bands of `power_mw` at either end."""
-    bids = {name: _size(config, 0.5 * (action[i] + 1.0)) * site.power_mw for i, name in enumerate(names)}
+    bids = {name: size_of(config, 0.5 * (action[i] + 1.0)) * site.power_mw for i, name in enumerate(names)}
     both = bids.get("reserve", jnp.zeros_like(site.power_mw))
     return bids.get("reserve_up", both), bids.get("reserve_down", both)
 
@@ -113,6 +113,6 @@ def action_for_bid(config: ActionConfig, bid_mw: Any, site: Site) -> Array:
     return 2.0 * jnp.sign(share) * (config.dead_band + share * (1.0 - config.dead_band - config.full_band)) - 1.0
 
 
-def _size(config: ActionConfig, share: Array) -> Array:
+def size_of(config: ActionConfig, share: Array) -> Array:
     """The share of rated power that a part of the action's range, within [0, 1], means."""
     return jnp.clip((share - config.dead_band) / (1.0 - config.dead_band - config.full_band), 0.0, 1.0)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from vmax.envs.battery import energy_residual_mwh, flows_of
+from vmax.envs.bess.action import size_of
 from vmax.envs.bess.baselines import CheapDear, Idle, Threshold, TwoCycle
+from vmax.envs.bess.reserve_rules import BIDS
 from vmax.envs.bess.unknown import altered
-from vmax.envs.environment import Checks, Step
+from vmax.envs.environment import HELD_LEVELS, Checks, Step
 
 if TYPE_CHECKING:
     from vmax.envs.bess.environment import Bess
@@ -76,6 +80,7 @@ def _exempt(env: Bess) -> dict[str, str]:
         ):
             for step in range(round(LONGEST_KNOWN_H / env.dt_h), env.window):
                 reasons[f"obs_live/{name}_{step - first}"] = "published beforehand on one day a year alone"
+    reasons |= dict.fromkeys(_alike_by_the_bands(env), "both lie in a band of env.action.dead_band or full_band")
     if config.information == "provided" and env.sells_ahead:
         reasons |= dict.fromkeys(_beyond_the_day(env), "no forecast reaches beyond the day that is sold")
     if not env.has_pv:
@@ -100,6 +105,20 @@ def _exempt(env: Bess) -> dict[str, str]:
     if config.episode.end == "settled":
         reasons["time_limit"] = "env.episode.end=settled pays for the energy that is left, so nothing follows"
     return reasons
+
+
+def _alike_by_the_bands(env: Bess) -> list[str]:
+    """Pairs of values of an action that mean the same, as the bands at the ends of its range are wide."""
+    bids, config = BIDS[env.config.reserve.product], env.config.action
+    asked = {name: [float(size_of(config, 0.5 * (level + 1.0))) for level in HELD_LEVELS] for name in bids}
+    if config.mode == "signed":
+        asked["power"] = [float(np.sign(level) * size_of(config, abs(level))) for level in HELD_LEVELS]
+    return [
+        f"action_reaches_plant/{name}: {a:g} and {b:g}"
+        for name, sizes in asked.items()
+        for (a, first), (b, second) in combinations(zip(HELD_LEVELS, sizes, strict=True), 2)
+        if first == second
+    ]
 
 
 def _beyond_the_day(env: Bess) -> list[str]:

@@ -48,7 +48,8 @@ def residual(env: Microgrid, state: State, step: Step, params: MicrogridParams) 
 
 
 def altered(env: Microgrid, state: State, params: MicrogridParams, seed: int) -> MicrogridParams:
-    """All that comes after the present step is other PV, load and vehicles; the features are made anew from it."""
+    """All that comes after the present step is other PV, load and vehicles, all that no forecast tells yet is other in
+    the forecasts; the features are made anew from it."""
     from vmax.envs.microgrid.climate import Expected, expected_of
     from vmax.envs.microgrid.params import calendar_of, fitted, prices_of
     from vmax.envs.microgrid.tables import features_of
@@ -63,14 +64,22 @@ def altered(env: Microgrid, state: State, params: MicrogridParams, seed: int) ->
         changed[name] = values
     need = years.need_kwh.copy()
     need[year, later] = need[year, later] * 0.5
-    years = replace(years, need_kwh=need, **changed)
     calendar, climate = calendar_of(env.config, years), fitted(env.config)
+    untold = slice(int(calendar.told_until(env.config.data.files.forecast_hour)[year, time]), None)
+    for name in ("pv_forecast_kw", "mall_forecast_kw", "exogenous"):
+        if (values := getattr(years, name)) is not None:
+            values = values.copy()
+            values[year, untold] *= random.uniform(0.3, 1.0, values[year, untold].shape).astype(np.float32)
+            changed[name] = values
+    years = replace(years, need_kwh=need, **changed)
     expected = expected_of(climate, years, calendar)
     table = features_of(env.config, years, calendar, climate, expected, prices_of(env.config, years, calendar))
     data = replace(
         params.data,
         pv_kw=jnp.asarray(years.pv_kw),
         mall_kw=jnp.asarray(years.mall_kw),
+        pv_forecast_kw=None if years.pv_forecast_kw is None else jnp.asarray(years.pv_forecast_kw),
+        mall_forecast_kw=None if years.mall_forecast_kw is None else jnp.asarray(years.mall_forecast_kw),
         need_kwh=jnp.asarray(years.need_kwh),
         table=jnp.asarray(table),
         expected=Expected(**{name: jnp.asarray(value) for name, value in expected.items()}),
@@ -91,6 +100,8 @@ def _exempt(env: Microgrid) -> dict[str, str]:
         "param_live/valued.dearest_per_kwh": "counts where a vehicle leaves unserved",
         "obs_live/carbon_now": "the intensity is constant here",
     }
+    if env.config.reward.conditioned:
+        reasons["param_live/valued.weights"] = "drawn anew for each episode"
     tariff = env.config.billing
     if tariff.kind == "flat" and env.config.data.files.tariff is None:
         reasons["obs_live/price_now"] = "the tariff is flat"

@@ -32,6 +32,7 @@ class Climate:
       weather: what share of the expected PV the coming hours bring, given the last ones.
       pv_rho, mall_rho: share of the last day's deviation that is expected of the next.
       carbon_mean, price_mean: of the training years, kg and money per kWh.
+      exogenous_mean, exogenous_deviation: of other forecasts in the training years, `[X]`.
     """
 
     clear_kw: np.ndarray
@@ -43,6 +44,8 @@ class Climate:
     mall_rho: float
     carbon_mean: float
     price_mean: float
+    exogenous_mean: np.ndarray
+    exogenous_deviation: np.ndarray
 
 
 @struct.dataclass
@@ -83,6 +86,7 @@ def fit_climate(config: DataConfig, years: Years, calendar: Calendar, price: np.
     expected_mall = mall[calendar.kind, calendar.step_of_day]
     pv_ratio = trailing_ratio(years.pv_kw, np.broadcast_to(pv, years.pv_kw.shape), per_day)
     mall_ratio = trailing_ratio(years.mall_kw, expected_mall, per_day)
+    exogenous = np.zeros((1, 0)) if years.exogenous is None else np.concatenate(list(years.exogenous.astype(float)))
     return Climate(
         clear_kw=clear,
         pv_kw=pv,
@@ -93,6 +97,8 @@ def fit_climate(config: DataConfig, years: Years, calendar: Calendar, price: np.
         mall_rho=_persistence(mall_ratio, per_day),
         carbon_mean=max(float(years.carbon_kg_per_kwh.mean(dtype=np.float64)), 1e-9),
         price_mean=max(float(price.mean(dtype=np.float64)), 1e-9),
+        exogenous_mean=exogenous.mean(axis=0),
+        exogenous_deviation=np.maximum(exogenous.std(axis=0), 1e-9),
     )
 
 
@@ -113,7 +119,8 @@ def expected_of(climate: Climate, years: Years, calendar: Calendar) -> dict[str,
 
 
 def look(data: Any, year: Array, time: Array, window: int, dt_h: float, forecast: Forecast) -> Outlook:
-    """The outlook of W steps: the present is measured, the rest is expected from the climate and the last hours.
+    """The outlook of W steps: the present is measured, the rest is forecast in the user's files as far as that is
+    known, and expected from the climate and the last hours.
 
     `perfect_pv` is for a planner that shows what a forecast could be worth at most; nobody can know it.
     """
@@ -126,8 +133,14 @@ def look(data: Any, year: Array, time: Array, window: int, dt_h: float, forecast
         "perfect_pv": data.pv_kw[year, steps],
     }
     level = 1.0 + expected.mall_rho * (expected.mall_ratio[year, time] - 1.0)
+    ahead_mall = expected.mall_kw[year, steps] * level
+    told = time + jnp.arange(window) < data.told_until[year, time]
+    if data.mall_forecast_kw is not None:
+        ahead_mall = jnp.where(told, data.mall_forecast_kw[year, steps], ahead_mall)
+    if data.pv_forecast_kw is not None and forecast != "perfect_pv":
+        ahead_pv[forecast] = jnp.where(told, data.pv_forecast_kw[year, steps], ahead_pv[forecast])
     pv = jnp.where(ahead, ahead_pv[forecast], data.pv_kw[year, time])
-    mall = jnp.where(ahead, expected.mall_kw[year, steps] * level, data.mall_kw[year, time])
+    mall = jnp.where(ahead, ahead_mall, data.mall_kw[year, time])
     begins = data.month_begins[year, steps] & ahead
     return Outlook(
         pv_kw=pv,

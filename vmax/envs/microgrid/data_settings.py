@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from calendar import isleap
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -13,6 +14,9 @@ from vmax.data.layout import PLAIN, FormatFile, ReadConfig, filled, preset_value
 from vmax.data.solar import check_place
 from vmax.errors import UserError
 
+FORECASTS = ("pv_forecast", "mall_forecast")
+SERIES = ("pv", "mall", "carbon", "tariff", *FORECASTS)
+"""Quantities of which a file has a value for each step."""
 SPLITS = ("train", "validation", "test")
 MOST_SPREAD = 0.2
 LATEST_CLOSING_H = 23.0
@@ -131,14 +135,15 @@ class CarbonConfig:
 
 @dataclass(frozen=True)
 class FileColumns:
-    """Names of the columns of a file: the time and the value of a series; arrival, departure, energy and charger of
-    sessions. None: the names of plain files."""
+    """Names of the columns of a file: the time and the value of a series (`value`: of an exogenous one); arrival,
+    departure, energy and charger of sessions. None: the names of plain files."""
 
     time: str | None
     pv: str | None
     load: str | None
     carbon: str | None
     tariff: str | None
+    value: str | None
     arrival: str | None
     departure: str | None
     energy_kwh: str | None
@@ -179,16 +184,41 @@ class SiteFile:
         whole["format"] = section.get("format") or PLAIN
         whole["missing_max_steps"] = section.get("missing_max_steps") or 3
         if whole["unit"] is None:
-            quantity = {"mall": "load"}.get(key.rpartition(".")[2], key.rpartition(".")[2])
-            whole["unit"] = preset_value(whole["format"], f"{quantity}_unit", key)
+            name = column_of(key.rpartition(".")[2])
+            whole["unit"] = preset_value(whole["format"], f"{name}_unit", key)
         return filled(whole, key, ("columns.price", "currency", "step_minutes"), ("columns.time", "timezone"))
+
+
+def measured(quantity: str) -> str:
+    """The quantity that a forecast is one of: `pv` of `pv_forecast`; others stay."""
+    return quantity.removesuffix("_forecast")
+
+
+def column_of(quantity: str) -> str:
+    """The name in `FileColumns` of the values of a quantity."""
+    return {"mall": "load"}.get(measured(quantity), "value" if "[" in quantity else measured(quantity))
+
+
+@dataclass(frozen=True)
+class ExogenousFile:
+    """Another forecast, such as of the temperature: features of this name."""
+
+    name: str
+    file: DataFile | SiteFile
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+            raise UserError(
+                f"env.data.files.exogenous: '{self.name}' names a feature: must be small letters, digits and _"
+            )
 
 
 @dataclass(frozen=True)
 class FilesConfig:
     """The user's own series; None: generated (PV, mall, sessions), constant (carbon), or the configured tariff.
 
-    Each is a path, or a path with how the file is read (`SiteFile`).
+    Each is a path, or a path with how the file is read (`SiteFile`). `pv_forecast`, `mall_forecast` and `exogenous` are
+    forecasts as issued the day before, those of a day known from the local hour `forecast_hour` of the day before on.
     `timezone`: of stamps without an offset in columns other than `utc`; None: that of the data. `pv_unit`, `mall_unit`,
     `tariff_unit`: what the column holds, whatever its name says; None: the name says it.
     """
@@ -198,6 +228,10 @@ class FilesConfig:
     sessions: SessionFiles | SiteFile | None
     carbon: DataFile | SiteFile | None
     tariff: DataFile | SiteFile | None
+    pv_forecast: DataFile | SiteFile | None
+    mall_forecast: DataFile | SiteFile | None
+    exogenous: tuple[ExogenousFile, ...]
+    forecast_hour: int
     timezone: str | None
     pv_unit: Literal["kW", "kWh"] | None
     mall_unit: Literal["kW", "kWh"] | None
@@ -205,16 +239,26 @@ class FilesConfig:
 
     @property
     def any_given(self) -> bool:
-        return any(path is not None for path in (self.pv, self.mall, self.sessions, self.carbon, self.tariff))
+        return any(self.path_of(name) is not None for name in (*SERIES, "sessions")) or bool(self.exogenous)
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """The quantities that a file is given of, but for sessions; exogenous ones by number."""
+        given = [name for name in SERIES if self.path_of(name) is not None]
+        return (*given, *(f"exogenous[{number}]" for number in range(len(self.exogenous))))
+
+    def _given(self, quantity: str) -> str | SiteFile | None:
+        name, _, number = quantity.partition("[")
+        return self.exogenous[int(number[:-1])].file if number else getattr(self, name)
 
     def file(self, quantity: str) -> SiteFile:
         """How the file of a quantity is read."""
-        given = getattr(self, quantity)
+        given = self._given(quantity)
         return given if isinstance(given, SiteFile) else build(SiteFile, {"path": given}, f"env.data.files.{quantity}")
 
     def path_of(self, quantity: str) -> str | None:
         """Where the file of a quantity is; None without one."""
-        given = getattr(self, quantity)
+        given = self._given(quantity)
         return given.path if isinstance(given, SiteFile) else given
 
     def path(self, quantity: str) -> str:
@@ -224,6 +268,18 @@ class FilesConfig:
     def __post_init__(self) -> None:
         if self.timezone is not None:
             check_timezone(self.timezone, "env.data.files.timezone")
+        if not 0 <= self.forecast_hour <= 23:
+            raise UserError(f"env.data.files.forecast_hour={self.forecast_hour}: must be from 0 to 23")
+        for name in FORECASTS:
+            if self.path_of(name) is not None and self.path_of(measured(name)) is None:
+                raise UserError(
+                    f"env.data.files.{name}={self.path_of(name)}: nobody forecasts what is generated; set "
+                    f"env.data.files.{measured(name)}= too, or null"
+                )
+        names = [one.name for one in self.exogenous]
+        double = next((name for name in names if names.count(name) > 1), None)
+        if double is not None:
+            raise UserError(f"env.data.files.exogenous: '{double}' stands there twice")
 
 
 @dataclass(frozen=True)

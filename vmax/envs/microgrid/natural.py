@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from vmax.envs.microgrid.observation import LEFT_H, OPEN_H
+from vmax.envs.microgrid.params import fitted
 from vmax.envs.microgrid.tables import DEFICIT_H, SURPLUS_H, SURPLUS_UNIT
 from vmax.envs.microgrid.years import make_years
 from vmax.envs.natural import Natural, Quantity
@@ -71,10 +72,21 @@ def _quantity(
     socket_kw = float(params.limits.socket_kw[min(number, len(params.limits.socket_kw) - 1)])
     scales["need"] = ("kWh", OPEN_H * socket_kw, "energy that the vehicle still wants")
     scales["left"] = ("h", LEFT_H, "until it leaves; 0: nobody there")
+    other = next((one.name for one in env.config.data.files.exogenous if feature.startswith(f"{one.name}_")), None)
+    if other is not None and feature not in scales:
+        return _of_forecast(env, feature, other, low, high)
     if feature not in scales:
         return Quantity(name, unit, low, high)
     unit, scale, meaning = scales[feature]
     return Quantity(name, unit, low * scale, high * scale, meaning, "linear", 0.0, scale)
+
+
+def _of_forecast(env: Microgrid, feature: str, name: str, low: float, high: float) -> Quantity:
+    """What a number of another forecast stands for."""
+    climate, names = fitted(env.config), [one.name for one in env.config.data.files.exogenous]
+    mean, scale = (float(of[names.index(name)]) for of in (climate.exogenous_mean, climate.exogenous_deviation))
+    meaning = f"mean of forecast '{name}' within {feature.removeprefix(name + '_')}; where unknown, that of the years"
+    return Quantity(feature, "as in the file", mean + low * scale, mean + high * scale, meaning, "linear", mean, scale)
 
 
 class _Units:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from vmax.envs.microgrid.chargers import could_give, could_take, must_take
 from vmax.envs.microgrid.settings import TERMS
-from vmax.envs.microgrid.tables import LARGEST, OUTSIDE
+from vmax.envs.microgrid.tables import LARGEST, outside
 from vmax.spaces import Feature
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def features(env: Microgrid) -> tuple[Feature, ...]:
         own += (Feature("left", f"{LEFT_H:g} h, 0: nobody", 0.0, LARGEST, sockets),)
     if env.config.reward.conditioned:
         own += tuple(Feature(f"weight_{name}", "share", 0.0, 1.0) for name in TERMS)
-    return (*own, *OUTSIDE)
+    return (*own, *outside(env.config))
 
 
 def observe(env: Microgrid, state: State, params: MicrogridParams) -> Array:
@@ -73,5 +73,5 @@ def observe(env: Microgrid, state: State, params: MicrogridParams) -> Array:
     if env.config.reward.conditioned:
         own.append(state.weights)
     table = params.data.table
-    outside = table[state.year, jnp.minimum(state.time, table.shape[1] - 1)]
-    return jnp.concatenate([*own, outside]).astype(jnp.float32)
+    world = table[state.year, jnp.minimum(state.time, table.shape[1] - 1)]
+    return jnp.concatenate([*own, world]).astype(jnp.float32)

@@ -24,10 +24,14 @@ Array = jax.Array
 
 @struct.dataclass
 class Data:
-    """The years of a split and their calendar, `[Y, T, …]`. `minutes`: since 1970, UTC; `day_begins`: `[Y, 365]`."""
+    """The years of a split and their calendar, `[Y, T, …]`. `minutes`: since 1970, UTC; `day_begins`: `[Y, 365]`;
+    `told_until`: the first step of which no forecast is known yet; None where there are no forecasts."""
 
     pv_kw: Array
     mall_kw: Array
+    pv_forecast_kw: Array | None
+    mall_forecast_kw: Array | None
+    told_until: Array
     carbon_kg_per_kwh: Array
     price_per_kwh: Array
     need_kwh: Array
@@ -65,6 +69,9 @@ def build(config: MicrogridConfig, split: str, mean_terms: Any, peak_reference_k
     data = Data(
         pv_kw=jnp.asarray(years.pv_kw),
         mall_kw=jnp.asarray(years.mall_kw),
+        pv_forecast_kw=None if years.pv_forecast_kw is None else jnp.asarray(years.pv_forecast_kw),
+        mall_forecast_kw=None if years.mall_forecast_kw is None else jnp.asarray(years.mall_forecast_kw),
+        told_until=jnp.asarray(calendar.told_until(config.data.files.forecast_hour), jnp.int32),
         carbon_kg_per_kwh=jnp.asarray(years.carbon_kg_per_kwh),
         price_per_kwh=jnp.asarray(price),
         need_kwh=jnp.asarray(years.need_kwh),

@@ -14,7 +14,7 @@ from vmax.data.grid import Rows, at_steps, check_not_ends, read_rows
 from vmax.data.layout import settings_of
 from vmax.data.reader import Table, column_names, numbers_of, read_numbers, read_table
 from vmax.data.stamps import parse, to_utc
-from vmax.envs.microgrid.data_settings import DataConfig, SiteFile
+from vmax.envs.microgrid.data_settings import DataConfig, SiteFile, column_of, measured
 from vmax.errors import UserError
 
 DAYS = 365
@@ -24,6 +24,7 @@ SESSION_COLUMNS = ("arrival", "departure", "energy_kwh")
 UNIT_OF_COLUMN: dict[str, dict[str, str | None]] = {
     "carbon": {"carbon_kg_per_kwh": None},
     "tariff": {"price_per_kwh": "per_kwh", "price_per_mwh": "per_mwh"},
+    "exogenous": {"value": None},
 }
 """Of quantities that have no powers and energies."""
 LEAST_YEARS = 3
@@ -31,7 +32,8 @@ NEAR = {4: 1.25, 2: 1.1}
 """A total is taken for a slip by the factor where it is this close to it, a ratio."""
 THOUSAND = 200.0
 """From this factor on a total is in another unit."""
-CAP_EXCESS = 1.02
+CAP_EXCESS, FORECAST_EXCESS = 1.02, 1.2
+"""Output, and a forecast of it, above the inverters' limit by more is that of another plant, or in another unit."""
 MOST_CARBON = 5.0
 MOST_MEAN_PRICE = 5.0
 """Per kWh: a tariff whose mean is above it is one per MWh, or in a currency for which that has to be said."""
@@ -55,7 +57,8 @@ class FileYears:
 
 
 def read_years(config: DataConfig, quantity: str, done: list[str]) -> FileYears:
-    """The whole years of one quantity (`pv`, `mall`: kW; `carbon`, `tariff`: per kWh) at the configured steps.
+    """The whole years of one quantity (`pv`, `mall` and forecasts of them: kW; `carbon`, `tariff`: per kWh) at the
+    configured steps.
 
     Finer steps are averaged, energies turned into powers by the step; what was done to the file is added to `done`.
     Raises UserError, one line, for everything about the file that is not right.
@@ -86,7 +89,7 @@ def read_years(config: DataConfig, quantity: str, done: list[str]) -> FileYears:
                 f"{config.step_minutes}; set env.data.step_minutes={minutes} or give a finer file"
             )
         if file.missing == "error":
-            values, bridged = read_column(table, "value", None if quantity in ("pv", "tariff") else 0.0), 0
+            values, bridged = read_column(table, "value", 0.0 if measured(quantity) in ("mall", "carbon") else None), 0
         else:
             values, bridged = read_numbers(
                 _without(rows), "value", rows.segment, file.missing, file.missing_max_steps, may_be_constant=True
@@ -97,9 +100,9 @@ def read_years(config: DataConfig, quantity: str, done: list[str]) -> FileYears:
         values = values * config.pv.capacity_kwp / 1000.0
     values = values * (TO_KW.get(str(unit), 1.0) / (dt_h if unit in ENERGIES else 1.0))
     values = values / (1000.0 if unit == "per_mwh" else 1.0)
-    if quantity == "pv":
+    if measured(quantity) == "pv":
         values = _without_standby(table, values, done)
-    if quantity != "tariff" and values.min() < 0.0:
+    if measured(quantity) in ("pv", "mall", "carbon") and values.min() < 0.0:
         index = int(np.argmin(values))
         entry = table.columns["value"].iloc[index]
         raise UserError(f"{table.place(index)}: '{entry}' in column '{name}'; a number of at least 0 is needed")
@@ -118,7 +121,7 @@ def read_years(config: DataConfig, quantity: str, done: list[str]) -> FileYears:
         f"{Path(table.file).name}: {rows_read} rows read, {quantity} from '{name}'{f' in {unit}' if unit else ''}; "
         f"from {first} to {last} UTC, of which the years {', '.join(map(str, found.years))} are whole",
     )
-    if quantity in ("pv", "mall"):
+    if measured(quantity) in ("pv", "mall"):
         _check_total(config, quantity, table, unit, float(dt_h[0]), found)
     return found
 
@@ -140,9 +143,9 @@ def _without_standby(table: Table, pv_kw: np.ndarray, done: list[str]) -> np.nda
 
 def _columns(config: DataConfig, quantity: str, file: SiteFile) -> tuple[str, str, str | None]:
     """Names of the time and of the value column, and the unit of the values (None: as the name says)."""
-    fixed = UNIT_OF_COLUMN.get(quantity)
+    fixed = UNIT_OF_COLUMN.get(quantity.partition("[")[0])
     by_unit = fixed or {f"{quantity}_kw": "kW", f"{quantity}_kwh": "kWh"}
-    said = getattr(file.columns, {"mall": "load"}.get(quantity, quantity))
+    said = getattr(file.columns, column_of(quantity))
     unit = file.unit or getattr(config.files, f"{quantity}_unit", None)
     if said is not None and (file.columns.time is not None or file.read.begin is not None):
         if unit is None and not fixed:
@@ -166,7 +169,7 @@ def _columns(config: DataConfig, quantity: str, file: SiteFile) -> tuple[str, st
     if unit is None and not fixed:
         raise UserError(
             f"{file.path}: column '{names[0]}' does not say its unit; name it {' or '.join(by_unit)}, or set "
-            f"env.data.files.{quantity}_unit= to kW or kWh"
+            f"{_unit_setting(quantity)} to kW or kWh"
         )
     return times[0] if times else "", names[0], unit
 
@@ -234,10 +237,10 @@ def _check_total(
     config: DataConfig, quantity: str, table: Table, unit: str | None, dt_h: float, found: FileYears
 ) -> None:
     """The unit contract: kW are not kWh, quarter hours are not hours, and output stays below the inverters' limit."""
-    site = config.pv if quantity == "pv" else config.mall
-    key, name = f"env.data.{quantity}", table.names["value"]
+    site = config.pv if measured(quantity) == "pv" else config.mall
+    key, name = f"env.data.{measured(quantity)}", table.names["value"]
     total_kwh = float(found.values.sum(axis=1).mean()) * config.dt_h
-    guess = _slip(total_kwh / site.annual_kwh, unit, dt_h, f"env.data.files.{quantity}_unit")
+    guess = _slip(total_kwh / site.annual_kwh, unit, dt_h, _unit_setting(quantity))
     if guess:
         raise UserError(
             f"{table.file}: column '{name}' in {unit} adds up to {total_kwh:.0f} kWh a year, "
@@ -245,12 +248,18 @@ def _check_total(
             f"if it is meant set {key}.annual_kwh={total_kwh:.0f}"
         )
     most_kw = float(found.values.max())
-    if quantity == "pv" and most_kw > config.pv.ac_kw * CAP_EXCESS:
+    excess = CAP_EXCESS if quantity == "pv" else FORECAST_EXCESS
+    if measured(quantity) == "pv" and most_kw > config.pv.ac_kw * excess:
         raise UserError(
             f"{table.file}: column '{name}' in {unit} reaches {most_kw:.6g} kW, above env.data.pv.ac_kw="
             f"{config.pv.ac_kw:g}; it looks like the output before the inverters, or another unit or plant; if it is "
             f"meant set env.data.pv.ac_kw={np.ceil(most_kw):.0f}"
         )
+
+
+def _unit_setting(quantity: str) -> str:
+    """The setting that says the unit of a quantity."""
+    return f"env.data.files.{quantity}_unit=" if quantity in ("pv", "mall") else f"unit: (in env.data.files.{quantity})"
 
 
 def _slip(ratio: float, unit: str | None, dt_h: float, key: str) -> str | None:
@@ -264,7 +273,7 @@ def _slip(ratio: float, unit: str | None, dt_h: float, key: str) -> str | None:
     close = [number for number, tolerance in NEAR.items() if number / tolerance <= factor <= number * tolerance]
     if round(1.0 / dt_h) in close and (unit == "kW") == (ratio < 1.0):
         looks = f"energies of {round(dt_h * 60)} minutes in kWh" if unit == "kW" else "powers in kW"
-        return f"{looks}: then set {key}={'kWh' if unit == 'kW' else 'kW'}"
+        return f"{looks}: then set {key}{'kWh' if unit == 'kW' else 'kW'}"
     if 4 in close:
         looks = (
             "sums of four quarter-hour powers: divide" if ratio > 1.0 else "means of quarter-hour energies: multiply"

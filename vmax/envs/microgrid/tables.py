@@ -13,6 +13,7 @@ from vmax.envs.microgrid.weather import LAST_H, last_ratios, stretch_of
 from vmax.envs.microgrid.years import Years
 from vmax.spaces import Feature
 
+EXOGENOUS_H = (3, 6, 12, 24, 36)
 DEFICIT_H = (3, 6, 12, 18, 24, 36)
 SURPLUS_H = (6, 12, 24, 36)
 LARGEST, SURPLUS_UNIT = 4.0, 4.0
@@ -31,6 +32,13 @@ OUTSIDE = (
     Feature("peak_deficit", "capacity", 0.0, LARGEST), Feature("peak_load", "mall peak", 0.0, LARGEST),
 )  # fmt: skip
 """Energies are sums of what is expected, in units of the battery's capacity, surpluses in 4 of them."""
+
+
+def outside(config: MicrogridConfig) -> tuple[Feature, ...]:
+    """`OUTSIDE`, and the means of what other forecasts tell of the hours up to each of `EXOGENOUS_H`, in standard
+    deviations of the training years from their mean; 0 where nothing is told."""
+    names = [one.name for one in config.data.files.exogenous]
+    return (*OUTSIDE, *(Feature(f"{name}_{h}h", "sd", -10.0, 10.0) for name in names for h in EXOGENOUS_H))
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,12 @@ class Calendar:
             day_begins=np.stack([np.flatnonzero(of) for of in day_begins]),
         )
 
+    def told_until(self, from_hour: int) -> np.ndarray:
+        """The first step of which no forecast is known yet, `[Y, T]`: the end of the local day, from this hour on the
+        end of the next."""
+        ends = np.append(self.day_begins[:, 1:], np.full((len(self.hour), 2), self.hour.shape[1]), axis=1)
+        return np.take_along_axis(ends, self.day + (self.hour >= from_hour), axis=1)
+
     @property
     def month_left_after(self) -> np.ndarray:
         """Share of the month that is left after each step; 0 after its last one."""
@@ -99,8 +113,8 @@ def _begins(of: np.ndarray) -> np.ndarray:
 def features_of(
     config: MicrogridConfig, years: Years, calendar: Calendar, climate: Any, expected: Any, price: np.ndarray
 ) -> np.ndarray:
-    """The features `OUTSIDE` of every step, `[Y, T, F]` float32. All come from the present and the past, and from what
-    is expected by the climate."""
+    """The features `outside` of every step, `[Y, T, F]` float32. All come from the present and the past, and from what
+    is expected by the climate, or forecast in the user's files."""
     shape = years.pv_kw.shape
     most_pv = config.data.pv.ac_kw * config.data.pv.share
     most_mall = config.data.mall.peak_kw
@@ -114,13 +128,29 @@ def features_of(
         price / climate.price_mean, years.carbon_kg_per_kwh / climate.carbon_mean,
         *np.moveaxis(last_ratios(years.pv_kw, climate.pv_kw, calendar.dt_h), -1, 0),
         expected["mall_ratio"],
-        *_sums(config, calendar, expected),
+        *_sums(config, years, calendar, expected),
+        *_exogenous(config, years, calendar, climate),
     ]  # fmt: skip
-    table = np.stack([np.asarray(column, np.float32) for column in columns], axis=-1)
-    return np.clip(table, [f.low for f in OUTSIDE], [f.high for f in OUTSIDE]).astype(np.float32)
+    table, names = np.stack([np.asarray(column, np.float32) for column in columns], axis=-1), outside(config)
+    return np.clip(table, [f.low for f in names], [f.high for f in names]).astype(np.float32)
 
 
-def _sums(config: MicrogridConfig, calendar: Calendar, expected: Any) -> list[np.ndarray]:
+def _exogenous(config: MicrogridConfig, years: Years, calendar: Calendar, climate: Any) -> list[np.ndarray]:
+    """The columns of other forecasts, each `[Y, T]`, in the order of `outside`."""
+    if years.exogenous is None:
+        return []
+    values = (years.exogenous - climate.exogenous_mean) / climate.exogenous_deviation
+    told_until, length = calendar.told_until(config.data.files.forecast_hour), values.shape[1]
+    steps, total, count, columns = np.arange(length), np.zeros(values.shape), np.zeros(told_until.shape), {}
+    for k in range(1, round(max(EXOGENOUS_H) / calendar.dt_h) + 1):
+        told = steps + k < told_until
+        total = total + np.where(told[..., None], values[:, (steps + k) % length], 0.0)
+        count = count + told
+        columns[k * calendar.dt_h] = total / np.maximum(count, 1.0)[..., None]
+    return [columns[float(h)][..., i] for i in range(values.shape[-1]) for h in EXOGENOUS_H]
+
+
+def _sums(config: MicrogridConfig, years: Years, calendar: Calendar, expected: Any) -> list[np.ndarray]:
     """Expected deficits and surpluses within some hours after the present step, those of the peak hours of the next
     day, and the highest load in them, each `[Y, T]`."""
     capacity, dt_h = config.battery.capacity_kwh, calendar.dt_h
@@ -129,9 +159,16 @@ def _sums(config: MicrogridConfig, calendar: Calendar, expected: Any) -> list[np
     deficit, surplus, in_peak, load = (np.zeros(level.shape) for _ in range(4))
     deficits, surpluses = {}, {}
     stretch = stretch_of(round(max(DEFICIT_H) / dt_h) + 1, dt_h)
+    told_until = calendar.told_until(config.data.files.forecast_hour)
     for k in range(1, len(stretch)):
         steps, weather = (np.arange(length) + k) % length, expected["pv_share"][:, :, stretch[k]]
-        net = expected["mall_kw"][:, steps] * level + expected["ev_kw"][:, steps] - expected["pv_kw"][steps] * weather
+        mall_kw, pv_kw = expected["mall_kw"][:, steps] * level, expected["pv_kw"][steps] * weather
+        told = np.arange(length) + k < told_until
+        if years.mall_forecast_kw is not None:
+            mall_kw = np.where(told, years.mall_forecast_kw[:, steps], mall_kw)
+        if years.pv_forecast_kw is not None:
+            pv_kw = np.where(told, years.pv_forecast_kw[:, steps], pv_kw)
+        net = mall_kw + expected["ev_kw"][:, steps] - pv_kw
         deficit = deficit + np.maximum(net, 0.0) * dt_h
         surplus = surplus + np.maximum(-net, 0.0) * dt_h
         if k * dt_h <= 24:

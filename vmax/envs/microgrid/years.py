@@ -20,7 +20,6 @@ LEVELS = 2**31
 PV, MALL, CHARGERS, PEAK = range(4)
 """What random numbers are for: each has a stream of its own."""
 BASES = (2, 3, 5, 7)
-SERIES = ("pv", "mall", "carbon", "tariff")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +35,8 @@ class Years:
         nobody comes. `[Y, T, S]` float16: half the memory, and less than 0.05 % off. Sockets stand by group.
       stay_steps: it is there in the steps t … t + stay − 1; no other comes meanwhile. `[Y, T, S]` uint8 or uint16.
       prices: energy price per kWh in the tariff's currency, `[Y, T]` float32, where a tariff file is given.
+      pv_forecast_kw, mall_forecast_kw: of the day before, `[Y, T]` float32, where files are given.
+      exogenous: other forecasts, as in their files, `[Y, T, X]` float32, where there are any.
       names: "test 0", or the calendar year for files.
     """
 
@@ -47,6 +48,9 @@ class Years:
     stay_steps: np.ndarray
     prices: np.ndarray | None
     names: tuple[str, ...]
+    pv_forecast_kw: np.ndarray | None = None
+    mall_forecast_kw: np.ndarray | None = None
+    exogenous: np.ndarray | None = None
 
 
 def make_years(config: DataConfig, split: str) -> Years:
@@ -83,7 +87,7 @@ def _generated_years(config: DataConfig, split: str) -> Years:
 def _file_years(config: DataConfig, _: tuple[int, ...]) -> tuple[dict[str, Years], tuple[str, ...]]:
     """All splits of the user's files, and what was done to these; the second argument is when they were written."""
     done: list[str] = []
-    series = {name: read_years(config, name, done) for name in SERIES if getattr(config.files, name) is not None}
+    series = {name: read_years(config, name, done) for name in config.files.series}
     found = sessions.read_sessions(config) if config.files.sessions is not None else None
     years = {name: of.years for name, of in series.items()}
     if found is not None and not years:
@@ -99,7 +103,7 @@ def _file_years(config: DataConfig, _: tuple[int, ...]) -> tuple[dict[str, Years
         _check_sessions(config, found, covered)
         first_came, last_came = (np.datetime_as_string(moment) for moment in (found.arrival.min(), found.arrival.max()))
         done.append(f"{Path(found.file).name}: {len(found.arrival)} sessions from {first_came} to {last_came} UTC")
-    generated = [name for name in (*SERIES[:2], "sessions") if getattr(config.files, name) is None]
+    generated = [name for name in ("pv", "mall", "sessions") if getattr(config.files, name) is None]
     if generated:
         done.append(f"generated, for no file is given: {', '.join(generated)}")
     made: dict[str, Years] = {}
@@ -143,10 +147,9 @@ def _assembled(
     else:
         placed = [sessions.place_sessions(config, found, steps) for steps in utc]
         need_kwh, stay_steps = (np.stack([one[part] for one in placed]) for part in (0, 1))
-    if "pv" in series:
-        pv_kw = (np.minimum(series["pv"].values, config.pv.ac_kw) * config.pv.share).astype(np.float32)
-    else:
-        pv_kw = generate_pv(config, split, utc)
+    at_site = lambda of: (np.minimum(of.values, config.pv.ac_kw) * config.pv.share).astype(np.float32)  # noqa: E731
+    pv_kw = at_site(series["pv"]) if "pv" in series else generate_pv(config, split, utc)
+    exogenous = [of.values for name, of in series.items() if name.startswith("exogenous")]
     carbon = series["carbon"].values if "carbon" in series else np.full(utc.shape, config.carbon.kg_per_kwh)
     return read_only(
         Years(
@@ -160,6 +163,9 @@ def _assembled(
             stay_steps=stay_steps,
             prices=series["tariff"].values.astype(np.float32) if "tariff" in series else None,
             names=names,
+            pv_forecast_kw=at_site(series["pv_forecast"]) if "pv_forecast" in series else None,
+            mall_forecast_kw=series["mall_forecast"].values.astype(np.float32) if "mall_forecast" in series else None,
+            exogenous=np.stack(exogenous, axis=-1).astype(np.float32) if exogenous else None,
         )
     )
 
@@ -236,7 +242,7 @@ def _seed(config: DataConfig, split: str, year: int, quantity: int) -> np.random
 def _stamps(config: DataConfig) -> tuple[int, ...]:
     """When the files were last written; of a folder each of its files."""
     files = config.files
-    names = [name for name in (*SERIES, "sessions") if getattr(files, name) is not None]
+    names = [*files.series, *(["sessions"] if files.sessions is not None else [])]
     paths = [Path(files.path(name)) for name in names]
     each = [inner for path in paths for inner in (sorted(path.glob("*.csv")) if path.is_dir() else [path])]
     return tuple(path.stat().st_mtime_ns if path.is_file() else 0 for path in each)
