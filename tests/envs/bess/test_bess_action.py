@@ -222,14 +222,6 @@ def test_result_and_table_say_that_there_is_only_a_plan(windowed):
         ((0.1, 0.0), set()),
         ((0.3, 0.2), {"reserve_up: -1 and -0.5"}),
         ((0.3, 0.3), {"reserve_up: -1 and -0.5", "reserve_up: 0.5 and 1"}),
-        (
-            (0.2, 0.5),
-            {
-                "power: -1 and -0.5",
-                "power: 0.5 and 1",
-                *(f"reserve_up: {p}" for p in ("0 and 0.5", "0 and 1", "0.5 and 1")),
-            },
-        ),
     ],
 )
 def test_checks_are_told_which_actions_mean_the_same_by_wide_bands(bands, alike):

@@ -7,7 +7,6 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
-import numpy as np
 
 from vmax.envs.battery import energy_residual_mwh, flows_of
 from vmax.envs.bess.action import size_of
@@ -108,15 +107,13 @@ def _exempt(env: Bess) -> dict[str, str]:
 
 
 def _alike_by_the_bands(env: Bess) -> list[str]:
-    """Pairs of values of an action that mean the same, as the bands at the ends of its range are wide."""
-    bids, config = BIDS[env.config.reserve.product], env.config.action
-    asked = {name: [float(size_of(config, 0.5 * (level + 1.0))) for level in HELD_LEVELS] for name in bids}
-    if config.mode == "signed":
-        asked["power"] = [float(np.sign(level) * size_of(config, abs(level))) for level in HELD_LEVELS]
+    """Pairs of bids that mean the same, as the bands at the ends of their range are wide. (Those of the power are below
+    half of its range.)"""
+    size = [float(size_of(env.config.action, 0.5 * (level + 1.0))) for level in HELD_LEVELS]
     return [
         f"action_reaches_plant/{name}: {a:g} and {b:g}"
-        for name, sizes in asked.items()
-        for (a, first), (b, second) in combinations(zip(HELD_LEVELS, sizes, strict=True), 2)
+        for name in BIDS[env.config.reserve.product]
+        for (a, first), (b, second) in combinations(zip(HELD_LEVELS, size, strict=True), 2)
         if first == second
     ]
 
