@@ -77,6 +77,10 @@ def write_files(folder: Path) -> None:
     around = pd.date_range("2019-12-31", "2025-01-01 23:00", freq="h")
     sun_kw = 1500.0 * np.clip(np.sin((around.hour.to_numpy() - 6) * np.pi / 12), 0.0, None)
     pd.DataFrame({"time": around, "pv_kw": sun_kw.round(1)}).to_csv(folder / "pv.csv", index=False)
+    near = 60 + 30 * np.sin((np.arange(len(around)) - 24) * np.pi / 6)
+    told = {"model_a": near + around.hour.to_numpy() % 5, "model_b": near - around.dayofweek.to_numpy()}
+    told["wind_mw"] = 500.0 + 400.0 * np.sin(np.arange(len(around)) / 50)
+    pd.DataFrame({"time": around, **told}).round(2).to_csv(folder / "forecasts.csv", index=False)
     (folder / "town.yaml").write_text(pages.block("traffic.md", "yaml", "links:"), encoding="utf-8")
 
 

@@ -180,11 +180,15 @@ def plain(override: Override) -> Any:
     return next(override.sweep_iterator()) if override.is_choice_sweep() else override.value()
 
 
+OF_FILES = {"env=tank", "env.network=town.yaml", "env.information=provided"}
+"""What only a file of the user makes a world of."""
+
+
 def chosen() -> Iterator[tuple[str, ...]]:
     """What the pages choose: the settings of each training, and each choice that stands alone with what it needs."""
     for command in pages.commands():
         words, own = arguments(command), OWN_KEYS.get(command.program, ("no key",))
-        if command.program in TRAINS and not {"env=tank", "env.network=town.yaml"} & {*words}:
+        if command.program in TRAINS and not OF_FILES & {*words}:
             yield tuple(word for word in words if not word.startswith((*own, "env.data.", "resume=")))
     for _, words in pages.settings():
         if any(map(is_choice, words)) and not any(word.startswith(("hydra", "bench", "mode")) for word in words):
