@@ -293,7 +293,7 @@ def test_other_files_are_refused():
     assert "one time column is needed" in message(config(pv="pv.json"))
     times = clock(stop="2023-01-05")
     write("short.csv", times, mall_kw=mall_kw(times))
-    assert "2023-01-01 to 2023-01-04 holds 0 whole local calendar years; at least 3" in message(
+    assert "2023-01-01 to 2023-01-04 holds no whole local calendar year; at least one" in message(
         config(mall="short.csv")
     )
     write("unnamed.csv", times, mall=mall_kw(times))
@@ -497,8 +497,8 @@ def test_other_tables_of_sessions_are_refused(in_folder):
     assert "many.csv: 5 chargers, but env.data.chargers.groups has 4 sockets" in message(config(sessions="many.csv"))
     frame.assign(energy_kwh=0).to_csv("none.csv", index=False)
     assert "none.csv: no session with an energy_kwh above 0" in message(config(sessions="none.csv"))
-    frame[frame.arrival > "2023-03"].to_csv("late.csv", index=False)
-    assert "sessions from 2023-03-01 to 2025-12-31 holds 2 whole local" in message(config(sessions="late.csv"))
+    frame[frame.arrival > "2025-03"].to_csv("late.csv", index=False)
+    assert "sessions from 2025-03-01 to 2025-12-31 holds no whole local" in message(config(sessions="late.csv"))
     assert "gone: no such file or folder" in message(config(sessions="gone"))
     (in_folder / "empty").mkdir()
     assert "empty: holds no *.csv; one per charger is needed" in message(config(sessions="empty"))

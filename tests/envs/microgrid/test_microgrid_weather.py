@@ -26,7 +26,7 @@ def years(rho: float, count: int = 6, seed: int = 0) -> np.ndarray:
 
 def test_the_morning_tells_the_rest_of_the_day_and_the_night_before_it_what_stays():
     pv = years(rho=0.5)
-    weather = fit_weather(pv, CLEAR, HOURS, 1.0)
+    weather = fit_weather(pv, CLEAR, HOURS, 1.0, np.ones(pv.shape, bool))
     fresh = years(rho=0.5, seed=1)
     shares = weather.shares(fresh, CLEAR, HOURS, 1.0)
     truth = fresh.reshape(6, 365, 24)[:, :, 12] / CLEAR[12]  # each day's clearness
@@ -40,7 +40,7 @@ def test_the_morning_tells_the_rest_of_the_day_and_the_night_before_it_what_stay
 
 def test_weather_without_memory_expects_the_usual():
     pv = years(rho=0.0)
-    weather = fit_weather(pv, CLEAR, HOURS, 1.0)
+    weather = fit_weather(pv, CLEAR, HOURS, 1.0, np.ones(pv.shape, bool))
     tomorrow = weather.shares(pv, CLEAR, HOURS, 1.0).reshape(6, 365, 24, 3)[:, :, 20, 2]
     assert np.abs(tomorrow - 1.0).max() < 0.1
 
@@ -62,7 +62,7 @@ def test_ratios_are_those_of_the_last_steps():
 
 def test_no_share_knows_what_comes_after_it():
     pv = years(rho=0.5)
-    weather, at = fit_weather(pv, CLEAR, HOURS, 1.0), 100 * 24 + 11
+    weather, at = fit_weather(pv, CLEAR, HOURS, 1.0, np.ones(pv.shape, bool)), 100 * 24 + 11
     other = pv.copy()
     other[:, at + 1 :] *= 0.1
     seen, changed = (weather.shares(values, CLEAR, HOURS, 1.0) for values in (pv, other))

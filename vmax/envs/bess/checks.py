@@ -109,7 +109,7 @@ def _exempt(env: Bess) -> dict[str, str]:
 def _alike_by_the_bands(env: Bess) -> list[str]:
     """Pairs of bids that mean the same, as the bands at the ends of their range are wide. (Those of the power are below
     half of its range.)"""
-    size = [float(size_of(env.config.action, 0.5 * (level + 1.0))) for level in HELD_LEVELS]
+    size = size_of(env.config.action, 0.5 * (jnp.asarray(HELD_LEVELS) + 1.0)).tolist()
     return [
         f"action_reaches_plant/{name}: {a:g} and {b:g}"
         for name in BIDS[env.config.reserve.product]

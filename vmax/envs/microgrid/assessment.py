@@ -20,6 +20,7 @@ from vmax.envs.microgrid.rules import Greedy, Level, NoControl, PriorityRules
 from vmax.envs.microgrid.settings import TERMS
 from vmax.envs.microgrid.state import Start
 from vmax.envs.microgrid.tuning import tuned_rules
+from vmax.envs.microgrid.years import make_years
 from vmax.envs.rollout import Column, Record
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ SUMMED = ("term_co2", "term_solar", "term_cost", "term_ev", "term_grid", "energy
 
 @dataclass(frozen=True)
 class MicrogridAssessment:
-    """Evaluation of `microgrid` (the protocol is `vmax.evaluation.evaluate.Assessment`): a lane for each year."""
+    """Evaluation of `microgrid` (the protocol is `vmax.evaluation.evaluate.Assessment`): a lane for each year, or for
+    each held-out week where the splits share the years."""
 
     env: Microgrid
 
-    lanes: ClassVar[str] = "years"
     in_money: ClassVar[bool] = False
     fronted: ClassVar[tuple[str, ...]] = ("co2_kg", "cost")
     columns: ClassVar[tuple[Column, ...]] = (
@@ -67,15 +68,20 @@ class MicrogridAssessment:
     }
 
     def starts(self, params: Any, split: str, error_draws: int, days: int | None = None) -> Start:
-        """The years of a split, or the first days of each."""
+        """The years of a split, or its stretches where it shares them, or the first days of each."""
+        low, high = params.battery.soc_min, params.battery.soc_max
+        soc = low + START_SHARE * (high - low)
+        if params.data.blocks is not None:
+            year, first, stop = params.data.blocks.T
+            most = stop if days is None else jnp.minimum(stop, first + days * self.env.steps_per_day)
+            return Start(year=year, time=first, end=most, soc=jnp.full(len(year), soc))
         count = params.data.pv_kw.shape[0]
         begins = jnp.append(params.data.day_begins, jnp.full((count, 1), self.env.year_steps, jnp.int32), axis=1)
-        low, high = params.battery.soc_min, params.battery.soc_max
         return Start(
             year=jnp.arange(count, dtype=jnp.int32),
             time=jnp.zeros(count, jnp.int32),
             end=begins[:, -1 if days is None else min(days, begins.shape[1] - 1)],
-            soc=jnp.full(count, low + START_SHARE * (high - low)),
+            soc=jnp.full(count, soc),
         )
 
     def day_starts(self, params: Any, starts: Any) -> np.ndarray:
@@ -83,6 +89,11 @@ class MicrogridAssessment:
         begins, longest = np.asarray(params.data.day_begins), int(np.max(np.asarray(starts.end - starts.time)))
         steps = np.asarray(starts.time)[None, :] + np.arange(longest)[:, None]
         return np.stack([np.isin(steps[:, lane], begins[year]) for lane, year in enumerate(starts.year)], axis=1)
+
+    @property
+    def lanes(self) -> str:
+        """What a lane is."""
+        return "years" if self.env.lanes_a_year == 1.0 else "weeks"
 
     def baselines(self) -> dict[str, Any]:
         """All policies to compare with, by name; the tuned ones tuned."""
@@ -106,7 +117,7 @@ class MicrogridAssessment:
         valued = params.valued
         worst = (float(valued.dearest_per_kwh), float(valued.dirtiest_kg_per_kwh))
         worth = float(valued.price_mean * params.battery.eta_discharge)
-        found = kpis.key_figures(table, self.env.config, self.env.dt_h, worst, worth)
+        found = kpis.key_figures(table, self.env.config, self.env.dt_h, worst, worth, self.env.lanes_a_year)
         return {**found, "co2_t": found["co2_kg"] / 1000.0}
 
     def complete(self, figures: dict[str, dict[str, Any]]) -> None:
@@ -151,7 +162,7 @@ class MicrogridAssessment:
         return float(np.dot(self.weights_at(share), self._objectives(values, nothing)))
 
     def daily_value_eur(self, table: pd.DataFrame, starts: Any) -> Mapping[str, np.ndarray]:
-        """By day of each year, `[lanes · days]`, each over the number of years, so that they add up to a mean year:
+        """By day of each lane, `[lanes · days]`, each over the number of years, so that they add up to a mean year:
         minus the cost, and minus the weighted objectives with the worth of what the battery holds at the end."""
         day = self._day(table)
         terms = sum(table[f"term_{name}"].to_numpy(np.float64) for name in TERMS)
@@ -159,7 +170,7 @@ class MicrogridAssessment:
         last = np.append(day[1:] != day[:-1], True) & np.append(np.diff(table["lane"].to_numpy()) != 0, True)
         left_kwh = table["soc_end"].to_numpy(np.float64)[last] * self.env.config.battery.capacity_kwh
         value[day[last]] += left_kwh * _worth(self.env)
-        years = int(table["lane"].to_numpy().max()) + 1
+        years = (int(table["lane"].to_numpy().max()) + 1) / self.env.lanes_a_year
         profit = -np.bincount(day, table["cost"].to_numpy(np.float64))
         return {"profit_eur": profit / years, "value_eur": value / years}
 
@@ -183,6 +194,7 @@ class MicrogridAssessment:
         steps, data = self.env.steps_per_day, params.data
         begins = np.asarray(data.day_begins[0])
         begins = begins[np.diff(begins, append=self.env.year_steps) == steps]  # those on which no clock changes
+        begins = begins[make_years(self.env.config.data, split).own[0, begins]]
         pv_kwh = np.asarray(data.pv_kw[0], np.float64)[begins[:, None] + np.arange(steps)].sum(axis=1)
         dates = self._dates(np.asarray(data.minutes[0, begins]).astype("datetime64[m]"))
         groups, first = season_groups(dates), self.starts(params, split, 1)
@@ -222,9 +234,9 @@ class MicrogridAssessment:
         """The few figures of a periodic evaluation. `value_eur` is what counts."""
         valid = np.arange(len(record.info["pv_kw"]))[:, None] < np.asarray(record.steps)
         sums = {key: float(np.asarray(record.info[key], np.float64)[valid].sum()) for key in SUMMED}
-        years = len(np.asarray(record.steps))
-        last = np.asarray(record.steps) - 1
-        left = np.asarray(record.info["soc_end"], np.float64)[last, np.arange(years)].sum()
+        lanes = len(np.asarray(record.steps))
+        last, years = np.asarray(record.steps) - 1, lanes / self.env.lanes_a_year
+        left = np.asarray(record.info["soc_end"], np.float64)[last, np.arange(lanes)].sum()
         terms = sum(sums[f"term_{name}"] for name in TERMS)
         return {
             "value_eur": left * self.env.config.battery.capacity_kwh * _worth(self.env) - terms,

@@ -77,26 +77,26 @@ class Expected:
 
 def fit_climate(config: DataConfig, years: Years, calendar: Calendar, price: np.ndarray) -> Climate:
     """The climate of the training years; `price` are theirs, `[Y, T]`."""
-    clear, of_day, per_day = clear_sky_kw(config), calendar.sun_step, config.steps_per_day
-    shines = np.bincount(of_day, clear, per_day) * len(years.pv_kw)
-    seen = np.bincount(np.tile(of_day, len(years.pv_kw)), years.pv_kw.ravel().astype(np.float64), per_day)
+    clear, of_day, per_day, own = clear_sky_kw(config), calendar.sun_step, config.steps_per_day, years.own
+    shines = np.bincount(of_day, clear * own.sum(axis=0), per_day)
+    seen = np.bincount(np.tile(of_day, len(own)), (years.pv_kw * own).ravel().astype(np.float64), per_day)
     pv = clear * np.where(shines > 0, seen / np.maximum(shines, 1e-9), 0.0)[of_day]
-    mall = _by_day_type(years.mall_kw, calendar, per_day)
-    ev = _by_day_type(arrival_load_kw(years, config.chargers, calendar.dt_h), calendar, per_day)
+    mall = _by_day_type(years.mall_kw, calendar, per_day, own)
+    ev = _by_day_type(arrival_load_kw(years, config.chargers, calendar.dt_h), calendar, per_day, own)
     expected_mall = mall[calendar.kind, calendar.step_of_day]
     pv_ratio = trailing_ratio(years.pv_kw, np.broadcast_to(pv, years.pv_kw.shape), per_day)
     mall_ratio = trailing_ratio(years.mall_kw, expected_mall, per_day)
-    exogenous = np.zeros((1, 0)) if years.exogenous is None else np.concatenate(list(years.exogenous.astype(float)))
+    exogenous = np.zeros((1, 0)) if years.exogenous is None else years.exogenous[own].astype(np.float64)
     return Climate(
         clear_kw=clear,
         pv_kw=pv,
         mall_kw=mall,
         ev_kw=ev,
-        weather=fit_weather(years.pv_kw, pv, of_day, calendar.dt_h),
-        pv_rho=_persistence(pv_ratio, per_day),
-        mall_rho=_persistence(mall_ratio, per_day),
-        carbon_mean=max(float(years.carbon_kg_per_kwh.mean(dtype=np.float64)), 1e-9),
-        price_mean=max(float(price.mean(dtype=np.float64)), 1e-9),
+        weather=fit_weather(years.pv_kw, pv, of_day, calendar.dt_h, own),
+        pv_rho=_persistence(pv_ratio, per_day, own),
+        mall_rho=_persistence(mall_ratio, per_day, own),
+        carbon_mean=max(float(years.carbon_kg_per_kwh[own].mean(dtype=np.float64)), 1e-9),
+        price_mean=max(float(price[own].mean(dtype=np.float64)), 1e-9),
         exogenous_mean=exogenous.mean(axis=0),
         exogenous_deviation=np.maximum(exogenous.std(axis=0), 1e-9),
     )
@@ -169,18 +169,20 @@ def arrival_load_kw(years: Years, chargers: ChargersConfig, dt_h: float) -> np.n
     return np.minimum(total, chargers.limit_kw)
 
 
-def _by_day_type(values: np.ndarray, calendar: Calendar, per_day: int) -> np.ndarray:
-    """Means by type of day and step of the day on the clock, `[3, per_day]`; of a type without days those of all."""
-    cell = calendar.kind * per_day + calendar.step_of_day
+def _by_day_type(values: np.ndarray, calendar: Calendar, per_day: int, own: np.ndarray) -> np.ndarray:
+    """Means of the steps `own` by type of day and step of the day on the clock, `[3, per_day]`; of a type without days
+    those of all."""
+    cell = (calendar.kind * per_day + calendar.step_of_day)[own]
     size = DAY_TYPES * per_day
-    count = np.bincount(cell.ravel(), minlength=size).reshape(DAY_TYPES, per_day)
-    total = np.bincount(cell.ravel(), values.ravel().astype(np.float64), size).reshape(DAY_TYPES, per_day)
+    count = np.bincount(cell, minlength=size).reshape(DAY_TYPES, per_day)
+    total = np.bincount(cell, values[own].astype(np.float64), size).reshape(DAY_TYPES, per_day)
     overall = total.sum(axis=0) / count.sum(axis=0)
     return np.where(count > 0, total / np.maximum(count, 1), overall)
 
 
-def _persistence(ratio: np.ndarray, per_day: int) -> float:
-    """Slope of a day's ratio on that of the day before, within [0, 1]."""
-    daily = ratio[:, per_day - 1 :: per_day]
-    before, after = daily[:, :-1].ravel() - daily.mean(), daily[:, 1:].ravel() - daily.mean()
+def _persistence(ratio: np.ndarray, per_day: int, own: np.ndarray) -> float:
+    """Slope of a day's ratio on that of the day before, both `own`, within [0, 1]."""
+    daily, counts = ratio[:, per_day - 1 :: per_day], own[:, per_day - 1 :: per_day]
+    pairs, mean = counts[:, :-1] & counts[:, 1:], daily[counts].mean()
+    before, after = daily[:, :-1][pairs] - mean, daily[:, 1:][pairs] - mean
     return float(np.clip((before * after).sum() / max((before**2).sum(), 1e-12), 0.0, 1.0))

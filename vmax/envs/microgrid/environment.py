@@ -22,6 +22,7 @@ from vmax.envs.microgrid.params import MicrogridParams, build
 from vmax.envs.microgrid.rules import priority_power_kw
 from vmax.envs.microgrid.settings import Forecast, MicrogridConfig
 from vmax.envs.microgrid.state import INFO, Start, State
+from vmax.envs.microgrid.weeks import A_YEAR
 from vmax.envs.natural import Natural
 from vmax.spaces import Box, Feature
 
@@ -53,6 +54,13 @@ class Microgrid(Plain):
     @property
     def year_steps(self) -> int:
         return episodes.DAYS_A_YEAR * self.steps_per_day
+
+    @property
+    def lanes_a_year(self) -> float:
+        """How many of the lanes of an evaluation make a year: one, or weeks where the splits share the years."""
+        from vmax.envs.microgrid.years import make_years
+
+        return 1.0 if make_years(self.config.data, "test").blocks is None else A_YEAR
 
     @property
     def window(self) -> int:

@@ -49,8 +49,11 @@ def begin(env: Microgrid, key: Array, params: MicrogridParams, start: Start | No
 def _drawn(env: Microgrid, key: Array, params: MicrogridParams) -> Start:
     """A midnight of some year from which an episode fits into it, at some charge."""
     year_key, day_key, soc_key = jax.random.split(key, 3)
-    year = jax.random.randint(year_key, (), 0, params.data.pv_kw.shape[0])
-    day = jax.random.randint(day_key, (), 0, DAYS_A_YEAR - env.config.episode.days + 1)
+    if params.data.start_days is None:
+        year = jax.random.randint(year_key, (), 0, params.data.pv_kw.shape[0])
+        day = jax.random.randint(day_key, (), 0, DAYS_A_YEAR - env.config.episode.days + 1)
+    else:
+        year, day = params.data.start_days[jax.random.randint(day_key, (), 0, len(params.data.start_days))]
     share = jax.random.uniform(soc_key, (), minval=params.start_soc[0], maxval=params.start_soc[1])
     soc = params.battery.soc_min + share * (params.battery.soc_max - params.battery.soc_min)
     time = jnp.minimum(params.data.day_begins[year, day], env.year_steps - env.min_episode_steps)

@@ -53,17 +53,22 @@ def timeseries(name: str, info: dict[str, Any], steps: Any, scale: float) -> pd.
 
 
 def key_figures(
-    table: pd.DataFrame, config: MicrogridConfig, dt_h: float, worst: tuple[float, float], end_worth: float
+    table: pd.DataFrame,
+    config: MicrogridConfig,
+    dt_h: float,
+    worst: tuple[float, float],
+    end_worth: float,
+    lanes_a_year: float,
 ) -> dict[str, Any]:
-    """Key figures of one policy's time series; sums and means are those of a year (a lane).
+    """Key figures of one policy's time series; sums and means are those of a year, which has so many lanes.
 
     `worst`: the dearest price and the dirtiest intensity, at which unmet energy counts. `end_worth`: what a kWh left in
     the battery is worth in money.
     """
     lane = table["lane"].to_numpy()
-    lanes = int(lane.max()) + 1
+    years = (int(lane.max()) + 1) / lanes_a_year
     of = {key: table[key].to_numpy(np.float64) for key in (*TOLD, "cost")}
-    yearly = lambda values: float(values.sum()) / lanes  # noqa: E731
+    yearly = lambda values: float(values.sum()) / years  # noqa: E731
     energy = lambda name: yearly(of[name]) * dt_h  # noqa: E731
     usable = config.battery.capacity_kwh * (config.battery.soc_max - config.battery.soc_min)
     local = pd.DatetimeIndex(table["utc"]).tz_localize("UTC").tz_convert(config.data.timezone)
@@ -99,20 +104,23 @@ def key_figures(
         "ev_wanted_kwh": wanted,
         "ev_back_kwh": energy("ev_back_kw"),
         "battery_cycles": energy("discharge_kw") / usable,
-        "cycles_per_day": energy("discharge_kw") / usable / (len(table) / lanes * dt_h / 24.0),
+        "cycles_per_day": energy("discharge_kw") / usable / (len(table) / years * dt_h / 24.0),
         "load_factor": float(import_kw.mean()) / max(float(import_kw.max()), 1e-9),
         "ramping_kw": yearly(np.where(first, 0.0, np.abs(np.diff(import_kw, prepend=0.0)))),
         "max_residual_kw": float(np.abs(residual_kw(flows_of(of))).max()),
         "unserved_kwh": energy("unserved_kw"),
         "violations": int(violations(table, of, config).sum()),
-        "terms": {name: yearly(of[f"term_{name}"]) / (len(table) / lanes) for name in TERMS},
+        "terms": {name: yearly(of[f"term_{name}"]) / (len(table) / years) for name in TERMS},
         "saturated": {name: float(of[f"saturated_{name}"].mean()) for name in TERMS},
         "reward_mean": float(np.mean(table["reward"].to_numpy(np.float64))),
-        "end_worth": float(_ends(table, of["soc_end"] - of["soc"][0]).mean()) * config.battery.capacity_kwh * end_worth,
+        "end_worth": float(_ends(table, of["soc_end"] - of["soc"][0]).sum())
+        / years
+        * config.battery.capacity_kwh
+        * end_worth,
         "profit_eur": -cost,
-        "profit_eur_by_month": {f"{m:02d}": -float(of["cost"][months == m].sum()) / lanes for m in np.unique(months)},
+        "profit_eur_by_month": {f"{m:02d}": -float(of["cost"][months == m].sum()) / years for m in np.unique(months)},
         "profit_eur_by_season": {
-            str(s): -float(of["cost"][SEASONS[months - 1] == s].sum()) / lanes for s in np.unique(SEASONS[months - 1])
+            str(s): -float(of["cost"][SEASONS[months - 1] == s].sum()) / years for s in np.unique(SEASONS[months - 1])
         },
     }
 

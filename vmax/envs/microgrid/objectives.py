@@ -227,7 +227,9 @@ def _normalisers(env: Microgrid) -> tuple[np.ndarray, float]:
     peak = calendar.peak[chosen]
     price, carbon = prices_of(config, years, calendar)[chosen], years.carbon_kg_per_kwh[chosen]
     ev_kw = arrival_load_kw(years, config.data.chargers, env.dt_h)[chosen]
-    net_kw = (years.mall_kw[chosen] + ev_kw - years.pv_kw[chosen]).astype(np.float64)
+    own = years.own[chosen]
+    net_kw = np.where(own, years.mall_kw[chosen] + ev_kw - years.pv_kw[chosen], 0.0).astype(np.float64)
+    ev_kw = ev_kw * own
     import_kw, surplus_kw = np.maximum(net_kw, 0.0), np.maximum(-net_kw, 0.0)
     export_kw = np.minimum(surplus_kw, np.inf if config.grid.export_limit_kw is None else config.grid.export_limit_kw)
     months = [_by_month(np.where(which, import_kw, 0.0), calendar) for which in (peak, ~peak)]
@@ -237,7 +239,7 @@ def _normalisers(env: Microgrid) -> tuple[np.ndarray, float]:
         charge = charge + config.billing.demand_excess_per_kw * np.maximum(months[1] - months[0], 0.0)
         demand = float(charge.sum()) / config.billing.local_per_unit
     highest_kw = np.maximum(*months)
-    paid = float((import_kw * price).sum()) * env.dt_h + demand
+    paid = float((import_kw * price).sum()) * env.dt_h
     sold = float(export_kw.sum()) * env.dt_h * config.grid.export_price_per_kwh
     sums = [
         float((import_kw * carbon).sum()) * env.dt_h,
@@ -245,9 +247,11 @@ def _normalisers(env: Microgrid) -> tuple[np.ndarray, float]:
         paid - sold,
         float(ev_kw.sum()) * env.dt_h,
         float(highest_kw.sum()),
-        float(np.abs(np.diff(import_kw, axis=1)).sum()),
+        float(np.abs(np.diff(import_kw, axis=1))[own[:, 1:] & own[:, :-1]].sum()),
     ]
-    mean = np.asarray(sums) / import_kw.size
+    mean = np.asarray(sums) / own.sum()
+    mean[2] += demand / own.size  # the highest imports of months are those of all their steps
+    mean[4] *= own.sum() / own.size
     return np.where(mean > 1e-9, mean, 1.0).astype(np.float32), float(highest_kw.mean())
 
 

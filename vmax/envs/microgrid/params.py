@@ -17,7 +17,9 @@ from vmax.envs.microgrid.climate import Climate, Expected, expected_of, fit_clim
 from vmax.envs.microgrid.objectives import Valuation
 from vmax.envs.microgrid.settings import BatteryConfig, MicrogridConfig
 from vmax.envs.microgrid.tables import Calendar, features_of
+from vmax.envs.microgrid.weeks import HELD_OUT, MONTH_SHARE
 from vmax.envs.microgrid.years import Years, make_years
+from vmax.errors import UserError
 
 Array = jax.Array
 
@@ -25,13 +27,17 @@ Array = jax.Array
 @struct.dataclass
 class Data:
     """The years of a split and their calendar, `[Y, T, …]`. `minutes`: since 1970, UTC; `day_begins`: `[Y, 365]`;
-    `told_until`: the first step of which no forecast is known yet; None where there are no forecasts."""
+    `told_until`: the first step of which no forecast is known yet. `blocks` `[N, 3]` (year, first step, step behind the
+    last) and `start_days` `[S, 2]` (year, day), where the splits share the years: the split's stretches, and where an
+    episode may begin; else None."""
 
     pv_kw: Array
     mall_kw: Array
     pv_forecast_kw: Array | None
     mall_forecast_kw: Array | None
     told_until: Array
+    blocks: Array | None
+    start_days: Array | None
     carbon_kg_per_kwh: Array
     price_per_kwh: Array
     need_kwh: Array
@@ -72,6 +78,8 @@ def build(config: MicrogridConfig, split: str, mean_terms: Any, peak_reference_k
         pv_forecast_kw=None if years.pv_forecast_kw is None else jnp.asarray(years.pv_forecast_kw),
         mall_forecast_kw=None if years.mall_forecast_kw is None else jnp.asarray(years.mall_forecast_kw),
         told_until=jnp.asarray(calendar.told_until(config.data.files.forecast_hour), jnp.int32),
+        blocks=None if years.blocks is None else jnp.asarray(years.blocks, jnp.int32),
+        start_days=None if years.blocks is None else jnp.asarray(start_days(config, years, calendar, split), jnp.int32),
         carbon_kg_per_kwh=jnp.asarray(years.carbon_kg_per_kwh),
         price_per_kwh=jnp.asarray(price),
         need_kwh=jnp.asarray(years.need_kwh),
@@ -90,7 +98,8 @@ def build(config: MicrogridConfig, split: str, mean_terms: Any, peak_reference_k
     chargers, tariff, money = config.data.chargers, config.billing, config.billing.local_per_unit
     number = lambda value: jnp.asarray(value, jnp.float32)  # noqa: E731
     no_limit = lambda value: number(jnp.inf if value is None else value)  # noqa: E731
-    with_demand = tariff.kind == "time_of_use"
+    counted = MONTH_SHARE if years.blocks is not None and split in HELD_OUT else 1.0
+    counted = counted if tariff.kind == "time_of_use" else 0.0
     return MicrogridParams(
         data=data,
         battery=battery_site(config.battery),
@@ -106,13 +115,13 @@ def build(config: MicrogridConfig, split: str, mean_terms: Any, peak_reference_k
                 number(config.grid.export_price_per_kwh),
             ),
             tariff=Tariff(
-                number(tariff.demand_peak_per_kw / money if with_demand else 0.0),
-                number(tariff.demand_excess_per_kw / money if with_demand else 0.0),
+                number(counted * tariff.demand_peak_per_kw / money),
+                number(counted * tariff.demand_excess_per_kw / money),
             ),
             wear_per_kwh=number(config.battery.wear_per_kwh),
             mean_terms=number(mean_terms),
             dearest_per_kwh=number(dearest_per_kwh(config, train)),
-            dirtiest_kg_per_kwh=number(train.carbon_kg_per_kwh.max()),
+            dirtiest_kg_per_kwh=number(train.carbon_kg_per_kwh[train.own].max()),
             price_mean=number(climate.price_mean),
             carbon_mean=number(climate.carbon_mean),
             weights=number(config.reward.vector),
@@ -124,6 +133,24 @@ def build(config: MicrogridConfig, split: str, mean_terms: Any, peak_reference_k
         start_soc=number(config.episode.start_soc),
         start_peak=number(config.episode.start_peak),
     )
+
+
+def start_days(config: MicrogridConfig, years: Years, calendar: Calendar, split: str) -> np.ndarray:
+    """Years and days from which an episode stays within a stretch of the split, `[S, 2]`; where none is so long (weeks
+    that are held out), the first day of each. Raises UserError for training."""
+    assert years.blocks is not None
+    length, found, longest = config.episode.days * config.data.steps_per_day, [], 0
+    for year, first, stop in years.blocks:
+        begins = calendar.day_begins[year]
+        days = np.flatnonzero((begins >= first) & (begins < stop))
+        longest = max(longest, len(days))
+        found += [(year, day) for day in days if begins[day] + length <= stop]
+    if not found and split == "train":
+        raise UserError(
+            f"env.episode.days={config.episode.days}: no stretch of the training weeks is so long; the longest has "
+            f"{longest} days"
+        )
+    return np.asarray(found or [(year, calendar.day[year, first]) for year, first, _ in years.blocks])
 
 
 def battery_site(config: BatteryConfig) -> Site:
@@ -174,7 +201,7 @@ def dearest_per_kwh(config: MicrogridConfig, train: Years) -> float:
     """What a kWh costs in the dearest hour: the highest price, and the demand charge that it raises where the step sets
     the month's highest import. Nothing that is saved by not serving it is more."""
     tariff = config.billing
-    highest = float(prices_of(config, train, calendar_of(config, train)).max())
+    highest = float(prices_of(config, train, calendar_of(config, train))[train.own].max())
     if tariff.kind == "flat":
         return highest
     return (

@@ -27,7 +27,6 @@ UNIT_OF_COLUMN: dict[str, dict[str, str | None]] = {
     "exogenous": {"value": None},
 }
 """Of quantities that have no powers and energies."""
-LEAST_YEARS = 3
 NEAR = {4: 1.25, 2: 1.1}
 """A total is taken for a slip by the factor where it is this close to it, a ratio."""
 THOUSAND = 200.0
@@ -225,12 +224,9 @@ def leap_day(local: LocalTime) -> np.ndarray:
 
 
 def check_years(file: str, whole: list[int], found: str) -> None:
-    """Raises UserError where the whole years do not suffice for a split into train, validation and test."""
-    if len(whole) < LEAST_YEARS:
-        raise UserError(
-            f"{file}: {found} holds {len(whole)} whole local calendar years; at least {LEAST_YEARS} are needed (the "
-            "last is the test, the one before it the validation, the others are for training)"
-        )
+    """Raises UserError without a whole year."""
+    if not whole:
+        raise UserError(f"{file}: {found} holds no whole local calendar year; at least one is needed")
 
 
 def _check_total(

@@ -276,7 +276,7 @@ def _check_overlaps(
 
 
 def session_years(config: DataConfig, found: FileSessions) -> tuple[int, ...]:
-    """The whole local calendar years that the sessions cover. Raises UserError for fewer than three."""
+    """The whole local calendar years that the sessions cover. Raises UserError without one."""
     local = local_time(np.sort(found.arrival), config.timezone)
     first, last = int(local.year[0]), int(local.year[-1])
     if local.day_of_year[0] > EDGE_DAYS:

@@ -57,26 +57,30 @@ def _tuned(env: Microgrid) -> dict[str, tuple[float, ...]]:
 
 
 def _objectives(env: Microgrid, rules: Any) -> np.ndarray:
-    """The weighted objectives of many settings of a rule, `[K]`, over the first training years, in one program."""
+    """The weighted objectives of many settings of a rule, `[K]`, over the first training years, or all stretches of
+    training weeks, in one program."""
     params = env.params("train")
-    years = min(YEARS, params.data.pv_kw.shape[0])
-    middle = 0.5 * (params.battery.soc_min + params.battery.soc_max)
+    starts = env.assessment.starts(params, "train", 1)
+    if params.data.blocks is None:
+        starts = jax.tree.map(lambda leaf: leaf[:YEARS], starts)
+    length = int(np.max(np.asarray(starts.end) - np.asarray(starts.time)))
 
-    def one(rule: Any, year: jax.Array, params: Any) -> jax.Array:
-        start = Start(year, jnp.int32(0), jnp.int32(env.year_steps), middle)
+    def one(rule: Any, start: Start, params: Any) -> jax.Array:
         state, _ = env.reset(jax.random.key(0), params, start)
 
         def advance(loop: Any, _: None) -> tuple[Any, None]:
             state, total = loop
             lanes = jax.tree.map(lambda leaf: leaf[None], state)
             action, _ = rule.act(env, lanes, None, params, (), None)
-            state, step = env.step(jax.random.key(0), state, action[0], params)
-            return (state, total + sum(step.info[f"term_{name}"] for name in TERMS)), None
+            following, step = env.step(jax.random.key(0), state, action[0], params)
+            goes_on = state.time < start.end
+            total = total + jnp.where(goes_on, sum(step.info[f"term_{name}"] for name in TERMS), 0.0)
+            return (jax.tree.map(lambda new, old: jnp.where(goes_on, new, old), following, state), total), None
 
-        (state, total), _ = jax.lax.scan(advance, (state, jnp.zeros(())), None, length=env.year_steps)
+        (state, total), _ = jax.lax.scan(advance, (state, jnp.zeros(())), None, length=length)
         worth = params.valued.stored_worth(params.valued.weights, params.battery.eta_discharge)
         return total - state.soc * env.config.battery.capacity_kwh * worth
 
-    over_years = jax.vmap(one, in_axes=(None, 0, None))
-    run = jax.jit(jax.vmap(over_years, in_axes=(0, None, None)))
-    return np.asarray(run(rules, jnp.arange(years, dtype=jnp.int32), params), np.float64).sum(axis=1)
+    over_lanes = jax.vmap(one, in_axes=(None, 0, None))
+    run = jax.jit(jax.vmap(over_lanes, in_axes=(0, None, None)))
+    return np.asarray(run(rules, starts, params), np.float64).sum(axis=1)

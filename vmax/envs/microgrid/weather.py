@@ -32,11 +32,16 @@ class Weather:
         return np.clip(1.0 + np.einsum("ytk,tbk->ytb", seen, self.slopes[step_of_day]), *SHARE_RANGE)
 
 
-def fit_weather(actual: np.ndarray, expected: np.ndarray, step_of_day: np.ndarray, dt_h: float) -> Weather:
-    """Least squares over the training years' PV `[Y, T]`, each sample weighted by the expected energy."""
+def fit_weather(
+    actual: np.ndarray, expected: np.ndarray, step_of_day: np.ndarray, dt_h: float, own: np.ndarray
+) -> Weather:
+    """Least squares over the training years' PV `[Y, T]`, each sample weighted by the expected energy; those count
+    whose coming hours are all `own`."""
     seen, per_day = _seen(actual, expected, dt_h), int(step_of_day.max()) + 1
     slopes = np.zeros((per_day, len(AHEAD_H), seen.shape[-1]))
-    inside = np.arange(len(expected)) < len(expected) - round(AHEAD_H[-1] / dt_h)
+    furthest = round(AHEAD_H[-1] / dt_h)
+    inside = np.arange(len(expected)) < len(expected) - furthest
+    counts = _ahead(own.astype(np.float64), 0, furthest) == furthest
     for stretch, hours in enumerate(zip((0, *AHEAD_H), AHEAD_H, strict=False)):
         first, last = (round(hour / dt_h) for hour in hours)
         brought, energy = _ahead(actual, first, last), _ahead(expected[None], first, last)[0]
@@ -45,7 +50,7 @@ def fit_weather(actual: np.ndarray, expected: np.ndarray, step_of_day: np.ndarra
             rows = np.flatnonzero(known & (step_of_day == step))
             if rows.size:
                 share = brought[:, rows] / energy[rows]
-                slopes[step, stretch] = _least_squares(seen[:, rows], share - 1.0, energy[rows])
+                slopes[step, stretch] = _least_squares(seen[:, rows], share - 1.0, energy[rows] * counts[:, rows])
     return Weather(slopes)
 
 
@@ -87,8 +92,8 @@ def _ahead(values: np.ndarray, first: int, last: int) -> np.ndarray:
 
 
 def _least_squares(seen: np.ndarray, target: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Slopes `[K]` for samples `[Y, R, K]`, targets `[Y, R]` and weights `[R]`."""
-    weighted = seen * weight[:, None]
+    """Slopes `[K]` for samples `[Y, R, K]`, targets `[Y, R]` and weights `[Y, R]`."""
+    weighted = seen * weight[..., None]
     square = np.einsum("yrk,yrl->kl", weighted, seen)
     square += RIDGE * np.trace(square) / len(square) * np.eye(len(square))
     return np.linalg.solve(square, np.einsum("yrk,yr->k", weighted, target))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from vmax.data.calendar import LocalTime, local_time
 from vmax.envs.microgrid import profiles, sessions
 from vmax.envs.microgrid.data_settings import SPLITS, DataConfig
 from vmax.envs.microgrid.reader import FileYears, leap_day, read_years
+from vmax.envs.microgrid.weeks import blocks_of
 from vmax.errors import UserError
 
 LEVELS = 2**31
@@ -20,6 +21,8 @@ LEVELS = 2**31
 PV, MALL, CHARGERS, PEAK = range(4)
 """What random numbers are for: each has a stream of its own."""
 BASES = (2, 3, 5, 7)
+YEARS_OF_SPLITS = 3
+"""From so many years of files on each split has years of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,8 @@ class Years:
       prices: energy price per kWh in the tariff's currency, `[Y, T]` float32, where a tariff file is given.
       pv_forecast_kw, mall_forecast_kw: of the day before, `[Y, T]` float32, where files are given.
       exogenous: other forecasts, as in their files, `[Y, T, X]` float32, where there are any.
+      blocks: the stretches that are this split's, rows (year, first step, step behind the last), `[N, 3]`, where the
+        splits share the years (`weeks.py`); else None.
       names: "test 0", or the calendar year for files.
     """
 
@@ -51,14 +56,26 @@ class Years:
     pv_forecast_kw: np.ndarray | None = None
     mall_forecast_kw: np.ndarray | None = None
     exogenous: np.ndarray | None = None
+    blocks: np.ndarray | None = None
+
+    @property
+    def own(self) -> np.ndarray:
+        """Which steps are this split's, bool `[Y, T]`."""
+        if self.blocks is None:
+            return np.ones(self.utc.shape, bool)
+        own = np.zeros(self.utc.shape, bool)
+        for year, first, stop in self.blocks:
+            own[year, first:stop] = True
+        return own
 
 
 def make_years(config: DataConfig, split: str) -> Years:
     """The years of a split, made once per configuration (and state of its files).
 
     Splits and years have random numbers of their own; year k of a split is the same however many there are. With files
-    the years are theirs: the last is the test, the one before it the validation, the others are for training. Raises
-    UserError, one line, for everything about files and configuration that is not right.
+    the years are theirs: the last is the test, the one before it the validation, the others are for training; fewer
+    than three are shared by weeks. Raises UserError, one line, for everything about files and configuration that is not
+    right.
     """
     if not config.files.any_given:
         return _generated_years(config, split)
@@ -107,11 +124,23 @@ def _file_years(config: DataConfig, _: tuple[int, ...]) -> tuple[dict[str, Years
     if generated:
         done.append(f"generated, for no file is given: {', '.join(generated)}")
     made: dict[str, Years] = {}
-    for split, rows in (("train", slice(0, -2)), ("validation", slice(-2, -1)), ("test", slice(-1, None))):
+    whole = {"train": slice(0, -2), "validation": slice(-2, -1), "test": slice(-1, None)}
+    shared = len(covered) < YEARS_OF_SPLITS
+    if shared:
+        whole = dict.fromkeys(whole, slice(None))
+        done.append(
+            f"{_listed(covered)}: fewer than {YEARS_OF_SPLITS} years, so weeks are held out: six a year for validation "
+            "and six for test, one of each month in turn; the rest is for training"
+        )
+    for split, rows in whole.items():
         part = {name: FileYears(of.years[rows], of.utc[rows], of.values[rows]) for name, of in series.items()}
         utc = next(iter(part.values())).utc if part else np.stack([_year_steps(config, y) for y in covered[rows]])
         made[split] = _assembled(config, split, tuple(map(str, covered[rows])), utc, part, found)
-        done.append(f"{split}: {_listed(covered[rows])}")
+        if shared:
+            blocks = blocks_of([local_time(steps, config.timezone) for steps in utc])[split]
+            made[split] = replace(made[split], blocks=blocks)
+        else:
+            done.append(f"{split}: {_listed(covered[rows])}")
     return made, tuple(done)
 
 
