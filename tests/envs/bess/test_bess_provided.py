@@ -67,13 +67,13 @@ def test_the_observation_holds_each_forecast_their_mean_their_spread_and_the_oth
         return np.asarray(seen[spot.observation_space.slice(name)]) * float(scale[starts[name]])
 
     spread, mean = known.spread_eur_per_mwh, known.forecasts_eur_per_mwh.mean(axis=0)
-    near = {"rtol": 1e-4, "atol": 1e-4}
+    near = lambda found, expected: np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)  # noqa: E731
     apart = jnp.arcsinh((known.forecasts_eur_per_mwh - mean) / spread).ravel()
-    np.testing.assert_allclose(of("price_forecasts"), apart, **near)
-    np.testing.assert_allclose(of("forecast_spread"), jnp.arcsinh(known.forecasts_eur_per_mwh.std(0) / spread), **near)
+    near(of("price_forecasts"), apart)
+    near(of("forecast_spread"), jnp.arcsinh(known.forecasts_eur_per_mwh.std(0) / spread))
     relative = jnp.where(known.mask, jnp.arcsinh((mean - known.mean_eur_per_mwh) / spread), 0.0)
-    np.testing.assert_allclose(of("price_forecast"), relative, **near)
-    np.testing.assert_allclose(of("wind"), known.exogenous[0], **near)
+    near(of("price_forecast"), relative)
+    near(of("wind"), known.exogenous[0])
 
 
 def test_one_forecast_has_no_spread():

@@ -1,6 +1,7 @@
 """The site's scenario data for tests: as in Iquitos, or with few sockets."""
 
 from dataclasses import fields, replace
+from typing import Any
 
 from vmax.envs.microgrid.data_settings import (
     CarbonConfig,
@@ -12,7 +13,8 @@ from vmax.envs.microgrid.data_settings import (
     PvConfig,
 )
 
-NO_FILES = FilesConfig(**{f.name: None for f in fields(FilesConfig)} | {"exogenous": (), "forecast_hour": 12})
+NOTHING: dict[str, Any] = {field.name: None for field in fields(FilesConfig)}
+NO_FILES = FilesConfig(**{**NOTHING, "exogenous": (), "forecast_hour": 12})
 SITE = DataConfig(
     seed=0,
     step_minutes=60,
