@@ -11,6 +11,7 @@ from sites import site, told
 from vmax.data.calendar import local_time
 from vmax.envs.microgrid.params import calendar_of, fitted
 from vmax.envs.microgrid.planners import PerfectForesight
+from vmax.envs.microgrid.plots import _typical_week
 from vmax.envs.microgrid.rules import NoControl
 from vmax.envs.microgrid.weeks import A_YEAR, MONTH_SHARE, blocks_of
 from vmax.envs.microgrid.years import data_notes, make_years
@@ -162,3 +163,10 @@ def test_the_optimum_of_weeks_is_found_for_each_of_them(env):
     starts = env.assessment.starts(params, "test", 1)
     course = PerfectForesight().course(env, params, starts)
     assert course.actions.shape[0] == 6
+
+
+def test_the_picture_of_a_week_begins_with_its_first_day():
+    hours = np.datetime64("2024-02-01") + np.arange(168) * np.timedelta64(1, "h")  # a Thursday
+    assert _typical_week(np.ones(168), hours) == hours[0]
+    longer = np.datetime64("2024-02-01") + np.arange(24 * 28) * np.timedelta64(1, "h")
+    assert _typical_week(np.ones(24 * 28), longer).astype("M8[D]").astype(int) % 7 == 4  # a Monday

@@ -126,8 +126,11 @@ def _first_lane(timeseries: pd.DataFrame, policy: str, timezone: str) -> tuple[d
 
 
 def _typical_week(pv_kw: np.ndarray, local: np.ndarray) -> Any:
-    """The Monday of the whole week whose PV is the median; of the longest weeks where none is whole."""
+    """The Monday of the whole week whose PV is the median; of the longest weeks where none is whole; the first day
+    where there are no more than seven."""
     days = local.astype("datetime64[D]")
+    if days[-1] - days[0] < np.timedelta64(7, "D"):
+        return days[0]
     mondays, week, count = np.unique(days - (days.astype(np.int64) + 3) % 7, return_inverse=True, return_counts=True)
     whole = mondays[count == count.max()]
     energy = np.bincount(week, pv_kw)[count == count.max()]
