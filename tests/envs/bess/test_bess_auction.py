@@ -168,7 +168,10 @@ def test_generated_imbalance_prices_have_the_stated_moments(tail, noise):
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["env.market.kind=auction"], "env.market.kind=auction: needs env.information=forecast or provided, not day_ahead"),
+        (
+            ["env.market.kind=auction"],
+            "env.market.kind=auction: needs env.information=forecast or provided, not day_ahead",
+        ),
         (["env.market.kind=imbalance", "env.information=forecast"], "needs env.information=day_ahead"),
         ([*AUCTION, "env.reserve.product=up"], "env.reserve.product=up: must be none with env.market.kind=auction"),
         (["env.market.gate_hour=24"], "env.market.gate_hour=24: must be from 0 to 23"),
