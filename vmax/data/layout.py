@@ -136,6 +136,12 @@ def read_of(name: str, key: str = "env.data") -> ReadConfig:
     return build(ReadConfig, {**read, "where": _pairs(read["where"])}, f"{key}.read")
 
 
+def check_feature_name(name: str, key: str) -> None:
+    """Raises UserError for a name, in the setting `key`, that no feature may have."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise UserError(f"{key}: '{name}' names a feature: must be small letters, digits and _")
+
+
 def pattern(name: str) -> re.Pattern[str]:
     """What a column's name may be where * stands for any text."""
     return re.compile(".*".join(re.escape(part) for part in name.split("*")))

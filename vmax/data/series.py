@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
@@ -17,7 +16,7 @@ from vmax.conversion import DataFile, unknown_key
 from vmax.data import splits as split_rules
 from vmax.data.calendar import check_timezone, local_time
 from vmax.data.grid import Steps, at_steps, check_not_ends, read_rows
-from vmax.data.layout import PLAIN, FormatFile, ReadConfig, filled, settings_of
+from vmax.data.layout import PLAIN, FormatFile, ReadConfig, check_feature_name, filled, settings_of
 from vmax.data.reader import Table, read_numbers, read_table
 from vmax.data.stamps import to_utc
 from vmax.data.units import CAPACITIES, check_alike, power_factor, price_factor
@@ -61,10 +60,7 @@ class ColumnsConfig:
 
     def __post_init__(self) -> None:
         for name, _ in self.exogenous or ():
-            if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-                raise UserError(
-                    f"env.data.columns.exogenous: '{name}' names a feature: must be small letters, digits and _"
-                )
+            check_feature_name(name, "env.data.columns.exogenous")
 
     @property
     def mapped(self) -> dict[str, str]:

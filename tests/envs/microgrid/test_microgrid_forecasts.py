@@ -160,6 +160,16 @@ def test_what_does_not_fit_is_refused(extra, line):
     assert line in str(error.value)
 
 
+def test_names_of_other_forecasts_do_not_mix_up(files):
+    both = ", ".join(f"{{name: {name}, file: {{path: {files}/t.csv, columns: {{value: t}}}}}}" for name in ("a", "a_b"))
+    env = site(*overrides(files, "pv"), f"env.data.files.exogenous=[{both}]")
+    told = {q.name: q.meaning for q in env.natural(env.params("test")).observation}
+    assert "'a_b'" in told["a_b_3h"] and "'a'" in told["a_3h"]
+    taken = f"env.data.files.exogenous=[{{name: deficit, file: {{path: {files}/t.csv, columns: {{value: t}}}}}}]"
+    with pytest.raises(UserError, match="'deficit' makes a second feature deficit_"):
+        _ = site(*overrides(files, "pv"), taken).observation_space
+
+
 def test_a_forecast_of_other_years_is_refused(files, tmp_path):
     short = pd.read_csv(files / "pv_forecast.csv").iloc[8760:]
     more = pd.DataFrame({"time": pd.date_range("2026-01-01", periods=8760, freq="h"), "pv_forecast_kw": 1000.0})

@@ -10,7 +10,6 @@ from sites import site, told
 
 from vmax.data.calendar import local_time
 from vmax.envs.microgrid.params import calendar_of, fitted
-from vmax.envs.microgrid.planners import PerfectForesight
 from vmax.envs.microgrid.plots import _typical_week
 from vmax.envs.microgrid.rules import NoControl
 from vmax.envs.microgrid.weeks import A_YEAR, MONTH_SHARE, blocks_of
@@ -156,13 +155,6 @@ def test_it_is_said(env, folder):
     assert "fewer than 3 years, so weeks are held out: six a year for validation and six for test" in said
     with pytest.raises(UserError, match=r"env.episode.days=60: no stretch of the training weeks is so long"):
         on_files(folder, "env.episode.days=60").params("train")
-
-
-def test_the_optimum_of_weeks_is_found_for_each_of_them(env):
-    params = env.params("test")
-    starts = env.assessment.starts(params, "test", 1)
-    course = PerfectForesight().course(env, params, starts)
-    assert course.actions.shape[0] == 6
 
 
 def test_the_picture_of_a_week_begins_with_its_first_day():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from calendar import isleap
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -10,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from vmax.conversion import DataFile, InputFile, build, unknown_key
 from vmax.data.calendar import check_timezone
-from vmax.data.layout import PLAIN, FormatFile, ReadConfig, filled, preset_value
+from vmax.data.layout import PLAIN, FormatFile, ReadConfig, check_feature_name, filled, preset_value
 from vmax.data.solar import check_place
 from vmax.errors import UserError
 
@@ -207,10 +206,7 @@ class ExogenousFile:
     file: DataFile | SiteFile
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
-            raise UserError(
-                f"env.data.files.exogenous: '{self.name}' names a feature: must be small letters, digits and _"
-            )
+        check_feature_name(self.name, "env.data.files.exogenous")
 
 
 @dataclass(frozen=True)

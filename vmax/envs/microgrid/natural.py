@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from vmax.envs.microgrid.observation import LEFT_H, OPEN_H
 from vmax.envs.microgrid.params import fitted
-from vmax.envs.microgrid.tables import DEFICIT_H, SURPLUS_H, SURPLUS_UNIT
+from vmax.envs.microgrid.tables import DEFICIT_H, SURPLUS_H, SURPLUS_UNIT, exogenous_features
 from vmax.envs.microgrid.years import make_years
 from vmax.envs.natural import Natural, Quantity
 
@@ -72,8 +72,8 @@ def _quantity(
     socket_kw = float(params.limits.socket_kw[min(number, len(params.limits.socket_kw) - 1)])
     scales["need"] = ("kWh", OPEN_H * socket_kw, "energy that the vehicle still wants")
     scales["left"] = ("h", LEFT_H, "until it leaves; 0: nobody there")
-    other = next((one.name for one in env.config.data.files.exogenous if feature.startswith(f"{one.name}_")), None)
-    if other is not None and feature not in scales:
+    other = exogenous_features(env.config).get(feature)
+    if other is not None:
         return _of_forecast(env, feature, other, low, high)
     if feature not in scales:
         return Quantity(name, unit, low, high)

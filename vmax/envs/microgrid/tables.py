@@ -11,6 +11,7 @@ from vmax.data.calendar import local_time
 from vmax.envs.microgrid.settings import MicrogridConfig
 from vmax.envs.microgrid.weather import LAST_H, last_ratios, stretch_of
 from vmax.envs.microgrid.years import Years
+from vmax.errors import UserError
 from vmax.spaces import Feature
 
 EXOGENOUS_H = (3, 6, 12, 24, 36)
@@ -37,8 +38,15 @@ OUTSIDE = (
 def outside(config: MicrogridConfig) -> tuple[Feature, ...]:
     """`OUTSIDE`, and the means of what other forecasts tell of the hours up to each of `EXOGENOUS_H`, in standard
     deviations of the training years from their mean; 0 where nothing is told."""
-    names = [one.name for one in config.data.files.exogenous]
-    return (*OUTSIDE, *(Feature(f"{name}_{h}h", "sd", -10.0, 10.0) for name in names for h in EXOGENOUS_H))
+    added = exogenous_features(config)
+    for name in {feature.name for feature in OUTSIDE} & set(added):
+        raise UserError(f"env.data.files.exogenous: '{added[name]}' makes a second feature {name}; choose another name")
+    return (*OUTSIDE, *(Feature(name, "sd", -10.0, 10.0) for name in added))
+
+
+def exogenous_features(config: MicrogridConfig) -> dict[str, str]:
+    """The features of other forecasts, and which forecast each is of, in order."""
+    return {f"{one.name}_{h}h": one.name for one in config.data.files.exogenous for h in EXOGENOUS_H}
 
 
 @dataclass(frozen=True)
